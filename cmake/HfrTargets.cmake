@@ -1,0 +1,31 @@
+# hfr_module(NAME SOURCES ... [DEPS ...]): one folder of src/ as a static library, PIC and hidden.
+# hfr_test(NAME SOURCES ... [DEPS ...] [LABELS ...]): a GoogleTest program, one CTest entry a case.
+
+add_library(hfr_build_flags INTERFACE)
+target_compile_features(hfr_build_flags INTERFACE cxx_std_20)
+target_compile_options(hfr_build_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow
+                                                 -Wno-missing-field-initializers)
+if(HFREDUCE_WERROR)
+  target_compile_options(hfr_build_flags INTERFACE -Werror)
+endif()
+target_include_directories(
+  hfr_build_flags INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include
+                            ${PROJECT_SOURCE_DIR}/kernels)
+
+function(hfr_module name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC hfr_build_flags ${ARG_DEPS})
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+endfunction()
+
+function(hfr_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE hfr_build_flags ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS
+                                                               "${ARG_LABELS}")
+endfunction()

@@ -1,0 +1,242 @@
+#include "base/config.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+
+namespace hfr {
+namespace {
+
+std::optional<uint64_t> parse_number(const std::string& text) {
+  uint64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  return value;
+}
+
+ConfigVariable number(std::string name, std::string initial, uint64_t low, uint64_t high,
+                      uint64_t Config::*field, std::string meaning) {
+  auto set = [=](const std::string& text, Config& config) {
+    auto value = parse_number(text);
+    if (!value || *value < low || *value > high) return false;
+    config.*field = *value;
+    return true;
+  };
+  return {std::move(name), std::move(initial), cat("a whole number from ", low, " to ", high),
+          std::move(meaning), set};
+}
+
+ConfigVariable size(std::string name, std::string initial, uint64_t low, uint64_t high,
+                    uint64_t multiple, size_t Config::*field, std::string meaning) {
+  auto set = [=](const std::string& text, Config& config) {
+    auto value = parse_size(text);
+    if (!value || *value < low || *value > high || *value % multiple != 0) return false;
+    config.*field = *value;
+    return true;
+  };
+  std::string allowed = cat("bytes from ", low, " to ", high, ", with K, M or G for powers of 1024");
+  if (multiple > 1) allowed += cat(", a multiple of ", multiple);
+  return {std::move(name), std::move(initial), std::move(allowed), std::move(meaning), set};
+}
+
+ConfigVariable choice(std::string name, std::string initial, std::vector<std::string> values,
+                      std::string Config::*field, std::string meaning) {
+  std::string allowed = "one of";
+  for (const auto& value : values) allowed += cat(" ", value);
+  auto set = [=](const std::string& text, Config& config) {
+    if (std::find(values.begin(), values.end(), text) == values.end()) return false;
+    config.*field = text;
+    return true;
+  };
+  return {std::move(name), std::move(initial), std::move(allowed), std::move(meaning), set};
+}
+
+ConfigVariable words(std::string name, std::string allowed, size_t longest,
+                     std::string Config::*field, std::string meaning) {
+  auto set = [=](const std::string& text, Config& config) {
+    if (text.empty() || text.size() > longest) return false;
+    config.*field = text;
+    return true;
+  };
+  return {std::move(name), "", std::move(allowed), std::move(meaning), set};
+}
+
+ConfigVariable on_off(std::string name, bool initial, bool Config::*field, std::string meaning) {
+  auto set = [=](const std::string& text, Config& config) {
+    if (text != "0" && text != "1") return false;
+    config.*field = text == "1";
+    return true;
+  };
+  return {std::move(name), initial ? "1" : "0", "0 or 1", std::move(meaning), set};
+}
+
+ConfigVariable log_level() {
+  static const std::map<std::string, LogLevel> kLevels = {{"off", LogLevel::kOff},
+                                                          {"error", LogLevel::kError},
+                                                          {"warn", LogLevel::kWarn},
+                                                          {"info", LogLevel::kInfo},
+                                                          {"debug", LogLevel::kDebug}};
+  auto set = [](const std::string& text, Config& config) {
+    auto found = kLevels.find(text);
+    if (found == kLevels.end()) return false;
+    config.log_level = found->second;
+    return true;
+  };
+  return {"HFREDUCE_LOG_LEVEL", "warn", "one of off error warn info debug", "What the logger prints.",
+          set};
+}
+
+std::vector<ConfigVariable> make_variables() {
+  constexpr uint64_t kGiB = uint64_t{1} << 30;
+  return {
+      number("HFREDUCE_TIMEOUT_MS", "300000", 1, 86'400'000, &Config::timeout_ms,
+             "Deadline of set-up and of every operation, in milliseconds."),
+      words("HFREDUCE_RENDEZVOUS", "host:port", 280, &Config::rendezvous,
+            "Where ranks meet when there is no unique id: rank 0 listens there."),
+      words("HFREDUCE_SECRET", "1 to 1024 characters", 1024, &Config::secret,
+            "The secret that ranks prove to each other with HFREDUCE_RENDEZVOUS."),
+      words("HFREDUCE_SOCKET_IFNAME", "the name of a network interface that is up", 15,
+            &Config::socket_ifname,
+            "Interface that all sockets bind to. Default: the one that reaches the rendezvous."),
+      words("HFREDUCE_HOSTID", "1 to 128 characters", 128, &Config::host_id,
+            "Ranks with the same value share a node. Default: the machine's own identity."),
+      size("HFREDUCE_CHUNK_BYTES", "chosen", 4096, kGiB, 4096, &Config::chunk_bytes,
+           "Largest chunk. Agreed by all ranks."),
+      number("HFREDUCE_WINDOW", "chosen", 1, 64, &Config::window,
+             "Lanes: chunks in flight on a node. Rounded up to a multiple of the number of trees. Agreed by "
+             "all ranks."),
+      choice("HFREDUCE_FOREST", "auto", {"auto", "tree", "ring"}, &Config::forest,
+             "How nodes are joined: the double binary tree, the ring, or by the cost model. Agreed by all "
+             "ranks."),
+      size("HFREDUCE_FLAT_BYTES", "chosen", 1, 1 << 20, 1, &Config::flat_bytes,
+           "Largest message that every rank of a single node adds by itself. Agreed by all ranks."),
+      on_off("HFREDUCE_DIRECT", true, &Config::direct,
+             "Read other ranks' buffers in place where they can be reached. Agreed by all ranks."),
+      size("HFREDUCE_HEAP_BYTES", "the machine's memory", 4096, uint64_t{1} << 44, 4096,
+           &Config::heap_bytes, "Address space for hfr_mem_alloc, per rank. Agreed by all ranks."),
+      choice("HFREDUCE_HUGE_PAGES", "auto", {"auto", "off"}, &Config::huge_pages,
+             "Ask for huge pages in shared memory."),
+      choice("HFREDUCE_BIND", "auto", {"auto", "none"}, &Config::bind,
+             "Bind the library's own threads and memory to NUMA nodes. Callers' threads are never bound."),
+      number("HFREDUCE_SPIN_US", "chosen", 0, 10'000'000, &Config::spin_us,
+             "How long a waiter spins before it yields, in microseconds."),
+      words("HFREDUCE_TCP_CONGESTION", "a congestion control that the kernel offers", 15,
+            &Config::tcp_congestion, "Congestion control of connections between nodes."),
+      number("HFREDUCE_TCP_CONNECTIONS", "1", 1, 16, &Config::tcp_connections,
+             "Connections to each peer."),
+      choice("HFREDUCE_ISA", "auto",
+             {"auto", "scalar", "avx2", "avx512", "avx512_bf16_fp16", "neon", "sve"}, &Config::isa,
+             "Instruction set of the adding kernels."),
+      log_level(),
+      words("HFREDUCE_LOG_FILE", "a path; %r stands for the rank", 4096, &Config::log_file,
+            "Where the logger writes. Default: standard error."),
+  };
+}
+
+std::string trim(const std::string& text) {
+  size_t first = text.find_first_not_of(" \t\r");
+  if (first == std::string::npos) return "";
+  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
+}
+
+Status set_variable(const ConfigVariable& variable, const std::string& value,
+                    const std::string& where, Config& config) {
+  if (variable.set(value, config)) return Status();
+  // A secret is never printed.
+  std::string shown = variable.name == "HFREDUCE_SECRET" ? "..." : value;
+  return Status(Code::kInvalidArgument, cat(variable.name, "=", shown, " (", where,
+                                            ") is not allowed: it must be ", variable.allowed));
+}
+
+Status load_file(const std::string& path, Config& config) {
+  std::ifstream file(path);
+  if (!file) {
+    return Status(Code::kInvalidArgument,
+                  cat("HFREDUCE_CONFIG_FILE=", path, " cannot be read; it must be a readable file"));
+  }
+  std::string line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    line = trim(line.substr(0, line.find('#')));
+    if (line.empty()) continue;
+    std::string where = cat(path, ":", number);
+    size_t equals = line.find('=');
+    if (equals == std::string::npos) {
+      return Status(Code::kInvalidArgument, cat(where, ": '", line, "' is not NAME=VALUE"));
+    }
+    std::string name = trim(line.substr(0, equals));
+    const auto& variables = config_variables();
+    auto found = std::find_if(variables.begin(), variables.end(),
+                              [&](const ConfigVariable& v) { return v.name == name; });
+    if (found == variables.end()) {
+      return Status(Code::kInvalidArgument, cat(where, ": no setting is called ", name,
+                                                "; docs/configuration.md lists them"));
+    }
+    HFR_RETURN_IF_ERROR(set_variable(*found, trim(line.substr(equals + 1)), where, config));
+  }
+  return Status();
+}
+
+}  // namespace
+
+const std::vector<ConfigVariable>& config_variables() {
+  static const std::vector<ConfigVariable> kVariables = make_variables();
+  return kVariables;
+}
+
+Environment process_environment() {
+  return [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    if (value == nullptr) return std::nullopt;
+    return value;
+  };
+}
+
+Result<Config> load_config(const Environment& environment) {
+  Config config;
+  if (auto path = environment("HFREDUCE_CONFIG_FILE"); path && !path->empty()) {
+    HFR_RETURN_IF_ERROR(load_file(*path, config));
+  }
+  for (const auto& variable : config_variables()) {
+    auto value = environment(variable.name);
+    // An empty variable is the same as none: launchers often pass those.
+    if (!value || value->empty()) continue;
+    HFR_RETURN_IF_ERROR(set_variable(variable, *value, "environment", config));
+  }
+  return config;
+}
+
+std::optional<uint64_t> parse_size(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  uint64_t scale = 1;
+  std::string digits = text;
+  switch (text.back()) {
+    case 'k':
+    case 'K':
+      scale = uint64_t{1} << 10;
+      break;
+    case 'm':
+    case 'M':
+      scale = uint64_t{1} << 20;
+      break;
+    case 'g':
+    case 'G':
+      scale = uint64_t{1} << 30;
+      break;
+    default:
+      break;
+  }
+  if (scale != 1) digits.pop_back();
+  auto value = parse_number(digits);
+  if (!value || *value > UINT64_MAX / scale) return std::nullopt;
+  return *value * scale;
+}
+
+std::string shared_settings(const Config& config) {
+  return cat("chunk_bytes=", config.chunk_bytes, ";window=", config.window,
+             ";forest=", config.forest, ";flat_bytes=", config.flat_bytes,
+             ";direct=", config.direct ? 1 : 0, ";heap_bytes=", config.heap_bytes);
+}
+
+}  // namespace hfr

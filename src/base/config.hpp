@@ -1,0 +1,66 @@
+// Config: every setting of a communicator, read once from the environment and an optional file.
+//
+// One table (config_variables) holds each variable's name, default, allowed values and meaning; reading,
+// checking and docs/configuration.md all come from it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/log.hpp"
+#include "base/status.hpp"
+
+namespace hfr {
+
+struct Config {
+  uint64_t timeout_ms = 300'000;
+  size_t chunk_bytes = 0;     // 0: chosen per communicator
+  uint64_t window = 0;        // 0: chosen per communicator
+  std::string host_id;        // empty: the machine's own
+  std::string rendezvous;     // "host:port" or empty
+  std::string secret;         // for HFREDUCE_RENDEZVOUS
+  std::string socket_ifname;  // empty: the first one up
+  std::string isa = "auto";
+  std::string forest = "auto";  // auto, tree, ring
+  std::string bind = "auto";    // auto, none
+  size_t heap_bytes = 0;        // hfr_mem_alloc's address space per rank; 0: the machine's memory
+  size_t flat_bytes = 0;        // largest message of the flat path; 0: measured default
+  bool direct = true;           // read peers' memory in place where it can be reached
+  std::string tcp_congestion;   // empty: the system's
+  uint64_t tcp_connections = 0;  // per peer; 0: chosen
+  uint64_t spin_us = 0;         // 0: chosen by how many ranks share the cores
+  std::string huge_pages = "auto";  // auto, off
+  LogLevel log_level = LogLevel::kWarn;
+  std::string log_file;
+};
+
+// Value of a variable, or nothing. Tests pass their own.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+Environment process_environment();
+
+struct ConfigVariable {
+  std::string name;     // "HFREDUCE_TIMEOUT_MS"
+  std::string initial;  // "300000"
+  std::string allowed;  // "a whole number from 1 to 86400000"
+  std::string meaning;
+  // Checks and stores; false when the text is not allowed.
+  std::function<bool(const std::string& text, Config& config)> set;
+};
+const std::vector<ConfigVariable>& config_variables();
+
+// Reads every variable; a file named by HFREDUCE_CONFIG_FILE (NAME=VALUE lines, # comments) comes first and the environment
+// overrides it. Fails with the variable's name, its value and what is allowed. Unknown names in the file
+// fail too; unknown HFREDUCE_* names in the environment are not looked for.
+Result<Config> load_config(const Environment& environment);
+
+// "64", "64K", "4M", "1G" (powers of 1024).
+std::optional<uint64_t> parse_size(const std::string& text);
+
+// The settings that must agree on all ranks, as "chunk_bytes=...;window=...": ranks compare it at set-up.
+std::string shared_settings(const Config& config);
+
+}  // namespace hfr

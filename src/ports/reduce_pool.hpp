@@ -1,0 +1,38 @@
+// ReducePool: adds chunks on the CPU.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/types.hpp"
+#include "ports/completion.hpp"
+
+namespace hfr {
+
+// dsts[d][i] = op over s of srcs[s][i], for i in [0, count), in the order of the sources. A destination may
+// be the same address as a source, or overlap none.
+struct ReduceDescriptor {
+  static constexpr int kMaxSources = 18;       // 16 ranks and 2 children
+  static constexpr int kMaxDestinations = 16;  // every local rank's buffer
+  void* dsts[kMaxDestinations];
+  const void* srcs[kMaxSources];
+  int num_dsts = 0;
+  int num_srcs = 0;
+  size_t count = 0;  // elements
+  DType dtype = DType::kFloat32;
+  Op op = Op::kSum;
+  int divisor = 1;  // Op::kAvg only: the result is divided by it (1: a partial sum)
+  bool streaming = false;  // store past the caches: nobody reads the result soon
+};
+
+class ReducePool {
+ public:
+  virtual ~ReducePool() = default;
+  // False when the pool's queue is full. The descriptor is copied.
+  virtual bool submit(const ReduceDescriptor& work, Token token) = 0;
+  // Tokens of finished work; returns how many. Never blocks.
+  virtual size_t poll(std::span<Token> done) = 0;
+};
+
+}  // namespace hfr

@@ -1,0 +1,86 @@
+// Transport: moves bytes into memory of other nodes' owners.
+//
+// A receiver has *landings*: numbered places where a peer's bytes go. put() carries the landing's number;
+// when the bytes are there the receiver's poll() reports an arrival. Where a landing lies may change
+// between two arrivals in it (set_landing), never while one can be under way.
+//
+// Set-up (listen, connect) may block until its deadline and explains failures. The datapath (put, poll)
+// never blocks, allocates or throws. Threads: one thread at a time (the executor's).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+#include "ports/completion.hpp"
+
+namespace hfr {
+
+// Travels with every put; all of it fits an immediate plus a small header.
+struct PutTag {
+  uint32_t landing = 0;    // the receiver's landing number
+  uint64_t chunk = 0;      // chunk number in the communicator's life
+  uint64_t signature = 0;  // what the sender thinks the operation is (sched/signature.hpp)
+};
+
+struct TransportEvent {
+  enum class Kind : uint8_t { kPutDone, kArrival, kPeerLost };
+  Kind kind = Kind::kPutDone;
+  int peer = -1;     // rank of the other side
+  Token token = 0;   // kPutDone: the put's; its source memory may be reused
+  PutTag tag;        // kArrival
+  uint64_t bytes = 0;  // kArrival
+};
+
+struct TransportCapabilities {
+  const char* name = "";
+  size_t preferred_put_bytes = 0;  // chunks of about this size move fastest
+  size_t max_inline_bytes = 0;     // puts up to this many bytes may reuse their source at once
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  virtual TransportCapabilities capabilities() const = 0;
+
+  // Set-up, in this order: every rank calls listen() once and publishes the bytes it returns; then, with the bytes of
+  // every peer it talks to, connect(). `addresses[i]` belongs to rank `peers[i]`; both sides name each
+  // other. Returns when every connection is up and authenticated.
+  virtual Result<std::vector<std::byte>> listen() = 0;
+  virtual Status connect(std::span<const int> peers,
+                         std::span<const std::vector<std::byte>> addresses,
+                         uint64_t deadline_ns) = 0;
+
+  // Landing `number` is at [memory, memory + bytes). Numbers are small and dense.
+  virtual void set_landing(uint32_t number, void* memory, size_t bytes) = 0;
+
+  // Sends [src, src + bytes) to `peer`'s landing. The memory stays untouched until kPutDone(token).
+  // False when no more can be queued now: poll and try again. Puts to one peer arrive in order.
+  virtual bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) = 0;
+
+  // Moves everything on and fills `events`; returns how many. Never blocks.
+  virtual size_t poll(std::span<TransportEvent> events) = 0;
+
+  // Sleeps until poll() may have something, at most `timeout_ns`. For long waits only.
+  virtual void sleep(uint64_t timeout_ns) = 0;
+
+  // Why `peer` was lost; a sentence, empty when it was not.
+  virtual std::string peer_error(int peer) const = 0;
+};
+
+// The proof of membership that runs on a fresh connection before anything else is parsed. Implemented by
+// bootstrap/, used by transports that own sockets.
+class Handshake {
+ public:
+  virtual ~Handshake() = default;
+  enum class Side : uint8_t { kConnecting, kAccepting };
+  // Proves to each other that both hold the communicator's secret, over the connected socket `fd`.
+  // Blocks until `deadline_ns` at most. Returns the peer's rank, as it proved it.
+  virtual Result<int> run(int fd, Side side, uint64_t deadline_ns) const = 0;
+};
+
+}  // namespace hfr
