@@ -24,11 +24,15 @@ struct CopyDescriptor {
   uint64_t wait_value = 0;
   Counter* signal = nullptr;  // then signal->store(signal_value)
   uint64_t signal_value = 0;
+  bool streaming = false;  // store past the caches: nobody reads dst soon
 };
 
 class Device {
  public:
   virtual ~Device() = default;
+
+  // The CPU can read and write the rank's buffers in place: the owner then needs no copies of its own.
+  virtual bool host_accessible() const = 0;
 
   // Appends to the direction's queue. False when the queue is full: poll and try again.
   virtual bool submit(CopyDirection direction, const CopyDescriptor& copy) = 0;

@@ -29,6 +29,8 @@ struct ReduceDescriptor {
 class ReducePool {
  public:
   virtual ~ReducePool() = default;
+  // Adds now, on the calling thread.
+  virtual void run(const ReduceDescriptor& work) = 0;
   // False when the pool's queue is full. The descriptor is copied.
   virtual bool submit(const ReduceDescriptor& work, Token token) = 0;
   // Tokens of finished work; returns how many. Never blocks.

@@ -1,0 +1,39 @@
+#include "device/host/host_device.hpp"
+
+#include "cpu/copy.hpp"
+
+namespace hfr {
+
+bool HostDevice::Queue::push(const CopyDescriptor& copy) {
+  if (tail_ - head_ == kCapacity) return false;
+  entries_[tail_++ % kCapacity] = copy;
+  return true;
+}
+
+bool HostDevice::Queue::run_front() {
+  if (head_ == tail_) return false;
+  const CopyDescriptor& copy = entries_[head_ % kCapacity];
+  if (copy.wait != nullptr && copy.wait->load() < copy.wait_value) return false;
+  copy_bytes(copy.dst, copy.src, copy.bytes, copy.streaming);
+  if (copy.signal != nullptr) copy.signal->store(copy.signal_value);
+  ++head_;
+  return true;
+}
+
+bool HostDevice::submit(CopyDirection direction, const CopyDescriptor& copy) {
+  return (direction == CopyDirection::kIn ? in_ : out_).push(copy);
+}
+
+bool HostDevice::poll() {
+  // One of each, so that the caller's turn stays short and no direction starves the other.
+  bool in = in_.run_front();
+  bool out = out_.run_front();
+  return in || out;
+}
+
+void HostDevice::cancel() {
+  in_.clear();
+  out_.clear();
+}
+
+}  // namespace hfr

@@ -1,0 +1,33 @@
+// Adding any number of sources with kernels that take a limited number.
+#pragma once
+
+#include "ports/reduce_pool.hpp"
+
+namespace hfr {
+
+// A descriptor that collects sources; when it is full it adds what it has and goes on from there. For destinations
+// that are none of the later sources.
+class Adder {
+ public:
+  Adder(ReducePool& pool, const ReduceDescriptor& shape) : pool_(pool), work_(shape) {}
+
+  void add_source(const void* src) {
+    if (work_.num_srcs == ReduceDescriptor::kMaxSources) {
+      ReduceDescriptor part = work_;
+      part.divisor = 1;
+      part.num_dsts = 1;
+      part.streaming = false;
+      pool_.run(part);
+      work_.srcs[0] = work_.dsts[0];
+      work_.num_srcs = 1;
+    }
+    work_.srcs[work_.num_srcs++] = src;
+  }
+  const ReduceDescriptor& descriptor() const { return work_; }
+
+ private:
+  ReducePool& pool_;
+  ReduceDescriptor work_;
+};
+
+}  // namespace hfr

@@ -1,0 +1,74 @@
+// EngineContext: the parts that one rank's engine works with. Wired by comm/, shared by the engine's files.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/shape.hpp"
+#include "engine/staging.hpp"
+#include "ports/clock.hpp"
+#include "ports/device.hpp"
+#include "ports/reduce_pool.hpp"
+#include "ports/transport.hpp"
+#include "sched/schedule.hpp"
+#include "topo/tree.hpp"
+
+namespace hfr {
+
+// Sizes at which paths change; the same on all ranks.
+struct EngineLimits {
+  size_t flat_bytes = 0;       // up to here every rank adds by itself (single node)
+  size_t publish_bytes = 0;    // flat path: past this a reachable input is read where it is
+  size_t butterfly_bytes = 0;  // up to here nodes exchange instead of climbing a tree
+  size_t min_chunk_bytes = 4096;
+  size_t streaming_bytes = 0;  // from here on results are stored past the caches
+  uint64_t timeout_ns = 0;
+};
+
+// This node's schedules, per tree of each forest.
+struct NodeSchedules {
+  std::vector<Schedule> tree;
+  std::vector<Schedule> ring;  // empty where a ring is never chosen
+  Schedule butterfly;
+  ForestKind forced = ForestKind::kDoubleBinaryTree;
+  bool is_forced = false;
+  LinkModel link;
+};
+
+// The local ranks' shared heap, from which hfr_mem_alloc serves.
+struct HeapView {
+  std::byte* base = nullptr;  // null until somebody needs it
+  size_t bytes = 0;
+
+  bool contains(const void* ptr, size_t size) const {
+    auto at = reinterpret_cast<uintptr_t>(ptr);
+    auto first = reinterpret_cast<uintptr_t>(base);
+    return base != nullptr && at >= first && at + size <= first + bytes;
+  }
+};
+
+struct EngineContext {
+  Shape shape;
+  Staging staging;
+  EngineLimits limits;
+  NodeSchedules schedules;
+  bool one_process = false;  // all local ranks are threads of this process: any address can be reached
+  bool direct = true;        // reading peers' memory in place is allowed
+  HeapView heap;
+  std::function<std::byte*()> map_heap;  // maps the heap on first use; afterwards heap.base is set
+  Clock& clock;
+  Device& device;
+  ReducePool& pool;
+  Transport* transport;  // null with a single node
+
+  // Mapped when the first peer names an address in it.
+  std::byte* heap_base() {
+    if (heap.base == nullptr) heap.base = map_heap();
+    return heap.base;
+  }
+};
+
+}  // namespace hfr

@@ -1,0 +1,444 @@
+#include "engine/executor.hpp"
+
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "engine/waiter.hpp"
+#include "sched/plan.hpp"
+#include "sched/signature.hpp"
+
+namespace hfr {
+namespace {
+
+// A lost peer may only be the messenger of another rank's failure: the control plane gets this long to tell.
+constexpr uint64_t kLostPeerGraceNs = 300'000'000;
+
+}  // namespace
+
+Executor::Executor(EngineContext& context)
+    : context_(context), me_(context.shape.local_rank), num_local_(context.shape.num_local()) {
+  ops_.reserve(kMaxSubmitted);
+  for (uint64_t i = 0; i < kMaxSubmitted; ++i) {
+    ops_.push_back(std::make_unique<Operation>());
+    ops_.back()->sends.resize(static_cast<size_t>(num_local_));
+    ops_.back()->recvs.resize(static_cast<size_t>(num_local_));
+  }
+  const StagingShape& shape = context.staging.shape();
+  auto num_landings = static_cast<size_t>(shape.window * landings_per_lane(shape.num_rounds));
+  arrivals_.chunk_plus_one.assign(num_landings, 0);
+  arrivals_.signature.assign(num_landings, 0);
+  lost_since_ns_.assign(static_cast<size_t>(context.shape.num_ranks), 0);
+  for (int lane = me_; lane < shape.window; lane += num_local_) {
+    lanes_.emplace_back(context, arrivals_, lane);
+  }
+}
+
+std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
+  if (submitted_ - completed_.load(std::memory_order_relaxed) >= kMaxSubmitted) return std::nullopt;
+  uint64_t number = submitted_++;
+  Operation& o = op(number);
+  o.desc = desc;
+  o.number = number;
+  o.signature = make_signature(desc.count, desc.dtype, desc.op);
+  o.bytes = desc.count * dtype_size(desc.dtype);
+  o.state = OpState::kQueued;
+  o.started_ns = 0;
+  o.ready.store(desc.ready, std::memory_order_release);
+  return number;
+}
+
+void Executor::set_ready(uint64_t number) {
+  op(number).ready.store(true, std::memory_order_release);
+}
+
+bool Executor::progress() {
+  if (failed()) return false;
+  if (context_.staging.failure().state.load(std::memory_order_relaxed) == 2) {
+    fail(read_failure(context_.staging.failure()));
+    return false;
+  }
+  bool moved = start_operations();
+  if (open_lane_ops_ > 0) {
+    moved |= poll_transport();
+    moved |= poll_pool();
+    moved |= context_.device.poll();
+  }
+  moved |= move_operations();
+  moved |= complete_operations();
+  return moved && !failed();
+}
+
+bool Executor::start_operations() {
+  bool moved = false;
+  uint64_t completed = completed_.load(std::memory_order_relaxed);
+  while (posted_ < submitted_ && posted_ - completed < kMaxOpenOps) {
+    Operation& o = op(posted_);
+    if (!o.ready.load(std::memory_order_acquire)) break;
+    post(o);
+    ++posted_;
+    moved = true;
+  }
+  while (running_ < posted_) {
+    Operation& o = op(running_);
+    if (!gather_posts(o)) break;
+    choose_path(o);
+    ++running_;
+    moved = true;
+  }
+  return moved;
+}
+
+void Executor::post(Operation& o) {
+  Post& p = context_.staging.post(me_, o.number);
+  uint32_t flags = 0;
+  const bool heap_send = context_.heap.contains(o.desc.send, o.bytes);
+  const bool heap_recv = context_.heap.contains(o.desc.recv, o.bytes);
+  const bool reach_send = context_.direct && (context_.one_process || heap_send);
+  const bool reach_recv = context_.direct && (context_.one_process || heap_recv);
+  const bool flat = context_.shape.num_nodes() == 1 && o.bytes <= context_.limits.flat_bytes;
+  if (flat) {
+    // Reading in place costs the owner a wait for its readers: worth it past a few cache lines, and impossible in
+    // place, where the result would overwrite what others still read.
+    if (reach_send && o.desc.send != o.desc.recv && o.bytes > context_.limits.publish_bytes) {
+      flags = Post::kSendDirect;
+    } else {
+      flags = Post::kPublished;
+      std::memcpy(p.payload, o.desc.send, o.bytes);
+    }
+  } else {
+    if (reach_send) flags |= Post::kSendDirect;
+    if (reach_recv) flags |= Post::kRecvDirect;
+  }
+  auto where = [&](const void* ptr, bool in_heap) -> uint64_t {
+    auto address = reinterpret_cast<uintptr_t>(ptr);
+    return in_heap ? address - reinterpret_cast<uintptr_t>(context_.heap.base) : address;
+  };
+  // Heap offsets, unless all ranks of the node see the same addresses anyway.
+  p.send = where(o.desc.send, heap_send && !context_.one_process);
+  p.recv = where(o.desc.recv, heap_recv && !context_.one_process);
+  p.flags = flags;
+  p.signature = o.signature;
+  p.seq.store(o.number + 1, std::memory_order_release);
+  o.state = OpState::kPosted;
+  o.posts_seen = 0;
+}
+
+bool Executor::gather_posts(Operation& o) {
+  for (; o.posts_seen < num_local_; ++o.posts_seen) {
+    Post& p = context_.staging.post(o.posts_seen, o.number);
+    if (p.seq.load(std::memory_order_acquire) != o.number + 1) return false;
+  }
+  for (int r = 0; r < num_local_; ++r) {
+    const Post& p = context_.staging.post(r, o.number);
+    if (p.signature == o.signature) continue;
+    int rank = context_.shape.nodes[context_.shape.node][r];
+    fail({Status(Code::kMismatch,
+                 cat("operation #", o.number, ": rank ", context_.shape.rank, " started an ",
+                     signature_text(o.signature), "; rank ", rank, " started an ",
+                     signature_text(p.signature))),
+          rank});
+    return false;
+  }
+  return true;
+}
+
+void Executor::choose_path(Operation& o) {
+  o.state = OpState::kRunning;
+  o.wait_for_readers = false;
+  bool all_direct = true;
+  for (int r = 0; r < num_local_; ++r) {
+    const Post& p = context_.staging.post(r, o.number);
+    auto reach = [&](uint64_t where) {
+      return context_.one_process ? reinterpret_cast<std::byte*>(where) : context_.heap_base() + where;
+    };
+    auto idx = static_cast<size_t>(r);
+    o.sends[idx] = (p.flags & Post::kSendDirect) != 0 ? reach(p.send) : nullptr;
+    o.recvs[idx] = (p.flags & Post::kRecvDirect) != 0 ? reach(p.recv) : nullptr;
+    if ((p.flags & Post::kPublished) != 0) o.sends[idx] = p.payload;
+    if ((p.flags & Post::kSendDirect) != 0) o.wait_for_readers = true;
+    all_direct &= o.sends[idx] != nullptr && o.recvs[idx] != nullptr;
+  }
+  if (context_.device.host_accessible()) {
+    o.sends[static_cast<size_t>(me_)] = static_cast<const std::byte*>(o.desc.send);
+    o.recvs[static_cast<size_t>(me_)] = static_cast<std::byte*>(o.desc.recv);
+  }
+  const bool one_node = context_.shape.num_nodes() == 1;
+  if (one_node && o.bytes <= context_.limits.flat_bytes) {
+    o.path = OpPath::kFlat;
+    o.added = false;
+  } else if (one_node && (num_local_ == 1 || (all_direct && num_local_ <= ReduceDescriptor::kMaxDestinations))) {
+    o.path = OpPath::kDirect;
+    o.slice_done = 0;
+    o.added = false;
+  } else {
+    o.path = OpPath::kLanes;
+    lay_out_chunks(o);
+  }
+}
+
+void Executor::lay_out_chunks(Operation& o) {
+  const NodeSchedules& schedules = context_.schedules;
+  const Shape& shape = context_.shape;
+  o.butterfly = shape.num_nodes() > 1 && o.bytes <= context_.limits.butterfly_bytes;
+  ForestKind kind = schedules.is_forced ? schedules.forced
+                                        : choose_forest(shape.num_nodes(), o.bytes, schedules.link);
+  bool use_ring = kind == ForestKind::kRing && !schedules.ring.empty();
+  o.forest = use_ring ? &schedules.ring : &schedules.tree;
+
+  PlanInput input;
+  input.bytes = o.bytes;
+  input.element_size = dtype_size(o.desc.dtype);
+  input.max_local_ranks = shape.max_local();
+  input.num_trees = static_cast<int>(o.forest->size());
+  input.slot_bytes = context_.staging.shape().slot_bytes;
+  input.min_chunk_bytes = context_.limits.min_chunk_bytes;
+  if (o.butterfly) {
+    // One chunk: it is small, and it must fit a round slot.
+    input.min_chunk_bytes = context_.staging.shape().round_bytes;
+    input.slot_bytes = context_.staging.shape().round_bytes;
+  }
+  Chunking chunking = plan_chunks(input);
+  o.chunk_bytes = chunking.chunk_bytes;
+  o.num_chunks = chunking.num_chunks;
+  o.first_chunk = next_chunk_;
+  next_chunk_ += o.num_chunks;
+  o.copied_in = o.copied_out = 0;
+  o.retired = 0;
+  o.owned = 0;
+  auto window = static_cast<uint64_t>(context_.staging.shape().window);
+  for (uint64_t lane = 0; lane < window; ++lane) {
+    if (static_cast<int>(lane % static_cast<uint64_t>(num_local_)) != me_) continue;
+    uint64_t first = o.first_chunk + (lane + window - o.first_chunk % window) % window;
+    uint64_t end = o.first_chunk + o.num_chunks;
+    if (first < end) o.owned += (end - first - 1) / window + 1;
+  }
+  ++open_lane_ops_;
+}
+
+bool Executor::poll_transport() {
+  if (context_.transport == nullptr) return false;
+  std::array<TransportEvent, 32> events;
+  size_t count = context_.transport->poll(events);
+  for (size_t i = 0; i < count; ++i) {
+    const TransportEvent& event = events[i];
+    switch (event.kind) {
+      case TransportEvent::Kind::kPutDone:
+        own_lane(static_cast<int>(event.token))->put_finished();
+        break;
+      case TransportEvent::Kind::kArrival:
+        arrivals_.chunk_plus_one[event.tag.landing] = event.tag.chunk + 1;
+        arrivals_.signature[event.tag.landing] = event.tag.signature;
+        break;
+      case TransportEvent::Kind::kPeerLost:
+        lost_since_ns_[static_cast<size_t>(event.peer)] = context_.clock.now_ns();
+        any_lost_ = true;
+        break;
+    }
+  }
+  return count > 0;
+}
+
+bool Executor::poll_pool() {
+  std::array<Token, 32> finished;
+  size_t count = context_.pool.poll(finished);
+  for (size_t i = 0; i < count; ++i) add_finished(finished[i]);
+  return count > 0;
+}
+
+Lane* Executor::own_lane(int idx) { return &lanes_[static_cast<size_t>((idx - me_) / num_local_)]; }
+
+void Executor::add_finished(Token token) { own_lane(static_cast<int>(token))->add_finished(); }
+
+bool Executor::move_operations() {
+  bool moved = false;
+  bool fed = true;  // copies of an operation are queued after all copies of the one before
+  for (uint64_t n = completed_.load(std::memory_order_relaxed); n < running_ && !failed(); ++n) {
+    Operation& o = op(n);
+    if (o.state != OpState::kRunning) continue;
+    switch (o.path) {
+      case OpPath::kFlat:
+        moved |= step_flat(o);
+        break;
+      case OpPath::kDirect:
+        moved |= step_direct(o);
+        break;
+      case OpPath::kLanes:
+        if (fed) moved |= feed_copies(o);
+        fed &= o.copied_in == o.num_chunks && o.copied_out == o.num_chunks;
+        break;
+    }
+  }
+  if (open_lane_ops_ == 0) return moved;
+  for (Lane& lane : lanes_) {
+    if (failed()) break;
+    moved |= lane.advance(*this);
+  }
+  return moved;
+}
+
+bool Executor::feed_copies(Operation& o) {
+  const Staging& staging = context_.staging;
+  const auto window = static_cast<uint64_t>(staging.shape().window);
+  const bool in_place = context_.device.host_accessible();
+  const bool streaming = o.bytes >= context_.limits.streaming_bytes;
+  auto me = static_cast<size_t>(me_);
+  // My own entry of sends is my own buffer when the CPU can read it; peers see the post.
+  const bool peers_read = (staging.post(me_, o.number).flags & Post::kSendDirect) != 0;
+  const auto* send = static_cast<const std::byte*>(o.desc.send);
+  auto* recv = static_cast<std::byte*>(o.desc.recv);
+  bool moved = false;
+
+  if (o.copied_in == 0 && (peers_read || (in_place && num_local_ == 1))) o.copied_in = o.num_chunks;
+  for (; o.copied_in < o.num_chunks; ++o.copied_in, moved = true) {
+    uint64_t chunk = o.first_chunk + o.copied_in;
+    int lane = static_cast<int>(chunk % window);
+    if (in_place && lane % num_local_ == me_) continue;
+    CopyDescriptor copy;
+    copy.dst = staging.input(lane, me_);
+    copy.src = send + o.chunk_offset(chunk);
+    copy.bytes = o.chunk_size(chunk);
+    if (chunk >= window) {
+      copy.wait = &staging.added(lane);
+      copy.wait_value = chunk - window + 1;
+    }
+    copy.signal = &staging.landed(lane, me_);
+    copy.signal_value = chunk + 1;
+    if (!context_.device.submit(CopyDirection::kIn, copy)) break;
+  }
+
+  if (in_place && num_local_ == 1) o.copied_out = o.num_chunks;
+  for (; o.copied_out < o.num_chunks; ++o.copied_out, moved = true) {
+    uint64_t chunk = o.first_chunk + o.copied_out;
+    int lane = static_cast<int>(chunk % window);
+    CopyDescriptor copy;
+    copy.dst = recv + o.chunk_offset(chunk);
+    copy.src = staging.result(lane);
+    copy.bytes = o.chunk_size(chunk);
+    copy.wait = &staging.published(lane);
+    copy.wait_value = chunk + 1;
+    copy.signal = &staging.drained(lane, static_cast<int>(me));
+    copy.signal_value = chunk + 1;
+    copy.streaming = streaming;
+    if (!context_.device.submit(CopyDirection::kOut, copy)) break;
+  }
+  return moved;
+}
+
+Operation* Executor::find_chunk(uint64_t chunk, uint64_t& from) {
+  from = std::max(from, completed_.load(std::memory_order_relaxed));
+  for (; from < running_; ++from) {
+    Operation& o = op(from);
+    if (o.path != OpPath::kLanes) continue;
+    if (o.has_chunk(chunk)) return &o;
+    if (chunk < o.first_chunk) return nullptr;
+  }
+  return nullptr;
+}
+
+bool Executor::lanes_finished(const Operation& o) const {
+  if (o.retired < o.owned || o.copied_out < o.num_chunks || o.copied_in < o.num_chunks) return false;
+  if (num_local_ == 1 && context_.device.host_accessible()) return true;
+  // The copy-out queue runs in order: its last chunk stands for all.
+  uint64_t last = o.first_chunk + o.num_chunks - 1;
+  int lane = static_cast<int>(last % static_cast<uint64_t>(context_.staging.shape().window));
+  return context_.staging.drained(lane, me_).load() >= last + 1;
+}
+
+bool Executor::complete_operations() {
+  bool moved = false;
+  uint64_t completed = completed_.load(std::memory_order_relaxed);
+  // Each is looked at, not just the first: a lane operation that is finished no longer needs its queues polled.
+  for (uint64_t n = completed; n < running_ && !failed(); ++n) {
+    Operation& o = op(n);
+    if (o.state == OpState::kRunning && o.path == OpPath::kLanes && lanes_finished(o)) {
+      o.state = OpState::kDone;
+      --open_lane_ops_;
+    }
+    if (o.state == OpState::kDone && n == completed) {
+      ++completed;
+      moved = true;
+    }
+  }
+  if (moved && !failed()) completed_.store(completed, std::memory_order_release);
+  return moved;
+}
+
+void Executor::fail(const Failure& failure) {
+  if (failed()) return;
+  publish_failure(context_.staging.failure(), failure);
+  failure_ = failure;
+  context_.device.cancel();
+  leave_buffers();
+  failed_.store(true, std::memory_order_release);
+}
+
+void Executor::leave_buffers() {
+  // Threads of this process may be adding from or into each other's buffers. They look at the failure cell after
+  // raising their flag, so once every flag is down nobody starts again.
+  if (!context_.one_process) return;
+  context_.staging.busy(me_).value.store(0, std::memory_order_seq_cst);
+  for (int r = 0; r < num_local_; ++r) {
+    Waiter waiter(WaitPolicy{.spin_ns = 1000, .sleep_after_ns = UINT64_MAX});
+    while (context_.staging.busy(r).value.load(std::memory_order_seq_cst) != 0) waiter.pause();
+  }
+}
+
+Wait Executor::what_waits(const Operation& o) const {
+  const Shape& shape = context_.shape;
+  auto rank_of = [&](int local) { return shape.nodes[static_cast<size_t>(shape.node)][local]; };
+  if (o.state == OpState::kPosted) return {rank_of(o.posts_seen), "starting it"};
+  if (o.path != OpPath::kLanes) {
+    for (int r = 0; r < num_local_; ++r) {
+      const Counter& counter =
+          o.path == OpPath::kFlat ? context_.staging.read(r) : context_.staging.sliced(r);
+      if (counter.load() < o.number + 1) return {rank_of(r), "adding its part"};
+    }
+    return {};
+  }
+  for (const Lane& lane : lanes_) {
+    if (!o.has_chunk(lane.chunk())) continue;
+    Wait wait = lane.waits_for(o);
+    if (wait.rank >= 0 && wait.rank != shape.rank) return wait;
+  }
+  // Nothing of my own is held up, so it is another owner's sum, or a slot, that does not come.
+  const auto window = static_cast<uint64_t>(context_.staging.shape().window);
+  for (uint64_t chunk = o.first_chunk; chunk < o.first_chunk + o.num_chunks; ++chunk) {
+    int lane = static_cast<int>(chunk % window);
+    if (context_.staging.published(lane).load() >= chunk + 1) continue;
+    return {shape.owner(shape.node, lane),
+            cat("the sum of chunk ", chunk - o.first_chunk, " of ", o.num_chunks)};
+  }
+  return {};
+}
+
+std::optional<Executor::Stall> Executor::check(uint64_t now_ns) {
+  if (failed()) return std::nullopt;
+  uint64_t completed = completed_.load(std::memory_order_relaxed);
+  for (uint64_t n = completed; n < submitted_; ++n) {
+    Operation& o = op(n);
+    if (o.started_ns == 0 && o.ready.load(std::memory_order_acquire)) o.started_ns = now_ns;
+  }
+  if (completed == submitted_) return std::nullopt;
+  Operation& oldest = op(completed);
+  auto stall = [&](bool lost, Wait wait) {
+    return Stall{lost, std::move(wait), cat("operation #", oldest.number, " (", signature_text(oldest.signature), ")")};
+  };
+  if (any_lost_ && oldest.state == OpState::kRunning && oldest.path == OpPath::kLanes) {
+    for (const Lane& lane : lanes_) {
+      if (!oldest.has_chunk(lane.chunk())) continue;
+      Wait wait = lane.waits_for(oldest);
+      if (wait.rank < 0) continue;
+      uint64_t since = lost_since_ns_[static_cast<size_t>(wait.rank)];
+      if (since != 0 && now_ns > since + kLostPeerGraceNs) {
+        wait.stage += ": " + context_.transport->peer_error(wait.rank);
+        return stall(true, std::move(wait));
+      }
+    }
+  }
+  if (oldest.started_ns == 0 || now_ns < oldest.started_ns + context_.limits.timeout_ns) {
+    return std::nullopt;
+  }
+  return stall(false, oldest.state == OpState::kQueued ? Wait{} : what_waits(oldest));
+}
+
+}  // namespace hfr

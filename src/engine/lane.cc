@@ -1,0 +1,274 @@
+#include "engine/lane.hpp"
+
+#include "base/text.hpp"
+#include "engine/add.hpp"
+#include "engine/executor.hpp"
+#include "sched/signature.hpp"
+
+namespace hfr {
+namespace {
+
+constexpr int kResultLanding = 0;
+constexpr int kFirstChildLanding = 1;
+constexpr int kFirstRoundLanding = kFirstChildLanding + kMaxChildren;
+
+}  // namespace
+
+int landings_per_lane(int num_rounds) { return kFirstRoundLanding + 2 * num_rounds; }
+
+Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
+    : context_(&context), arrivals_(&arrivals), idx_(idx), chunk_(static_cast<uint64_t>(idx)) {
+  if (context.transport == nullptr) return;
+  Transport& transport = *context.transport;
+  const Staging& staging = context.staging;
+  const StagingShape& shape = staging.shape();
+  auto first = static_cast<uint32_t>(idx * landings_per_lane(shape.num_rounds));
+  transport.set_landing(first + kResultLanding, staging.result(idx), shape.slot_bytes);
+  for (int i = 0; i < kMaxChildren; ++i) {
+    transport.set_landing(first + kFirstChildLanding + static_cast<uint32_t>(i), staging.child(idx, i),
+                          shape.slot_bytes);
+  }
+  for (int r = 0; r < shape.num_rounds; ++r) {
+    for (int copy = 0; copy < 2; ++copy) {
+      transport.set_landing(first + kFirstRoundLanding + static_cast<uint32_t>(2 * r + copy),
+                            staging.round(idx, r, copy), shape.round_bytes);
+    }
+  }
+}
+
+bool Lane::advance(Executor& executor) {
+  bool moved = false;
+  while (Operation* op = executor.find_chunk(chunk_, op_cursor_)) {
+    if (!begun_) begin(*op);
+    const std::vector<Step>& steps = schedule(*op).steps;
+    while (step_ < steps.size()) {
+      if (!run(steps[step_], *op, executor)) return moved;
+      moved = true;
+      ++step_;
+    }
+    if (puts_pending_ > 0) return moved;
+    ++op->retired;
+    chunk_ += static_cast<uint64_t>(context_->staging.shape().window);
+    begun_ = false;
+    step_ = 0;
+    moved = true;
+  }
+  return moved;
+}
+
+void Lane::begin(Operation& op) {
+  begun_ = true;
+  result_ = context_->staging.result(idx_);
+  if (context_->shape.num_local() == 1 && context_->device.host_accessible()) {
+    // Nobody else copies out: sums and the final value go straight to the user's buffer. The peer sends the
+    // final value only after this rank's contribution, so the landing is not in use now.
+    result_ = static_cast<std::byte*>(op.desc.recv) + op.chunk_offset(chunk_);
+    if (context_->transport != nullptr) {
+      context_->transport->set_landing(landing({SlotKind::kResult, 0}), result_, op.chunk_size(chunk_));
+    }
+  }
+  value_ = result_;
+}
+
+const Schedule& Lane::schedule(const Operation& op) const {
+  return op.butterfly ? context_->schedules.butterfly : (*op.forest)[chunk_ % op.forest->size()];
+}
+
+bool Lane::run(const Step& step, Operation& op, Executor& executor) {
+  switch (step.kind) {
+    case StepKind::kAdd:
+      return run_add(step, op, executor);
+    case StepKind::kPut:
+      return run_put(step, op);
+    case StepKind::kReceive:
+      if (!arrived(step.dst, step, op, executor)) return false;
+      value_ = result_;
+      return true;
+    case StepKind::kPublish:
+      context_->staging.published(idx_).store(chunk_ + 1);
+      return true;
+  }
+  return false;
+}
+
+bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
+  const Staging& staging = context_->staging;
+  bool local = false;
+  for (SlotRef src : step.srcs) local |= src.kind == SlotKind::kLocal;
+
+  if (add_ == AddState::kNone) {
+    if (local && (!local_inputs_here(op) || !result_slot_free())) return false;
+    if (!local && puts_pending_ > 0) return false;  // the old sum is still being read
+    for (SlotRef src : step.srcs) {
+      if (src.kind != SlotKind::kLocal && src.kind != SlotKind::kResult &&
+          !arrived(src, step, op, executor)) {
+        return false;
+      }
+    }
+    ReduceDescriptor shape;
+    shape.dsts[0] = result_;
+    shape.num_dsts = 1;
+    size_t offset = op.chunk_offset(chunk_);
+    shape.count = op.chunk_size(chunk_) / dtype_size(op.desc.dtype);
+    shape.dtype = op.desc.dtype;
+    shape.op = op.desc.op;
+    shape.divisor = step.final ? context_->shape.num_ranks : 1;
+    Adder adder(context_->pool, shape);
+    for (SlotRef src : step.srcs) {
+      if (src.kind != SlotKind::kLocal) {
+        adder.add_source(src.kind == SlotKind::kResult ? value_ : source(src));
+        continue;
+      }
+      for (int r = 0; r < context_->shape.num_local(); ++r) {
+        const std::byte* direct = op.sends[static_cast<size_t>(r)];
+        adder.add_source(direct != nullptr ? direct + offset : staging.input(idx_, r));
+      }
+    }
+    const ReduceDescriptor& work = adder.descriptor();
+    if (work.num_srcs == 1 && !step.final) {
+      // One input and nothing to add to it: it is the sum, where it lies.
+      value_ = static_cast<const std::byte*>(work.srcs[0]);
+      if (local) staging.added(idx_).store(chunk_ + 1);
+      return true;
+    }
+    if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
+    add_ = AddState::kUnderWay;
+  }
+  if (add_ == AddState::kUnderWay) {
+    Token finished[1];
+    // An inline pool is done already; another thread's work is reported to the executor.
+    if (context_->pool.poll(finished) == 0) return false;
+    executor.add_finished(finished[0]);
+    if (add_ != AddState::kFinished) return false;
+  }
+  add_ = AddState::kNone;
+  value_ = result_;
+  if (local) staging.added(idx_).store(chunk_ + 1);
+  return true;
+}
+
+bool Lane::run_put(const Step& step, Operation& op) {
+  PutTag tag;
+  tag.landing = landing(step.dst);
+  tag.chunk = chunk_;
+  tag.signature = op.signature;
+  int peer = context_->shape.owner(step.peer, idx_);
+  if (!context_->transport->put(peer, value_, op.chunk_size(chunk_), tag, static_cast<Token>(idx_))) {
+    return false;
+  }
+  ++puts_pending_;
+  return true;
+}
+
+bool Lane::has_arrived(SlotRef slot) const {
+  return arrivals_->chunk_plus_one[landing(slot)] >= chunk_ + 1;
+}
+
+bool Lane::arrived(SlotRef slot, const Step& step, Operation& op, Executor& executor) {
+  if (!has_arrived(slot)) return false;
+  uint64_t theirs = arrivals_->signature[landing(slot)];
+  if (theirs == op.signature) return true;
+  int rank = sender(slot, op);
+  if (step.kind == StepKind::kReceive && rank < 0) rank = -1;
+  executor.fail({Status(Code::kMismatch,
+                        cat("operation #", op.number, ": rank ", context_->shape.rank, " (node ",
+                            context_->shape.node, ") started an ", signature_text(op.signature), "; rank ",
+                            rank, " (node ", rank < 0 ? -1 : context_->shape.node_of_rank[rank],
+                            ") started an ", signature_text(theirs))),
+                 rank});
+  return false;
+}
+
+bool Lane::local_inputs_here(const Operation& op) const {
+  for (int r = 0; r < context_->shape.num_local(); ++r) {
+    if (op.sends[static_cast<size_t>(r)] != nullptr) continue;
+    if (context_->staging.landed(idx_, r).load() < chunk_ + 1) return false;
+  }
+  return true;
+}
+
+bool Lane::result_slot_free() const {
+  const auto window = static_cast<uint64_t>(context_->staging.shape().window);
+  if (chunk_ < window || result_ != context_->staging.result(idx_)) return true;
+  for (int r = 0; r < context_->shape.num_local(); ++r) {
+    if (context_->staging.drained(idx_, r).load() < chunk_ - window + 1) return false;
+  }
+  return true;
+}
+
+int Lane::sender(SlotRef slot, const Operation& op) const {
+  // The schedule names the peers that we put to; whoever puts into our slot is found by its role.
+  const Schedule& mine = schedule(op);
+  auto owner_of = [&](int node) { return context_->shape.owner(node, idx_); };
+  std::vector<int> puts;
+  for (const Step& step : mine.steps) {
+    if (step.kind != StepKind::kPut) continue;
+    if (slot.kind == SlotKind::kRound && step.dst == slot) return owner_of(step.peer);
+    if (slot.kind == SlotKind::kResult && step.dst.kind != SlotKind::kResult) puts.push_back(step.peer);
+    if (slot.kind == SlotKind::kChild && step.dst.kind == SlotKind::kResult) puts.push_back(step.peer);
+  }
+  if (slot.kind == SlotKind::kChild && slot.idx < puts.size()) return owner_of(puts[slot.idx]);
+  if (slot.kind == SlotKind::kResult && !puts.empty()) return owner_of(puts.front());
+  return -1;
+}
+
+uint32_t Lane::landing(SlotRef slot) const {
+  const StagingShape& shape = context_->staging.shape();
+  auto first = static_cast<uint32_t>(idx_ * landings_per_lane(shape.num_rounds));
+  auto generation = static_cast<uint32_t>(chunk_ / static_cast<uint64_t>(shape.window));
+  switch (slot.kind) {
+    case SlotKind::kChild:
+      return first + kFirstChildLanding + slot.idx;
+    case SlotKind::kRound:
+      return first + kFirstRoundLanding + 2u * slot.idx + generation % 2;
+    case SlotKind::kLocal:
+    case SlotKind::kResult:
+      break;
+  }
+  return first + kResultLanding;
+}
+
+const std::byte* Lane::source(SlotRef slot) const {
+  const Staging& staging = context_->staging;
+  auto generation = chunk_ / static_cast<uint64_t>(staging.shape().window);
+  if (slot.kind == SlotKind::kChild) return staging.child(idx_, slot.idx);
+  return staging.round(idx_, slot.idx, static_cast<int>(generation % 2));
+}
+
+Wait Lane::waits_for(const Operation& op) const {
+  const std::vector<Step>& steps = schedule(op).steps;
+  const Shape& shape = context_->shape;
+  std::string chunk = cat("chunk ", chunk_ - op.first_chunk, " of ", op.num_chunks);
+  auto from = [&](SlotRef slot, const char* what) {
+    return Wait{sender(slot, op), cat(what, " of ", chunk, " to arrive")};
+  };
+  if (step_ >= steps.size()) {
+    for (const Step& step : steps) {
+      if (step.kind == StepKind::kPut) return {shape.owner(step.peer, idx_), cat("taking ", chunk)};
+    }
+    return {};
+  }
+  const Step& step = steps[step_];
+  if (step.kind == StepKind::kPut) return {shape.owner(step.peer, idx_), cat("taking ", chunk)};
+  if (step.kind == StepKind::kReceive) return from(step.dst, "the final value");
+  for (SlotRef src : step.srcs) {
+    if (src.kind == SlotKind::kLocal) {
+      const auto window = static_cast<uint64_t>(context_->staging.shape().window);
+      for (int r = 0; r < shape.num_local(); ++r) {
+        int rank = shape.nodes[shape.node][r];
+        if (op.sends[r] == nullptr && context_->staging.landed(idx_, r).load() < chunk_ + 1) {
+          return {rank, cat("copy-in of ", chunk)};
+        }
+        if (chunk_ >= window && shape.num_local() > 1 &&
+            context_->staging.drained(idx_, r).load() < chunk_ - window + 1) {
+          return {rank, cat("copy-out before ", chunk)};
+        }
+      }
+    } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
+      return from(src, "the partial sum");
+    }
+  }
+  return {};
+}
+
+}  // namespace hfr

@@ -1,0 +1,75 @@
+// Lane: walks the schedule of one chunk after the other for a lane that this rank owns.
+//
+// Landings of lane l, numbered the same on every node:
+//   l * landings_per_lane + 0              result: the final value, from the parent
+//                         + 1 + i          child i's partial sum
+//                         + 3 + 2 r + c    butterfly round r, copy c (lane generation's parity)
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/context.hpp"
+#include "engine/operation.hpp"
+
+namespace hfr {
+
+// The latest chunk that arrived in each landing, and what its sender took the operation for.
+struct Arrivals {
+  std::vector<uint64_t> chunk_plus_one;
+  std::vector<uint64_t> signature;
+};
+
+int landings_per_lane(int num_rounds);
+
+class Executor;
+struct Wait;
+
+class Lane {
+ public:
+  Lane(EngineContext& context, Arrivals& arrivals, int idx);
+
+  // Does all that can be done now. True when something moved. Reports a failure to `executor`.
+  bool advance(Executor& executor);
+
+  void add_finished() { add_ = AddState::kFinished; }
+  void put_finished() { --puts_pending_; }
+
+  // The chunk that is next, or under way.
+  uint64_t chunk() const { return chunk_; }
+  int idx() const { return idx_; }
+  // What it waits for; rank -1 when it waits for nothing outside this rank.
+  Wait waits_for(const Operation& op) const;
+
+ private:
+  enum class AddState : uint8_t { kNone, kUnderWay, kFinished };
+
+  void begin(Operation& op);
+  const Schedule& schedule(const Operation& op) const;
+  bool run(const Step& step, Operation& op, Executor& executor);
+  bool run_add(const Step& step, Operation& op, Executor& executor);
+  bool run_put(const Step& step, Operation& op);
+  bool arrived(SlotRef slot, const Step& step, Operation& op, Executor& executor);
+  bool has_arrived(SlotRef slot) const;
+  bool local_inputs_here(const Operation& op) const;
+  bool result_slot_free() const;
+  int sender(SlotRef slot, const Operation& op) const;
+  uint32_t landing(SlotRef slot) const;
+  const std::byte* source(SlotRef slot) const;
+
+  EngineContext* context_;
+  Arrivals* arrivals_;
+  int idx_;
+  uint64_t chunk_;
+  uint64_t op_cursor_ = 0;  // where find_chunk goes on
+  bool begun_ = false;
+  size_t step_ = 0;
+  AddState add_ = AddState::kNone;
+  int puts_pending_ = 0;
+  const std::byte* value_ = nullptr;  // the chunk's sum so far
+  std::byte* result_ = nullptr;       // where sums and the final value go
+};
+
+}  // namespace hfr

@@ -1,0 +1,79 @@
+// Operation: one started allreduce on one rank, from submission to completion.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/types.hpp"
+#include "sched/schedule.hpp"
+
+namespace hfr {
+
+struct OpDescriptor {
+  const void* send = nullptr;
+  void* recv = nullptr;
+  size_t count = 0;
+  DType dtype = DType::kFloat32;
+  Op op = Op::kSum;
+  bool ready = true;  // false: a stream says later when the input is there (Executor::set_ready)
+};
+
+// How an operation travels. All ranks choose the same, from what all can see.
+enum class OpPath : uint8_t {
+  kFlat,    // small, one node: inputs are published, every rank adds all of them
+  kDirect,  // one node, all buffers reachable: each rank adds its slice and writes it to all
+  kLanes,   // chunk by chunk through staging, and between nodes
+};
+
+enum class OpState : uint8_t {
+  kQueued,   // waits for its input or for a place in the post ring
+  kPosted,   // announced; waits for the other local ranks' posts
+  kRunning,  // on its path
+  kDone,
+};
+
+struct Operation {
+  OpDescriptor desc;
+  uint64_t number = 0;
+  uint64_t signature = 0;
+  size_t bytes = 0;
+  std::atomic<bool> ready{false};
+  OpState state = OpState::kQueued;
+  OpPath path = OpPath::kLanes;
+  uint64_t started_ns = 0;  // set by the first slow check that sees it ready; deadlines count from here
+
+  // Where each local rank's buffers can be read and written; null where they cannot.
+  std::vector<const std::byte*> sends;
+  std::vector<std::byte*> recvs;
+  int posts_seen = 0;             // kPosted: local ranks whose posts are there
+  bool added = false;             // kFlat, kDirect: this rank's adding is done
+  bool wait_for_readers = false;  // kFlat: somebody's input is read where it is
+
+  // kDirect: bytes of this rank's slice that are done. kLanes: the chunks.
+  size_t slice_done = 0;
+  uint64_t first_chunk = 0;
+  uint64_t num_chunks = 0;
+  size_t chunk_bytes = 0;
+  bool butterfly = false;
+  const std::vector<Schedule>* forest = nullptr;
+  uint64_t copied_in = 0;   // chunks handed to the copy-in queue, or not needing it
+  uint64_t copied_out = 0;  // likewise
+  uint64_t retired = 0;     // chunks of this rank's own lanes that are finished
+  uint64_t owned = 0;       // how many there are
+
+  size_t chunk_offset(uint64_t chunk) const {
+    return static_cast<size_t>(chunk - first_chunk) * chunk_bytes;
+  }
+  size_t chunk_size(uint64_t chunk) const {
+    size_t offset = chunk_offset(chunk);
+    size_t left = bytes - offset;
+    return left < chunk_bytes ? left : chunk_bytes;
+  }
+  bool has_chunk(uint64_t chunk) const {
+    return chunk >= first_chunk && chunk < first_chunk + num_chunks;
+  }
+};
+
+}  // namespace hfr

@@ -1,0 +1,24 @@
+#include "engine/staging.hpp"
+
+namespace hfr {
+
+Staging::Staging(const StagingShape& shape, std::byte* memory) : shape_(shape), memory_(memory) {
+  auto local = static_cast<size_t>(shape.num_local);
+  auto window = static_cast<size_t>(shape.window);
+  posts_offset_ = round_up(sizeof(FailureCell), kPageBytes);
+  // One line more than a power of two, so that ranks' posts do not share cache sets.
+  post_stride_ = round_up(sizeof(Post) - Post::kInlineBytes + shape.flat_bytes, kCacheLine) + kCacheLine;
+  counters_offset_ = round_up(posts_offset_ + local * kPostRing * post_stride_, kPageBytes);
+  size_t num_counters = 3 * local + window * (2 + 2 * local);
+  lanes_offset_ = round_up(counters_offset_ + num_counters * sizeof(Counter), kHugePageBytes);
+  lane_stride_ = (local + 1 + kMaxChildren) * shape.slot_bytes +
+                 static_cast<size_t>(shape.num_rounds) * 2 * shape.round_bytes;
+  lane_stride_ = round_up(lane_stride_, kPageBytes);
+  total_bytes_ = round_up(lanes_offset_ + window * lane_stride_, kHugePageBytes);
+}
+
+size_t Staging::bytes_needed(const StagingShape& shape) {
+  return Staging(shape, nullptr).total_bytes_;
+}
+
+}  // namespace hfr
