@@ -1,6 +1,7 @@
 // The logger: the only way the library prints. Each line: time, level, who, sentence.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "base/status.hpp"
@@ -15,13 +16,12 @@ class Logger {
  public:
   // To standard error, errors and warnings only.
   Logger() = default;
-  Logger(LogLevel level, int fd, std::string prefix)
-      : level_(level), fd_(fd), prefix_(std::move(prefix)) {}
+  // To standard error.
+  Logger(LogLevel level, std::string prefix) : level_(level), prefix_(std::move(prefix)) {}
+  // Appends to the file at `path`, which the copies of the logger share.
+  static Result<Logger> to_file(LogLevel level, const std::string& path, std::string prefix);
 
   bool enabled(LogLevel level) const { return level <= level_; }
-  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
-  LogLevel level() const { return level_; }
-  int fd() const { return fd_; }
 
   template <typename... Parts>
   void log(LogLevel level, const Parts&... parts) const {
@@ -32,7 +32,7 @@ class Logger {
   void write(LogLevel level, const std::string& sentence) const;
 
   LogLevel level_ = LogLevel::kWarn;
-  int fd_ = 2;
+  std::shared_ptr<const int> file_;  // null: standard error
   std::string prefix_;
 };
 

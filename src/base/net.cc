@@ -18,10 +18,14 @@
 #include <cstring>
 #include <ctime>
 
+#include "base/cancel.hpp"
 #include "base/text.hpp"
 
 namespace hfr {
 namespace {
+
+// How often a blocked call looks whether it was cancelled.
+constexpr uint64_t kCancelLookMs = 50;
 
 struct SocketAddress {
   sockaddr_storage storage{};
@@ -57,10 +61,11 @@ Result<HostPort> numeric(const sockaddr_storage& storage, socklen_t length) {
 // Waits until `fd` is ready for `events`. Code::kTimeout at the deadline.
 Status wait_ready(int fd, short events, uint64_t deadline_ns, const std::string& what) {
   while (true) {
+    if (CancelScope::cancelled()) return Status(Code::kAborted, cat(what, ": cancelled"));
     uint64_t now = monotonic_ns();
     if (now >= deadline_ns) return Status(Code::kTimeout, cat(what, ": deadline passed"));
     pollfd entry{fd, events, 0};
-    int timeout_ms = static_cast<int>(std::min<uint64_t>((deadline_ns - now) / 1'000'000 + 1, 60'000));
+    int timeout_ms = static_cast<int>(std::min<uint64_t>((deadline_ns - now) / 1'000'000 + 1, kCancelLookMs));
     int ready = poll(&entry, 1, timeout_ms);
     if (ready > 0) return Status();
     if (ready < 0 && errno != EINTR) return system_error(what, errno);
@@ -206,6 +211,7 @@ Result<UniqueFd> connect_tcp(const HostPort& address, const std::string& bind_ho
     if (monotonic_ns() + static_cast<uint64_t>(backoff_ms) * 1'000'000 >= deadline_ns) {
       return Status(Code::kTimeout, cat(fd.status().message(), ", and the deadline passed"));
     }
+    if (CancelScope::cancelled()) return Status(Code::kAborted, cat(what, ": cancelled"));
     pause_ms(backoff_ms);
     backoff_ms = std::min(backoff_ms * 2, 100L);
   }

@@ -34,8 +34,8 @@ Executor::Executor(EngineContext& context)
 }
 
 std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
-  if (submitted_ - completed_.load(std::memory_order_relaxed) >= kMaxSubmitted) return std::nullopt;
-  uint64_t number = submitted_++;
+  uint64_t number = submitted_.load(std::memory_order_relaxed);
+  if (number - completed_.load(std::memory_order_relaxed) >= kMaxSubmitted) return std::nullopt;
   Operation& o = op(number);
   o.desc = desc;
   o.number = number;
@@ -44,11 +44,19 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
   o.state = OpState::kQueued;
   o.started_ns = 0;
   o.ready.store(desc.ready, std::memory_order_release);
+  submitted_.store(number + 1, std::memory_order_relaxed);
   return number;
 }
 
 void Executor::set_ready(uint64_t number) {
   op(number).ready.store(true, std::memory_order_release);
+}
+
+bool Executor::all_ready() {
+  for (uint64_t n = completed_.load(std::memory_order_relaxed); n < submitted_.load(std::memory_order_relaxed); ++n) {
+    if (!op(n).ready.load(std::memory_order_acquire)) return false;
+  }
+  return true;
 }
 
 bool Executor::progress() {
@@ -71,7 +79,8 @@ bool Executor::progress() {
 bool Executor::start_operations() {
   bool moved = false;
   uint64_t completed = completed_.load(std::memory_order_relaxed);
-  while (posted_ < submitted_ && posted_ - completed < kMaxOpenOps) {
+  const uint64_t submitted = submitted_.load(std::memory_order_relaxed);
+  while (posted_ < submitted && posted_ - completed < kMaxOpenOps) {
     Operation& o = op(posted_);
     if (!o.ready.load(std::memory_order_acquire)) break;
     post(o);
@@ -414,11 +423,12 @@ Wait Executor::what_waits(const Operation& o) const {
 std::optional<Executor::Stall> Executor::check(uint64_t now_ns) {
   if (failed()) return std::nullopt;
   uint64_t completed = completed_.load(std::memory_order_relaxed);
-  for (uint64_t n = completed; n < submitted_; ++n) {
+  const uint64_t submitted = submitted_.load(std::memory_order_relaxed);
+  for (uint64_t n = completed; n < submitted; ++n) {
     Operation& o = op(n);
     if (o.started_ns == 0 && o.ready.load(std::memory_order_acquire)) o.started_ns = now_ns;
   }
-  if (completed == submitted_) return std::nullopt;
+  if (completed == submitted) return std::nullopt;
   Operation& oldest = op(completed);
   auto stall = [&](bool lost, Wait wait) {
     return Stall{lost, std::move(wait), cat("operation #", oldest.number, " (", signature_text(oldest.signature), ")")};

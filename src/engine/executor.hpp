@@ -49,13 +49,19 @@ class Executor {
   // The input of `op` is there. Any thread.
   void set_ready(uint64_t op);
 
+  // No operation waits for its stream.
+  bool all_ready();
+
   // One turn. True when something moved.
   bool progress();
 
   // Any thread. A failed executor has no operation under way.
   bool done(uint64_t op) const { return completed_.load(std::memory_order_acquire) > op || failed(); }
   bool completed(uint64_t op) const { return completed_.load(std::memory_order_acquire) > op; }
-  bool idle() const { return completed_.load(std::memory_order_acquire) == submitted_ || failed(); }
+  bool idle() const {
+    return completed_.load(std::memory_order_acquire) == submitted_.load(std::memory_order_relaxed) ||
+           failed();
+  }
   bool failed() const { return failed_.load(std::memory_order_acquire); }
   // Once failed(): what, and whose fault.
   const Failure& failure() const { return failure_; }
@@ -103,7 +109,7 @@ class Executor {
   const int me_;  // local rank
   const int num_local_;
   std::vector<std::unique_ptr<Operation>> ops_;
-  uint64_t submitted_ = 0;
+  std::atomic<uint64_t> submitted_{0};  // written by the engine's holder only
   uint64_t posted_ = 0;    // operations [0, posted_) have been announced
   uint64_t running_ = 0;   // [0, running_) have been put on their paths
   std::atomic<uint64_t> completed_{0};

@@ -1,0 +1,219 @@
+#include "capi/handle.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/text.hpp"
+#include "bootstrap/launch_env.hpp"
+#include "bootstrap/unique_id.hpp"
+
+namespace hfr {
+namespace {
+
+Status invalid(const std::string& sentence) { return Status(Code::kInvalidArgument, sentence); }
+
+Status check_rank(int num_ranks, int rank) {
+  if (num_ranks < 1) return invalid(cat("num_ranks is ", num_ranks, "; it must be at least 1"));
+  if (rank < 0 || rank >= num_ranks) {
+    return invalid(cat("rank is ", rank, "; it must be from 0 to ", num_ranks - 1));
+  }
+  return Status();
+}
+
+// One setting of an option struct, checked by the very rule of its environment variable.
+Status override_setting(const char* name, const std::string& value, Config& config) {
+  for (const ConfigVariable& variable : config_variables()) {
+    if (variable.name != name) continue;
+    if (variable.set(value, config)) return Status();
+    return invalid(cat("hfr_comm_options_t: ", value, " for what ", name, " sets is not allowed: it must be ",
+                       variable.allowed));
+  }
+  return Status(Code::kInternalError, cat("no setting is called ", name));
+}
+
+}  // namespace
+
+Result<StartOptions> read_options(const hfr_comm_options_t* options) {
+  StartOptions start;
+  HFR_ASSIGN_OR_RETURN(start.config, load_config(process_environment()));
+  if (options == nullptr) return start;
+  hfr_comm_options_t known = HFR_COMM_OPTIONS_INIT;
+  if (options->size < sizeof(options->size) || options->size > 4096) {
+    return invalid(cat("hfr_comm_options_t: size is ", options->size,
+                       "; start from HFR_COMM_OPTIONS_INIT"));
+  }
+  std::memcpy(&known, options, std::min(options->size, sizeof(known)));
+  start.non_blocking = known.non_blocking != 0;
+  Config& config = start.config;
+  if (known.timeout_ms != 0) {
+    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_TIMEOUT_MS", cat(known.timeout_ms), config));
+  }
+  if (known.chunk_bytes != 0) {
+    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_CHUNK_BYTES", cat(known.chunk_bytes), config));
+  }
+  if (known.window != 0) {
+    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_WINDOW", cat(known.window), config));
+  }
+  if (known.host_id != nullptr) {
+    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_HOSTID", known.host_id, config));
+  }
+  return start;
+}
+
+Status make_unique_id(char* bytes) {
+  HFR_ASSIGN_OR_RETURN(Config config, load_config(process_environment()));
+  HFR_ASSIGN_OR_RETURN(UniqueId id, open_unique_id(config));
+  auto encoded = encode_unique_id(id);
+  static_assert(sizeof(encoded) == HFR_UNIQUE_ID_BYTES);
+  std::memcpy(bytes, encoded.data(), sizeof(encoded));
+  return Status();
+}
+
+Result<JoinSpec> spec_from_id(const char* bytes, int num_ranks, int rank, const StartOptions& start) {
+  HFR_RETURN_IF_ERROR(check_rank(num_ranks, rank));
+  std::array<std::byte, HFR_UNIQUE_ID_BYTES> encoded{};
+  std::memcpy(encoded.data(), bytes, encoded.size());
+  HFR_ASSIGN_OR_RETURN(UniqueId id, decode_unique_id(encoded));
+  JoinSpec spec;
+  spec.rank = rank;
+  spec.num_ranks = num_ranks;
+  spec.address = id.address;
+  spec.secret = id.secret;
+  spec.listener = take_listener(id);
+  spec.config = start.config;
+  return spec;
+}
+
+Result<JoinSpec> spec_from_environment(const StartOptions& start) {
+  HFR_ASSIGN_OR_RETURN(LaunchInfo launch, read_launch_info(process_environment()));
+  HFR_RETURN_IF_ERROR(check_rank(launch.num_ranks, launch.rank));
+  const Config& config = start.config;
+  if (config.rendezvous.empty()) {
+    return invalid("HFREDUCE_RENDEZVOUS is not set; give it host:port, where rank 0 listens");
+  }
+  if (config.secret.empty()) {
+    return invalid("HFREDUCE_SECRET is not set; give all ranks the same secret text");
+  }
+  JoinSpec spec;
+  spec.rank = launch.rank;
+  spec.num_ranks = launch.num_ranks;
+  auto address = parse_host_port(config.rendezvous);
+  if (!address.ok()) return invalid(cat("HFREDUCE_RENDEZVOUS: ", address.status().message()));
+  spec.address = *address;
+  spec.secret = Secret::from_passphrase(config.secret);
+  if (launch.rank == 0) {
+    HFR_ASSIGN_OR_RETURN(spec.listener, listen_tcp(spec.address));
+  }
+  spec.config = config;
+  return spec;
+}
+
+}  // namespace hfr
+
+using hfr::Code;
+using hfr::Status;
+
+void hfr_comm::make(hfr::JoinSpec spec) {
+  spec.cancel = &cancel_;
+  hfr::Result<std::shared_ptr<hfr::Communicator>> made = [&] {
+    try {
+      return hfr::Communicator::create(std::move(spec));
+    } catch (const std::exception& error) {
+      return hfr::Result<std::shared_ptr<hfr::Communicator>>(Status(Code::kOutOfMemory, error.what()));
+    }
+  }();
+  if (made.ok()) {
+    comm_ = std::move(*made);
+    state_.store(State::kReady, std::memory_order_release);
+  } else {
+    start_status_ = made.status();
+    state_.store(State::kFailed, std::memory_order_release);
+  }
+}
+
+hfr::Result<hfr_comm*> hfr_comm::start(hfr::JoinSpec spec, bool non_blocking) {
+  auto handle = std::make_unique<hfr_comm>();
+  if (non_blocking) {
+    hfr_comm* self = handle.get();
+    auto held = std::make_shared<hfr::JoinSpec>(std::move(spec));
+    self->starter_ = std::thread([self, held] { self->make(std::move(*held)); });
+    return handle.release();
+  }
+  handle->make(std::move(spec));
+  if (handle->state_.load(std::memory_order_acquire) == State::kFailed) return handle->start_status_;
+  return handle.release();
+}
+
+hfr::Status hfr_comm::start_all(hfr_comm** comms, int num_ranks, const hfr::StartOptions& start) {
+  HFR_RETURN_IF_ERROR(hfr::check_rank(num_ranks, 0));
+  std::array<char, HFR_UNIQUE_ID_BYTES> id{};
+  HFR_RETURN_IF_ERROR(hfr::make_unique_id(id.data()));
+  std::vector<std::unique_ptr<hfr_comm>> handles;
+  Status first;
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    auto spec = hfr::spec_from_id(id.data(), num_ranks, rank, start);
+    if (!spec.ok()) return spec.status();
+    auto handle = hfr_comm::start(std::move(*spec), true);
+    if (!handle.ok()) return handle.status();
+    handles.emplace_back(*handle);
+  }
+  for (auto& handle : handles) {
+    handle->starter_.join();
+    if (handle->state_.load(std::memory_order_acquire) == State::kFailed && first.ok()) {
+      first = handle->start_status_;
+    }
+  }
+  if (!first.ok()) {
+    for (auto& handle : handles) handle->shut_down();
+    return first;
+  }
+  for (size_t i = 0; i < handles.size(); ++i) comms[i] = handles[i].release();
+  return Status();
+}
+
+hfr::Status hfr_comm::ready_status(const char* call) {
+  switch (state_.load(std::memory_order_acquire)) {
+    case State::kReady:
+      return Status();
+    case State::kFailed:
+      return start_status_;
+    case State::kStarting:
+      break;
+  }
+  return Status(Code::kInvalidUsage, hfr::cat(call, ": the communicator is still being made; poll "
+                                                    "hfr_comm_get_async_error until it reports HFR_SUCCESS"));
+}
+
+hfr::Status hfr_comm::async_error() {
+  switch (state_.load(std::memory_order_acquire)) {
+    case State::kReady:
+      return comm_->async_error();
+    case State::kFailed:
+      return start_status_;
+    case State::kStarting:
+      break;
+  }
+  return Status(Code::kInProgress, "the communicator is being made");
+}
+
+void hfr_comm::abort() {
+  cancel_.set();
+  if (starter_.joinable()) starter_.join();
+  if (state_.load(std::memory_order_acquire) == State::kReady) comm_->abort();
+}
+
+void hfr_comm::shut_down() {
+  cancel_.set();
+  if (starter_.joinable()) starter_.join();
+  if (comm_ != nullptr) comm_->shut_down();
+}
+
+void hfr_comm::keep_error(const std::string& sentence) {
+  std::lock_guard lock(error_mutex_);
+  error_ = sentence;
+}
+
+std::string hfr_comm::last_error() {
+  std::lock_guard lock(error_mutex_);
+  return error_;
+}

@@ -1,0 +1,65 @@
+// hfr_comm: what the C handle points to. A communicator that is being made, is there, or never came to be.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "comm/communicator.hpp"
+#include "hfreduce/hfreduce.h"
+
+namespace hfr {
+
+struct StartOptions {
+  Config config;
+  bool non_blocking = false;
+};
+
+// The environment with the caller's options over it.
+Result<StartOptions> read_options(const hfr_comm_options_t* options);
+
+// Opens a rendezvous in this process; writes HFR_UNIQUE_ID_BYTES.
+Status make_unique_id(char* bytes);
+Result<JoinSpec> spec_from_id(const char* bytes, int num_ranks, int rank, const StartOptions& start);
+Result<JoinSpec> spec_from_environment(const StartOptions& start);
+
+}  // namespace hfr
+
+struct hfr_comm {
+ public:
+  // Blocking: the communicator is there when it returns. Else a thread makes it.
+  static hfr::Result<hfr_comm*> start(hfr::JoinSpec spec, bool non_blocking);
+  static hfr::Status start_all(hfr_comm** comms, int num_ranks, const hfr::StartOptions& start);
+
+  // A guard against handles that were destroyed or never made; best effort.
+  bool is_valid() const { return magic_ == kMagic; }
+  // Ok once the communicator is there; `call` is for the sentence.
+  hfr::Status ready_status(const char* call);
+  hfr::Communicator& communicator() { return *comm_; }
+
+  hfr::Status async_error();
+  void abort();
+  void shut_down();
+
+  void keep_error(const std::string& sentence);
+  std::string last_error();
+
+  ~hfr_comm() { magic_ = 0; }
+
+ private:
+  enum class State : int { kStarting, kReady, kFailed };
+  static constexpr uint64_t kMagic = 0x68667265647563ull;
+
+  void make(hfr::JoinSpec spec);
+
+  uint64_t magic_ = kMagic;
+  std::atomic<State> state_{State::kStarting};
+  std::shared_ptr<hfr::Communicator> comm_;  // set before kReady
+  hfr::Status start_status_;                 // set before kFailed
+  hfr::CancelFlag cancel_;
+  std::thread starter_;
+  std::mutex error_mutex_;
+  std::string error_;
+};

@@ -1,0 +1,325 @@
+#include "comm/communicator.hpp"
+
+#include "base/text.hpp"
+
+namespace hfr {
+namespace {
+
+constexpr uint64_t kLookAroundNs = 1'000'000;
+
+}  // namespace
+
+Result<std::shared_ptr<Communicator>> Communicator::create(JoinSpec spec) {
+  HFR_ASSIGN_OR_RETURN(const KernelTable* kernels, select_kernel_table(spec.config.isa));
+  HFR_ASSIGN_OR_RETURN(Parts parts, set_up(std::move(spec)));
+  return std::shared_ptr<Communicator>(new Communicator(std::move(parts), *kernels));
+}
+
+Communicator::Communicator(Parts parts, const KernelTable& kernels)
+    : parts_(std::move(parts)),
+      pool_(kernels),
+      context_{.shape = parts_.shape,
+               .staging = Staging(parts_.staging, parts_.memory->staging().data()),
+               .limits = parts_.limits,
+               .schedules = parts_.schedules,
+               .one_process = parts_.one_process,
+               .direct = parts_.config.direct,
+               .heap = {},
+               .map_heap = [this]() -> std::byte* {
+                 auto heap = parts_.memory->heap();
+                 return heap.ok() ? (*heap)->data() : nullptr;
+               },
+               .clock = clock_,
+               .device = device_,
+               .pool = pool_,
+               .transport = parts_.transport.get()},
+      executor_(context_) {
+  context_.heap.bytes = parts_.memory->heap_bytes();
+}
+
+Communicator::~Communicator() { shut_down(); }
+
+void Communicator::EngineLock::lock(Communicator& owner) {
+  if (try_lock()) return;
+  wanted_.fetch_add(1, std::memory_order_relaxed);
+  Waiter waiter(owner.parts_.wait);
+  while (!try_lock()) waiter.pause();
+  wanted_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+Status Communicator::sticky() const {
+  if (finalized_.load(std::memory_order_relaxed)) {
+    return Status(Code::kInvalidUsage, "the communicator was finalized; make a new one");
+  }
+  return executor_.failed() ? executor_.failure().status : Status();
+}
+
+Status Communicator::status_of(uint64_t op) const {
+  return executor_.completed(op) ? Status() : executor_.failure().status;
+}
+
+Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
+  Waiter waiter(parts_.wait);
+  uint64_t last_look_ns = 0;
+  while (true) {
+    Status status = sticky();
+    if (!status.ok()) return status;
+    if (auto number = executor_.submit(desc)) return *number;
+    // The queue is full: the oldest operation has to go first.
+    if (executor_.progress()) {
+      waiter.reset();
+    } else {
+      pause_driving(waiter, last_look_ns);
+    }
+  }
+}
+
+Status Communicator::all_reduce(const OpDescriptor& desc, HostStream* stream, uint64_t* request) {
+  engine_.lock(*this);
+  OpDescriptor checked = desc;
+  checked.ready = stream == nullptr;
+  Result<uint64_t> number = submit(checked);
+  if (!number.ok()) {
+    engine_.unlock();
+    return number.status();
+  }
+  const uint64_t op = *number;
+  if (request != nullptr) *request = op;
+  if (stream == nullptr && request == nullptr) {
+    if (!executor_.done(op)) {
+      drivers_.fetch_add(1, std::memory_order_relaxed);
+      drive([&] { return executor_.done(op); });
+      drivers_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    bool more = !executor_.idle();
+    engine_.unlock();
+    if (more) wake_progress_thread();
+    return status_of(op);
+  }
+  if (stream == nullptr) executor_.progress();  // announce it now, and finish it if the others are there
+  engine_.unlock();
+  if (stream != nullptr) {
+    stream->enqueue([self = shared_from_this(), op] { return self->run_in_stream(op); });
+  }
+  wake_progress_thread();
+  return Status();
+}
+
+Status Communicator::run_in_stream(uint64_t op) {
+  executor_.set_ready(op);
+  return wait(op);
+}
+
+template <typename Done>
+void Communicator::drive(Done&& done) {
+  Waiter waiter(parts_.wait);
+  uint64_t last_look_ns = 0;
+  while (!done()) {
+    if (executor_.progress()) {
+      waiter.reset();
+      continue;
+    }
+    if (done()) return;
+    pause_driving(waiter, last_look_ns);
+    if (engine_.wanted()) {
+      engine_.unlock();
+      sched_yield();
+      engine_.lock(*this);
+    }
+  }
+}
+
+void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
+  uint64_t now = waiter.pause([this](uint64_t ns) {
+    if (parts_.transport != nullptr) {
+      parts_.transport->sleep(ns);
+    } else {
+      Waiter::sleep(ns);
+    }
+  });
+  if (now == 0) return;
+  if (last_look_ns == 0) {
+    last_look_ns = now;
+    executor_.check(now);  // deadlines start
+  } else if (now - last_look_ns >= kLookAroundNs) {
+    last_look_ns = now;
+    look_around(now);
+  }
+}
+
+void Communicator::look_around(uint64_t now_ns) {
+  if (executor_.failed()) return;
+  if (auto failure = parts_.membership->poll()) {
+    fail(*failure, false);
+    return;
+  }
+  auto stall = executor_.check(now_ns);
+  if (!stall) return;
+  const Shape& shape = parts_.shape;
+  std::string who = stall->wait.rank < 0
+                        ? std::string("this rank")
+                        : cat("rank ", stall->wait.rank, " (node ",
+                              shape.node_of_rank[static_cast<size_t>(stall->wait.rank)], ")");
+  if (stall->peer_lost) {
+    fail({Status(Code::kRemoteError, cat("rank ", shape.rank, " (node ", shape.node, ") lost ", who, " in ",
+                                         stall->operation, ", waiting for ", stall->wait.stage)),
+          stall->wait.rank},
+         true);
+    return;
+  }
+  Status timeout(Code::kTimeout,
+                 cat("rank ", shape.rank, " (node ", shape.node, ") waited ",
+                     parts_.config.timeout_ms, " ms in ", stall->operation, " for ", who, ": ",
+                     stall->wait.stage));
+  fail(parts_.membership->resolve_stall(stall->wait.rank, timeout), false);
+}
+
+void Communicator::fail(const Failure& failure, bool tell_others) {
+  if (tell_others) parts_.membership->report(failure.status, failure.rank);
+  executor_.fail(failure);
+  parts_.logger.log(LogLevel::kError, failure.status.message());
+}
+
+Status Communicator::wait(uint64_t request) {
+  drivers_.fetch_add(1, std::memory_order_relaxed);
+  Waiter waiter(parts_.wait);
+  while (!executor_.done(request)) {
+    if (engine_.try_lock()) {
+      drive([&] { return executor_.done(request); });
+      engine_.unlock();
+    } else {
+      waiter.pause();
+    }
+  }
+  drivers_.fetch_sub(1, std::memory_order_relaxed);
+  if (!executor_.idle()) wake_progress_thread();
+  return status_of(request);
+}
+
+Status Communicator::test(uint64_t request, bool* done) {
+  if (!executor_.done(request) && engine_.try_lock()) {
+    if (!executor_.progress()) look_around(monotonic_ns());
+    engine_.unlock();
+  }
+  *done = executor_.done(request);
+  return *done ? status_of(request) : Status();
+}
+
+Status Communicator::finalize() {
+  engine_.lock(*this);
+  Status status = sticky();
+  if (status.ok()) {
+    drive([&] { return executor_.idle(); });
+    status = sticky();
+  }
+  engine_.unlock();
+  if (!status.ok()) return status;
+  uint64_t deadline = monotonic_ns() + parts_.limits.timeout_ns;
+  status = parts_.membership->barrier(deadline, "finalizing");
+  if (!status.ok()) {
+    auto failure = parts_.membership->poll();
+    engine_.lock(*this);
+    fail(failure ? *failure : Failure{status, -1}, !failure);
+    engine_.unlock();
+    return sticky();
+  }
+  finalized_.store(true, std::memory_order_relaxed);
+  return Status();
+}
+
+void Communicator::shut_down() {
+  engine_.lock(*this);
+  // What waits for a stream that may never come is given up; what runs is finished or fails by its deadline.
+  if (!executor_.idle() && !executor_.all_ready()) {
+    fail({Status(Code::kAborted, cat("rank ", parts_.shape.rank, " destroyed the communicator while operations waited "
+                                     "for their streams")),
+          parts_.shape.rank},
+         true);
+  }
+  drive([&] { return executor_.idle(); });
+  engine_.unlock();
+  if (progress_thread_.joinable()) {
+    {
+      std::lock_guard lock(progress_mutex_);
+      progress_stop_ = true;
+    }
+    progress_wanted_.notify_all();
+    progress_thread_.join();
+  }
+  if (parts_.membership != nullptr) parts_.membership->leave();
+}
+
+void Communicator::abort() {
+  Failure failure{Status(Code::kAborted, cat("rank ", parts_.shape.rank, " (node ", parts_.shape.node,
+                                             ") called hfr_comm_abort")),
+                  parts_.shape.rank};
+  // Whoever drives the engine sees the cell in its next turn.
+  publish_failure(context_.staging.failure(), failure);
+  parts_.membership->report(failure.status, failure.rank);
+  engine_.lock(*this);
+  executor_.fail(failure);
+  engine_.unlock();
+}
+
+Status Communicator::async_error() {
+  if (!executor_.failed() && engine_.try_lock()) {
+    executor_.progress();
+    look_around(monotonic_ns());
+    engine_.unlock();
+  }
+  return executor_.failed() ? executor_.failure().status : Status();
+}
+
+Result<void*> Communicator::allocate(size_t bytes) {
+  std::call_once(heap_once_, [this] {
+    auto memory = parts_.memory->heap();
+    if (!memory.ok()) {
+      heap_status_ = memory.status();
+      return;
+    }
+    engine_.lock(*this);
+    context_.heap_base();
+    engine_.unlock();
+    size_t offset = parts_.heap_bytes * static_cast<size_t>(parts_.shape.local_rank);
+    heap_ = std::make_unique<Heap>(**memory, offset, parts_.heap_bytes,
+                                   parts_.config.huge_pages == "auto");
+  });
+  if (!heap_status_.ok()) return heap_status_;
+  return heap_->allocate(bytes);
+}
+
+Status Communicator::free(void* ptr) {
+  if (heap_ == nullptr) {
+    return Status(Code::kInvalidArgument, "hfr_mem_free: this communicator has allocated no memory");
+  }
+  return heap_->free(ptr);
+}
+
+void Communicator::wake_progress_thread() {
+  std::lock_guard lock(progress_mutex_);
+  if (progress_stop_) return;
+  progress_poked_ = true;
+  if (!progress_thread_.joinable()) {
+    progress_thread_ = std::thread([this] { run_progress_thread(); });
+  } else {
+    progress_wanted_.notify_one();
+  }
+}
+
+void Communicator::run_progress_thread() {
+  while (true) {
+    {
+      std::unique_lock lock(progress_mutex_);
+      progress_wanted_.wait(lock, [this] { return progress_poked_ || progress_stop_; });
+      if (progress_stop_) return;
+      progress_poked_ = false;
+    }
+    // Leaves as soon as somebody waits; that thread pokes again if it leaves work behind.
+    auto others = [this] { return drivers_.load(std::memory_order_relaxed) > 0; };
+    engine_.lock(*this);
+    drive([&] { return executor_.idle() || others(); });
+    engine_.unlock();
+  }
+}
+
+}  // namespace hfr

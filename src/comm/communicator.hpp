@@ -1,0 +1,110 @@
+// Communicator: one rank's membership of a set of ranks. Wires the concrete parts together and decides which thread
+// makes progress.
+//
+// Progress: a thread that waits drives the engine itself, so that a small blocking operation pays for no
+// hand-over. What runs asynchronously while nobody waits is driven by a progress thread, started with the first
+// such operation. One lock says who holds the engine; a driver lets go of it between turns when somebody else
+// wants it.
+//
+// Threads: all functions may be called from any thread, except the destructor.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "comm/heap.hpp"
+#include "comm/host_stream.hpp"
+#include "comm/setup.hpp"
+#include "device/host/host_device.hpp"
+#include "engine/executor.hpp"
+#include "reduce/inline_pool.hpp"
+
+namespace hfr {
+
+class Communicator : public std::enable_shared_from_this<Communicator> {
+ public:
+  static Result<std::shared_ptr<Communicator>> create(JoinSpec spec);
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  const Shape& shape() const { return parts_.shape; }
+
+  // The descriptor has been checked (capi/). stream and request both null: returns when complete.
+  Status all_reduce(const OpDescriptor& desc, HostStream* stream, uint64_t* request);
+  Status wait(uint64_t request);
+  // Sets `done`; the status is the operation's once it is done.
+  Status test(uint64_t request, bool* done);
+
+  // Completes what was started, then meets all ranks.
+  Status finalize();
+  // Completes what was started, or fails it at its deadline; afterwards nothing of this rank runs.
+  void shut_down();
+  void abort();
+  // The sticky failure; ok while there is none.
+  Status async_error();
+
+  Result<void*> allocate(size_t bytes);
+  Status free(void* ptr);
+
+ private:
+  class SteadyClock : public Clock {
+   public:
+    uint64_t now_ns() const override { return monotonic_ns(); }
+  };
+
+  Communicator(Parts parts, const KernelTable& kernels);
+
+  // Who holds the engine. Spins: it is held for a turn, or by a driver that looks out for others.
+  class EngineLock {
+   public:
+    void lock(Communicator& owner);
+    bool try_lock() { return !held_.exchange(true, std::memory_order_acquire); }
+    void unlock() { held_.store(false, std::memory_order_release); }
+    bool wanted() const { return wanted_.load(std::memory_order_relaxed) > 0; }
+
+   private:
+    std::atomic<bool> held_{false};
+    std::atomic<int> wanted_{0};
+  };
+
+  Result<uint64_t> submit(const OpDescriptor& desc);
+  Status status_of(uint64_t op) const;
+  Status sticky() const;
+  // Makes progress until done() says so. With or without the lock in hand; without it afterwards.
+  template <typename Done>
+  void drive(Done&& done);
+  // One step of waiting while holding the engine.
+  void pause_driving(Waiter& waiter, uint64_t& last_look_ns);
+  void look_around(uint64_t now_ns);
+  void fail(const Failure& failure, bool tell_others);
+  void wake_progress_thread();
+  void run_progress_thread();
+  Status run_in_stream(uint64_t op);
+
+  Parts parts_;
+  SteadyClock clock_;
+  HostDevice device_;
+  InlinePool pool_;
+  EngineContext context_;
+  Executor executor_;
+  EngineLock engine_;
+  std::atomic<int> drivers_{0};       // threads in wait(): the progress thread leaves the work to them
+  std::atomic<bool> finalized_{false};
+
+  std::once_flag heap_once_;
+  Status heap_status_;
+  std::unique_ptr<Heap> heap_;
+
+  std::mutex progress_mutex_;
+  std::condition_variable progress_wanted_;
+  bool progress_stop_ = false;
+  bool progress_poked_ = false;
+  std::atomic<bool> progress_running_{false};
+  std::thread progress_thread_;
+};
+
+}  // namespace hfr

@@ -1,0 +1,48 @@
+#include "comm/host_stream.hpp"
+
+namespace hfr {
+
+HostStream::HostStream() : thread_([this] { run(); }) {}
+
+HostStream::~HostStream() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void HostStream::enqueue(Entry entry) {
+  {
+    std::lock_guard lock(mutex_);
+    entries_.push_back(std::move(entry));
+  }
+  changed_.notify_all();
+}
+
+Status HostStream::synchronize() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return entries_.empty() && !busy_; });
+  return std::exchange(first_failure_, Status());
+}
+
+void HostStream::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return stop_ || !entries_.empty(); });
+    if (entries_.empty()) return;
+    Entry entry = std::move(entries_.front());
+    entries_.pop_front();
+    busy_ = true;
+    lock.unlock();
+    Status status = entry();
+    entry = nullptr;  // what it holds goes before anybody is told
+    lock.lock();
+    busy_ = false;
+    if (!status.ok() && first_failure_.ok()) first_failure_ = status;
+    changed_.notify_all();
+  }
+}
+
+}  // namespace hfr

@@ -1,0 +1,190 @@
+#include "comm/node_memory.hpp"
+
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+
+#include "base/text.hpp"
+
+namespace hfr {
+namespace {
+
+// A stranger at the door is given this long to prove itself.
+constexpr uint64_t kPatienceNs = 2'000'000'000;
+
+struct LocalAddress {
+  sockaddr_un storage{};
+  socklen_t length = 0;
+};
+
+LocalAddress abstract_address(const std::string& name) {
+  LocalAddress address;
+  address.storage.sun_family = AF_UNIX;
+  std::memcpy(address.storage.sun_path + 1, name.data(), name.size());
+  address.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  return address;
+}
+
+bool same_process(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == getpid();
+}
+
+bool same_user(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == getuid();
+}
+
+// What goes through the door: in one process the address of a shared_ptr, which the receiver copies before it
+// answers; else two descriptors beside the byte.
+Status send_descriptors(int fd, int staging, int heap) {
+  std::byte mark{1};
+  iovec part{&mark, 1};
+  std::array<int, 2> fds = {staging, heap};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(fds))> control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(fds));
+  std::memcpy(CMSG_DATA(header), fds.data(), sizeof(fds));
+  if (sendmsg(fd, &message, MSG_NOSIGNAL) != 1) return system_error("handing shared memory over", errno);
+  return Status();
+}
+
+Result<std::array<UniqueFd, 2>> receive_descriptors(int fd) {
+  std::byte mark{0};
+  iovec part{&mark, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(2 * sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != 1) return system_error("receiving shared memory", errno);
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header == nullptr || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(2 * sizeof(int))) {
+    return Status(Code::kSystemError,
+                  "receiving shared memory: no descriptors came; is the limit on open files reached?");
+  }
+  std::array<int, 2> fds{};
+  std::memcpy(fds.data(), CMSG_DATA(header), sizeof(fds));
+  return std::array<UniqueFd, 2>{UniqueFd(fds[0]), UniqueFd(fds[1])};
+}
+
+enum class Offer : uint8_t { kAddress = 1, kDescriptors = 2 };
+
+Status serve(int fd, const std::shared_ptr<NodeMemory>& memory, uint64_t deadline_ns) {
+  const bool here = same_process(fd);
+  std::array<std::byte, 9> offer{};
+  offer[0] = static_cast<std::byte>(here ? Offer::kAddress : Offer::kDescriptors);
+  const auto* address = &memory;
+  std::memcpy(&offer[1], &address, sizeof(address));
+  if (!here) std::memset(&offer[1], 0, sizeof(address));
+  const std::string what = "handing shared memory over";
+  HFR_RETURN_IF_ERROR(send_all(fd, offer, deadline_ns, what));
+  if (!here) HFR_RETURN_IF_ERROR(send_descriptors(fd, memory->staging().fd(), memory->heap_fd()));
+  std::byte thanks{};
+  return recv_all(fd, {&thanks, 1}, deadline_ns, what);
+}
+
+}  // namespace
+
+Result<const SharedMemory*> NodeMemory::heap() {
+  std::lock_guard lock(mutex_);
+  if (heap_.data() == nullptr) {
+    UniqueFd copy(dup(heap_fd_.get()));
+    if (!copy.valid()) return system_error("mapping the heap", errno);
+    HFR_ASSIGN_OR_RETURN(heap_, SharedMemory::adopt(std::move(copy), heap_bytes_));
+  }
+  return static_cast<const SharedMemory*>(&heap_);
+}
+
+Result<MemoryDoor> MemoryDoor::open() {
+  std::array<unsigned char, 16> random{};
+  if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
+    return system_error("getrandom", errno);
+  }
+  std::string name = "hfreduce-";
+  for (unsigned char byte : random) {
+    name += "0123456789abcdef"[byte >> 4];
+    name += "0123456789abcdef"[byte & 15];
+  }
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return system_error("local socket", errno);
+  LocalAddress address = abstract_address(name);
+  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address.storage), address.length) != 0 ||
+      listen(fd.get(), 4096) != 0) {
+    return system_error("listening on a local socket", errno);
+  }
+  return MemoryDoor(std::move(fd), std::move(name));
+}
+
+Result<std::shared_ptr<NodeMemory>> MemoryDoor::make(size_t staging_bytes, size_t heap_bytes,
+                                                     int num_peers, const Handshake& handshake,
+                                                     uint64_t deadline_ns) {
+  HFR_ASSIGN_OR_RETURN(SharedMemory staging, SharedMemory::create("hfreduce-staging", staging_bytes));
+  UniqueFd heap_fd(memfd_create("hfreduce-heap", MFD_CLOEXEC));
+  if (!heap_fd.valid()) return system_error("memfd_create", errno);
+  if (ftruncate(heap_fd.get(), static_cast<off_t>(heap_bytes)) != 0) {
+    return system_error(cat("sizing the heap to ", bytes_text(heap_bytes)), errno);
+  }
+  auto memory = std::make_shared<NodeMemory>(std::move(staging), std::move(heap_fd), heap_bytes);
+  for (int served = 0; served < num_peers;) {
+    HFR_ASSIGN_OR_RETURN(UniqueFd peer, accept_tcp(listener_.get(), deadline_ns));
+    if (!same_user(peer.get())) continue;
+    uint64_t patience = std::min(deadline_ns, monotonic_ns() + kPatienceNs);
+    auto rank = handshake.run(peer.get(), Handshake::Side::kAccepting, patience);
+    if (!rank.ok()) continue;
+    HFR_RETURN_IF_ERROR(serve(peer.get(), memory, deadline_ns));
+    ++served;
+  }
+  return memory;
+}
+
+Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, size_t staging_bytes,
+                                                      size_t heap_bytes, const Handshake& handshake,
+                                                      uint64_t deadline_ns) {
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return system_error("local socket", errno);
+  LocalAddress address = abstract_address(name);
+  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address.storage), address.length) != 0) {
+    return system_error(
+        "cannot reach the node's shared memory (ranks with one HFREDUCE_HOSTID must be on one machine and in one "
+        "network namespace)",
+        errno);
+  }
+  auto rank = handshake.run(fd.get(), Handshake::Side::kConnecting, deadline_ns);
+  if (!rank.ok()) return rank.status();
+  const std::string what = "receiving shared memory";
+  std::array<std::byte, 9> offer{};
+  HFR_RETURN_IF_ERROR(recv_all(fd.get(), offer, deadline_ns, what));
+  std::shared_ptr<NodeMemory> memory;
+  if (offer[0] == static_cast<std::byte>(Offer::kAddress) && same_process(fd.get())) {
+    const std::shared_ptr<NodeMemory>* theirs = nullptr;
+    std::memcpy(&theirs, &offer[1], sizeof(theirs));
+    memory = *theirs;
+  } else {
+    HFR_ASSIGN_OR_RETURN(auto fds, receive_descriptors(fd.get()));
+    HFR_ASSIGN_OR_RETURN(SharedMemory staging, SharedMemory::adopt(std::move(fds[0]), staging_bytes));
+    memory = std::make_shared<NodeMemory>(std::move(staging), std::move(fds[1]), heap_bytes);
+  }
+  std::byte thanks{1};
+  HFR_RETURN_IF_ERROR(send_all(fd.get(), {&thanks, 1}, deadline_ns, what));
+  return memory;
+}
+
+}  // namespace hfr

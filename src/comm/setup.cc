@@ -1,0 +1,230 @@
+#include "comm/setup.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/pack.hpp"
+#include "comm/sizing.hpp"
+#include "topo/placement.hpp"
+#include "transport/tcp/transport.hpp"
+
+namespace hfr {
+namespace {
+
+constexpr int kProtocolVersion = 1;
+
+// Which process a rank lives in, among those that can share memory.
+std::string process_identity() {
+  struct stat info {};
+  uint64_t inode = stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
+  return cat(getpid(), "@", inode);
+}
+
+// What each rank tells the others first.
+struct RankInfo {
+  std::string node_name;  // equal: shares a node
+  std::string process;
+  std::string machine;
+  std::string door;
+};
+
+std::vector<std::byte> encode(const RankInfo& info) {
+  return pack({info.node_name, info.process, info.machine, info.door});
+}
+
+Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
+  auto fields = unpack(bytes, 4);
+  if (!fields) return Status(Code::kInternalError, cat("rank ", rank, " sent set-up data that cannot be read"));
+  return RankInfo{(*fields)[0], (*fields)[1], (*fields)[2], (*fields)[3]};
+}
+
+// The nodes whose owners this node's owners exchange messages with, over all forests and the butterfly.
+std::set<int> neighbour_nodes(const NodeSchedules& schedules, const Shape& shape) {
+  std::set<int> nodes;
+  auto note = [&](const Schedule& schedule) {
+    for (const Step& step : schedule.steps) {
+      if (step.kind == StepKind::kPut) nodes.insert(step.peer);
+    }
+  };
+  for (const Schedule& schedule : schedules.tree) note(schedule);
+  for (const Schedule& schedule : schedules.ring) note(schedule);
+  note(schedules.butterfly);
+  nodes.erase(shape.node);
+  return nodes;
+}
+
+// The ranks this rank talks to: owners of the same lanes on neighbouring nodes. Both sides come to the same
+// answer, because every forest's edges carry puts both ways.
+std::vector<int> peer_ranks(const Parts& parts) {
+  const Shape& shape = parts.shape;
+  std::set<int> ranks;
+  std::set<int> neighbours = neighbour_nodes(parts.schedules, shape);
+  for (int lane = shape.local_rank; lane < parts.staging.window; lane += shape.num_local()) {
+    for (int node : neighbours) ranks.insert(shape.owner(node, lane));
+  }
+  return {ranks.begin(), ranks.end()};
+}
+
+class SetUp {
+ public:
+  explicit SetUp(JoinSpec spec) : spec_(std::move(spec)) {
+    parts_.config = spec_.config;
+    deadline_ns_ = monotonic_ns() + spec_.config.timeout_ms * 1'000'000;
+  }
+
+  Result<Parts> run() {
+    CancelScope scope(spec_.cancel);
+    HFR_RETURN_IF_ERROR(open_log());
+    HFR_RETURN_IF_ERROR(join());
+    Status status = build();
+    if (status.ok()) return std::move(parts_);
+    return explain(status);
+  }
+
+ private:
+  Status open_log() {
+    std::string prefix = cat("rank ", spec_.rank);
+    if (spec_.config.log_file.empty()) {
+      parts_.logger = Logger(spec_.config.log_level, prefix);
+      return Status();
+    }
+    std::string path = spec_.config.log_file;
+    if (size_t at = path.find("%r"); at != std::string::npos) path.replace(at, 2, cat(spec_.rank));
+    HFR_ASSIGN_OR_RETURN(parts_.logger, Logger::to_file(spec_.config.log_level, path, prefix));
+    return Status();
+  }
+
+  Status join() {
+    JoinRequest request;
+    request.rank = spec_.rank;
+    request.num_ranks = spec_.num_ranks;
+    request.address = spec_.address;
+    request.secret = spec_.secret;
+    if (spec_.listener.valid()) request.listener = std::move(spec_.listener);
+    request.settings = shared_settings(spec_.config);
+    request.version = kProtocolVersion;
+    request.deadline_ns = deadline_ns_;
+    request.logger = parts_.logger;
+    if (!spec_.config.socket_ifname.empty()) {
+      HFR_ASSIGN_OR_RETURN(request.bind_host, interface_address(spec_.config.socket_ifname));
+    }
+    HFR_ASSIGN_OR_RETURN(parts_.membership, Membership::join(std::move(request)));
+    return Status();
+  }
+
+  Status build() {
+    HFR_ASSIGN_OR_RETURN(MemoryDoor door, MemoryDoor::open());
+    HFR_RETURN_IF_ERROR(learn_shape(door));
+    parts_.staging = size_staging(parts_.shape, parts_.config);
+    parts_.limits = size_limits(parts_.shape, parts_.staging, parts_.config);
+    parts_.schedules = make_schedules(parts_.shape, parts_.config);
+    HFR_RETURN_IF_ERROR(share_memory(door));
+    if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
+    parts_.membership->set_label(cat("node ", parts_.shape.node, ", pid ", getpid()));
+    return parts_.membership->barrier(deadline_ns_, "finishing set-up");
+  }
+
+  Status learn_shape(const MemoryDoor& door) {
+    RankInfo mine;
+    mine.machine = machine_id();
+    mine.node_name = parts_.config.host_id.empty() ? mine.machine : "id:" + parts_.config.host_id;
+    mine.process = process_identity();
+    mine.door = door.name();
+    HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
+                                                                   "learning who shares a node"));
+    std::vector<std::string> names;
+    for (int rank = 0; rank < spec_.num_ranks; ++rank) {
+      HFR_ASSIGN_OR_RETURN(RankInfo info, decode(blobs[static_cast<size_t>(rank)], rank));
+      names.push_back(info.node_name);
+      infos_.push_back(std::move(info));
+    }
+    parts_.shape = make_shape(spec_.rank, names);
+    const auto& local = parts_.shape.nodes[static_cast<size_t>(parts_.shape.node)];
+    parts_.one_process = std::all_of(local.begin(), local.end(), [&](int rank) {
+      return infos_[static_cast<size_t>(rank)].process == mine.process;
+    });
+    auto neighbours = std::count_if(infos_.begin(), infos_.end(), [&](const RankInfo& info) {
+      return info.machine == mine.machine;
+    });
+    parts_.wait = wait_policy(static_cast<int>(neighbours));
+    return Status();
+  }
+
+  // With a core for each rank of the machine a waiter may spin; else the core belongs to somebody who works.
+  WaitPolicy wait_policy(int ranks_on_machine) const {
+    WaitPolicy policy;
+    if (parts_.config.spin_us > 0) {
+      policy.spin_ns = parts_.config.spin_us * 1000;
+    } else if (ranks_on_machine > usable_cpus()) {
+      policy.spin_ns = 0;
+    }
+    return policy;
+  }
+
+  Status share_memory(MemoryDoor& door) {
+    const Shape& shape = parts_.shape;
+    size_t staging_bytes = Staging::bytes_needed(parts_.staging);
+    parts_.heap_bytes = parts_.config.heap_bytes;
+    if (parts_.heap_bytes == 0) parts_.heap_bytes = machine_memory_bytes();
+    parts_.heap_bytes = round_up(parts_.heap_bytes, kHugePageBytes);
+    size_t heap_bytes = parts_.heap_bytes * static_cast<size_t>(shape.num_local());
+    const Handshake& handshake = parts_.membership->handshake();
+    if (shape.local_rank == 0) {
+      HFR_ASSIGN_OR_RETURN(parts_.memory, door.make(staging_bytes, heap_bytes, shape.num_local() - 1,
+                                                    handshake, deadline_ns_));
+      const SharedMemory& staging = parts_.memory->staging();
+      if (parts_.config.bind == "auto") interleave_memory(staging.data(), staging.size());
+      if (parts_.config.huge_pages == "auto") staging.collapse(0, staging.size());
+      return Status();
+    }
+    int first = shape.nodes[static_cast<size_t>(shape.node)][0];
+    HFR_ASSIGN_OR_RETURN(parts_.memory, fetch_node_memory(infos_[static_cast<size_t>(first)].door, staging_bytes,
+                                                          heap_bytes, handshake, deadline_ns_));
+    return Status();
+  }
+
+  Status connect_nodes() {
+    TcpOptions options;
+    options.rank = spec_.rank;
+    options.bind_host = parts_.membership->local_host();
+    options.congestion = parts_.config.tcp_congestion;
+    options.connections = static_cast<int>(parts_.config.tcp_connections);
+    options.logger = parts_.logger;
+    parts_.transport = make_tcp_transport(options, parts_.membership->handshake());
+    HFR_ASSIGN_OR_RETURN(std::vector<std::byte> address, parts_.transport->listen());
+    HFR_ASSIGN_OR_RETURN(auto addresses, parts_.membership->all_gather(address, deadline_ns_,
+                                                                       "exchanging transport addresses"));
+    std::vector<int> peers = peer_ranks(parts_);
+    std::vector<std::vector<std::byte>> theirs;
+    for (int peer : peers) theirs.push_back(addresses[static_cast<size_t>(peer)]);
+    return parts_.transport->connect(peers, theirs, deadline_ns_);
+  }
+
+  // A rank that fails tells the others why; one that fails because another did says what that one said.
+  Status explain(const Status& status) {
+    if (auto failure = parts_.membership->poll()) return failure->status;
+    parts_.membership->report(
+        Status(status.code(), cat("set-up failed on rank ", spec_.rank, ": ", status.message())), spec_.rank);
+    uint64_t until = monotonic_ns() + 300'000'000;
+    Waiter waiter(WaitPolicy{.spin_ns = 0, .sleep_after_ns = 0});
+    while (monotonic_ns() < until) {
+      if (auto failure = parts_.membership->poll()) return failure->status;
+      waiter.pause();
+    }
+    return status;
+  }
+
+  JoinSpec spec_;
+  Parts parts_;
+  std::vector<RankInfo> infos_;
+  uint64_t deadline_ns_ = 0;
+};
+
+}  // namespace
+
+Result<Parts> set_up(JoinSpec spec) { return SetUp(std::move(spec)).run(); }
+
+}  // namespace hfr

@@ -1,0 +1,47 @@
+// Set-up: from "I am rank r of n, meet there" to everything a communicator runs on. Blocks; explains.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/cancel.hpp"
+#include "base/config.hpp"
+#include "bootstrap/auth.hpp"
+#include "bootstrap/rendezvous.hpp"
+#include "comm/node_memory.hpp"
+#include "engine/context.hpp"
+#include "engine/waiter.hpp"
+#include "ports/transport.hpp"
+
+namespace hfr {
+
+struct JoinSpec {
+  int rank = 0;
+  int num_ranks = 1;
+  HostPort address;   // the rendezvous
+  Secret secret;
+  UniqueFd listener;  // valid on the rank that hosts the rendezvous
+  Config config;
+  const CancelFlag* cancel = nullptr;  // set from another thread: give up
+};
+
+// What set_up makes, in the order of making: destroyed in reverse.
+struct Parts {
+  Config config;
+  Logger logger;
+  std::unique_ptr<Membership> membership;
+  Shape shape;
+  bool one_process = false;
+  std::shared_ptr<NodeMemory> memory;
+  StagingShape staging;
+  EngineLimits limits;
+  NodeSchedules schedules;
+  WaitPolicy wait;
+  size_t heap_bytes = 0;  // per rank
+  std::unique_ptr<Transport> transport;  // null with a single node
+};
+
+Result<Parts> set_up(JoinSpec spec);
+
+}  // namespace hfr

@@ -1,0 +1,71 @@
+#include "comm/sizing.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace hfr {
+namespace {
+
+constexpr size_t kNodeChunkBytes = size_t{128} << 10;  // both staging slots of a chunk stay in an L2 cache
+constexpr size_t kWireChunkBytes = size_t{512} << 10;  // sends of this size move fastest over TCP
+constexpr size_t kButterflyBytes = size_t{16} << 10;
+constexpr size_t kFlatBytes = size_t{8} << 10;
+constexpr size_t kPublishBytes = 256;
+constexpr size_t kStreamingBytes = size_t{16} << 20;
+constexpr int kLanesPerRank = 2;
+constexpr int kMinWindow = 4;
+
+// Chunks take lanes and trees in turn: a window that is a multiple of every forest's number of trees keeps each
+// lane to one tree.
+int trees_multiple(int num_nodes) {
+  if (num_nodes == 1) return 1;
+  int ring = num_nodes <= kMaxRingNodes ? num_nodes : 1;
+  return std::lcm(2, ring);
+}
+
+}  // namespace
+
+StagingShape size_staging(const Shape& shape, const Config& config) {
+  StagingShape staging;
+  staging.num_local = shape.num_local();
+  const bool one_node = shape.num_nodes() == 1;
+  staging.slot_bytes = config.chunk_bytes;
+  if (staging.slot_bytes == 0) staging.slot_bytes = one_node ? kNodeChunkBytes : kWireChunkBytes;
+  int window = static_cast<int>(config.window);
+  if (window == 0) window = std::max(kMinWindow, kLanesPerRank * shape.max_local());
+  int multiple = trees_multiple(shape.num_nodes());
+  staging.window = (window + multiple - 1) / multiple * multiple;
+  staging.num_rounds = one_node ? 0 : butterfly_rounds(shape.num_nodes());
+  staging.round_bytes = one_node ? 0 : kButterflyBytes;
+  staging.flat_bytes = one_node ? (config.flat_bytes == 0 ? kFlatBytes : config.flat_bytes) : 0;
+  return staging;
+}
+
+EngineLimits size_limits(const Shape&, const StagingShape& staging, const Config& config) {
+  EngineLimits limits;
+  limits.flat_bytes = staging.flat_bytes;
+  limits.publish_bytes = kPublishBytes;
+  limits.butterfly_bytes = staging.round_bytes;
+  limits.streaming_bytes = kStreamingBytes;
+  limits.timeout_ns = config.timeout_ms * 1'000'000;
+  return limits;
+}
+
+NodeSchedules make_schedules(const Shape& shape, const Config& config) {
+  const int num_nodes = shape.num_nodes();
+  const auto node = static_cast<size_t>(shape.node);
+  NodeSchedules schedules;
+  auto mine = [&](const Forest& forest) {
+    std::vector<Schedule> result;
+    for (const Tree& tree : forest) result.push_back(build_tree_all_reduce(tree)[node]);
+    return result;
+  };
+  schedules.tree = mine(double_binary_tree(num_nodes));
+  if (num_nodes <= kMaxRingNodes) schedules.ring = mine(ring(num_nodes));
+  if (num_nodes > 1) schedules.butterfly = build_butterfly_all_reduce(num_nodes)[node];
+  schedules.is_forced = config.forest != "auto";
+  schedules.forced = config.forest == "ring" ? ForestKind::kRing : ForestKind::kDoubleBinaryTree;
+  return schedules;
+}
+
+}  // namespace hfr

@@ -1,0 +1,17 @@
+// Sizing: the numbers that a communicator runs with, from its shape and its settings. Pure. docs/configuration.md
+// says where the defaults were measured.
+#pragma once
+
+#include "base/config.hpp"
+#include "engine/context.hpp"
+
+namespace hfr {
+
+// The largest number of nodes for which the ring is considered: few enough that the window stays small.
+constexpr int kMaxRingNodes = 8;
+
+StagingShape size_staging(const Shape& shape, const Config& config);
+EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config);
+NodeSchedules make_schedules(const Shape& shape, const Config& config);
+
+}  // namespace hfr
