@@ -61,6 +61,12 @@ class [[nodiscard]] Result {
   std::variant<Status, T> state_;
 };
 
+// A failure of the job: what, and whose.
+struct Failure {
+  Status status;
+  int rank = -1;  // who is to blame; -1 when nobody can tell
+};
+
 // Status of a failed system call: "<what>: <strerror(error_number)>".
 Status system_error(const std::string& what, int error_number);
 

@@ -7,6 +7,7 @@
 
 #include "base/text.hpp"
 #include "capi/handle.hpp"
+#include "sched/signature.hpp"
 
 namespace {
 

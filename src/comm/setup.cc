@@ -103,7 +103,8 @@ class SetUp {
     request.num_ranks = spec_.num_ranks;
     request.address = spec_.address;
     request.secret = spec_.secret;
-    if (spec_.listener.valid()) request.listener = std::move(spec_.listener);
+    request.listener = std::move(spec_.listener);
+    request.label = cat("pid ", getpid());
     request.settings = shared_settings(spec_.config);
     request.version = kProtocolVersion;
     request.deadline_ns = deadline_ns_;
@@ -123,7 +124,6 @@ class SetUp {
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
     HFR_RETURN_IF_ERROR(share_memory(door));
     if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
-    parts_.membership->set_label(cat("node ", parts_.shape.node, ", pid ", getpid()));
     return parts_.membership->barrier(deadline_ns_, "finishing set-up");
   }
 
@@ -187,13 +187,13 @@ class SetUp {
   }
 
   Status connect_nodes() {
-    TcpOptions options;
-    options.rank = spec_.rank;
-    options.bind_host = parts_.membership->local_host();
-    options.congestion = parts_.config.tcp_congestion;
-    options.connections = static_cast<int>(parts_.config.tcp_connections);
-    options.logger = parts_.logger;
-    parts_.transport = make_tcp_transport(options, parts_.membership->handshake());
+    TcpOptions options{.bind_host = parts_.membership->local_host(),
+                       .rank = spec_.rank,
+                       .handshake = parts_.membership->handshake(),
+                       .congestion = parts_.config.tcp_congestion,
+                       .connections = static_cast<int>(parts_.config.tcp_connections),
+                       .logger = parts_.logger};
+    parts_.transport = make_tcp_transport(std::move(options));
     HFR_ASSIGN_OR_RETURN(std::vector<std::byte> address, parts_.transport->listen());
     HFR_ASSIGN_OR_RETURN(auto addresses, parts_.membership->all_gather(address, deadline_ns_,
                                                                        "exchanging transport addresses"));

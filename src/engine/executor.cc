@@ -22,6 +22,7 @@ Executor::Executor(EngineContext& context)
     ops_.push_back(std::make_unique<Operation>());
     ops_.back()->sends.resize(static_cast<size_t>(num_local_));
     ops_.back()->recvs.resize(static_cast<size_t>(num_local_));
+    ops_.back()->pulls.resize(static_cast<size_t>(num_local_));
   }
   const StagingShape& shape = context.staging.shape();
   auto num_landings = static_cast<size_t>(shape.window * landings_per_lane(shape.num_rounds));
@@ -115,7 +116,12 @@ void Executor::post(Operation& o) {
       std::memcpy(p.payload, o.desc.send, o.bytes);
     }
   } else {
-    if (reach_send) flags |= Post::kSendDirect;
+    if (reach_send) {
+      flags |= Post::kSendDirect;
+    } else if (context_.peer_memory.available() && o.bytes >= context_.limits.min_pull_bytes &&
+               o.bytes <= context_.limits.max_pull_bytes) {
+      flags |= Post::kSendPull;
+    }
     if (reach_recv) flags |= Post::kRecvDirect;
   }
   auto where = [&](const void* ptr, bool in_heap) -> uint64_t {
@@ -123,8 +129,8 @@ void Executor::post(Operation& o) {
     return in_heap ? address - reinterpret_cast<uintptr_t>(context_.heap.base) : address;
   };
   // Heap offsets, unless all ranks of the node see the same addresses anyway.
-  p.send = where(o.desc.send, heap_send && !context_.one_process);
-  p.recv = where(o.desc.recv, heap_recv && !context_.one_process);
+  p.send = where(o.desc.send, (flags & Post::kSendDirect) != 0 && !context_.one_process);
+  p.recv = where(o.desc.recv, (flags & Post::kRecvDirect) != 0 && !context_.one_process);
   p.flags = flags;
   p.signature = o.signature;
   p.seq.store(o.number + 1, std::memory_order_release);
@@ -163,6 +169,7 @@ void Executor::choose_path(Operation& o) {
     auto idx = static_cast<size_t>(r);
     o.sends[idx] = (p.flags & Post::kSendDirect) != 0 ? reach(p.send) : nullptr;
     o.recvs[idx] = (p.flags & Post::kRecvDirect) != 0 ? reach(p.recv) : nullptr;
+    o.pulls[idx] = (p.flags & Post::kSendPull) != 0 ? p.send : 0;
     if ((p.flags & Post::kPublished) != 0) o.sends[idx] = p.payload;
     if ((p.flags & Post::kSendDirect) != 0) o.wait_for_readers = true;
     all_direct &= o.sends[idx] != nullptr && o.recvs[idx] != nullptr;
@@ -196,7 +203,6 @@ void Executor::lay_out_chunks(Operation& o) {
 
   PlanInput input;
   input.bytes = o.bytes;
-  input.element_size = dtype_size(o.desc.dtype);
   input.max_local_ranks = shape.max_local();
   input.num_trees = static_cast<int>(o.forest->size());
   input.slot_bytes = context_.staging.shape().slot_bytes;
@@ -211,7 +217,7 @@ void Executor::lay_out_chunks(Operation& o) {
   o.num_chunks = chunking.num_chunks;
   o.first_chunk = next_chunk_;
   next_chunk_ += o.num_chunks;
-  o.copied_in = o.copied_out = 0;
+  o.copied_in = o.copied_out = o.copy_out_end = 0;
   o.retired = 0;
   o.owned = 0;
   auto window = static_cast<uint64_t>(context_.staging.shape().window);
@@ -292,7 +298,8 @@ bool Executor::feed_copies(Operation& o) {
   const bool streaming = o.bytes >= context_.limits.streaming_bytes;
   auto me = static_cast<size_t>(me_);
   // My own entry of sends is my own buffer when the CPU can read it; peers see the post.
-  const bool peers_read = (staging.post(me_, o.number).flags & Post::kSendDirect) != 0;
+  const bool peers_read =
+      (staging.post(me_, o.number).flags & (Post::kSendDirect | Post::kSendPull)) != 0;
   const auto* send = static_cast<const std::byte*>(o.desc.send);
   auto* recv = static_cast<std::byte*>(o.desc.recv);
   bool moved = false;
@@ -319,6 +326,10 @@ bool Executor::feed_copies(Operation& o) {
   for (; o.copied_out < o.num_chunks; ++o.copied_out, moved = true) {
     uint64_t chunk = o.first_chunk + o.copied_out;
     int lane = static_cast<int>(chunk % window);
+    if (lane % num_local_ == me_ && context_.owner_keeps_result() &&
+        has_final_add(o.schedule(chunk, context_.schedules.butterfly))) {
+      continue;
+    }
     CopyDescriptor copy;
     copy.dst = recv + o.chunk_offset(chunk);
     copy.src = staging.result(lane);
@@ -329,6 +340,7 @@ bool Executor::feed_copies(Operation& o) {
     copy.signal_value = chunk + 1;
     copy.streaming = streaming;
     if (!context_.device.submit(CopyDirection::kOut, copy)) break;
+    o.copy_out_end = chunk + 1;
   }
   return moved;
 }
@@ -346,11 +358,10 @@ Operation* Executor::find_chunk(uint64_t chunk, uint64_t& from) {
 
 bool Executor::lanes_finished(const Operation& o) const {
   if (o.retired < o.owned || o.copied_out < o.num_chunks || o.copied_in < o.num_chunks) return false;
-  if (num_local_ == 1 && context_.device.host_accessible()) return true;
+  if (o.copy_out_end == 0) return true;
   // The copy-out queue runs in order: its last chunk stands for all.
-  uint64_t last = o.first_chunk + o.num_chunks - 1;
-  int lane = static_cast<int>(last % static_cast<uint64_t>(context_.staging.shape().window));
-  return context_.staging.drained(lane, me_).load() >= last + 1;
+  int lane = static_cast<int>((o.copy_out_end - 1) % static_cast<uint64_t>(context_.staging.shape().window));
+  return context_.staging.drained(lane, me_).load() >= o.copy_out_end;
 }
 
 bool Executor::complete_operations() {

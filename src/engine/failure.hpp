@@ -1,17 +1,10 @@
 // Failures: the first one on a node is written once, in words, where every local rank sees it.
 #pragma once
 
-#include <string>
-
 #include "base/status.hpp"
 #include "engine/staging.hpp"
 
 namespace hfr {
-
-struct Failure {
-  Status status;
-  int rank = -1;  // who is to blame, -1 when nobody can tell
-};
 
 // Writes `failure` into the cell unless one is there. Any thread.
 void publish_failure(FailureCell& cell, const Failure& failure);

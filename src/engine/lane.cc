@@ -71,7 +71,7 @@ void Lane::begin(Operation& op) {
 }
 
 const Schedule& Lane::schedule(const Operation& op) const {
-  return op.butterfly ? context_->schedules.butterfly : (*op.forest)[chunk_ % op.forest->size()];
+  return op.schedule(chunk_, context_->schedules.butterfly);
 }
 
 bool Lane::run(const Step& step, Operation& op, Executor& executor) {
@@ -81,7 +81,7 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
     case StepKind::kPut:
       return run_put(step, op);
     case StepKind::kReceive:
-      if (!arrived(step.dst, step, op, executor)) return false;
+      if (!arrived(step.dst, op, executor)) return false;
       value_ = result_;
       return true;
     case StepKind::kPublish:
@@ -101,7 +101,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     if (!local && puts_pending_ > 0) return false;  // the old sum is still being read
     for (SlotRef src : step.srcs) {
       if (src.kind != SlotKind::kLocal && src.kind != SlotKind::kResult &&
-          !arrived(src, step, op, executor)) {
+          !arrived(src, op, executor)) {
         return false;
       }
     }
@@ -113,7 +113,16 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     shape.dtype = op.desc.dtype;
     shape.op = op.desc.op;
     shape.divisor = step.final ? context_->shape.num_ranks : 1;
+    if (step.final && context_->owner_keeps_result()) {
+      std::byte* recv = static_cast<std::byte*>(op.desc.recv) + offset;
+      if (op.bytes >= context_->limits.streaming_bytes) {
+        shape.streaming_dst = recv;
+      } else {
+        shape.dsts[shape.num_dsts++] = recv;
+      }
+    }
     Adder adder(context_->pool, shape);
+    bool pulled = false;
     for (SlotRef src : step.srcs) {
       if (src.kind != SlotKind::kLocal) {
         adder.add_source(src.kind == SlotKind::kResult ? value_ : source(src));
@@ -121,7 +130,15 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
       }
       for (int r = 0; r < context_->shape.num_local(); ++r) {
         const std::byte* direct = op.sends[static_cast<size_t>(r)];
-        adder.add_source(direct != nullptr ? direct + offset : staging.input(idx_, r));
+        if (direct != nullptr) {
+          adder.add_source(direct + offset);
+        } else if (op.pulls[static_cast<size_t>(r)] == 0) {
+          adder.add_source(staging.input(idx_, r));
+        } else {
+          if (!pull_input(r, op, executor)) return false;
+          pulled = true;
+          adder.add_source(context_->peer_memory.scratch(r));
+        }
       }
     }
     const ReduceDescriptor& work = adder.descriptor();
@@ -131,8 +148,14 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
       if (local) staging.added(idx_).store(chunk_ + 1);
       return true;
     }
-    if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
-    add_ = AddState::kUnderWay;
+    if (pulled) {
+      // The scratch is every lane's: it must be free again when this returns.
+      context_->pool.run(work);
+      add_ = AddState::kFinished;
+    } else {
+      if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
+      add_ = AddState::kUnderWay;
+    }
   }
   if (add_ == AddState::kUnderWay) {
     Token finished[1];
@@ -143,6 +166,9 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   }
   add_ = AddState::kNone;
   value_ = result_;
+  if (step.final && context_->owner_keeps_result()) {
+    staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);
+  }
   if (local) staging.added(idx_).store(chunk_ + 1);
   return true;
 }
@@ -164,27 +190,40 @@ bool Lane::has_arrived(SlotRef slot) const {
   return arrivals_->chunk_plus_one[landing(slot)] >= chunk_ + 1;
 }
 
-bool Lane::arrived(SlotRef slot, const Step& step, Operation& op, Executor& executor) {
+bool Lane::arrived(SlotRef slot, const Operation& op, Executor& executor) {
   if (!has_arrived(slot)) return false;
   uint64_t theirs = arrivals_->signature[landing(slot)];
   if (theirs == op.signature) return true;
-  int rank = sender(slot, op);
-  if (step.kind == StepKind::kReceive && rank < 0) rank = -1;
+  int rank = context_->shape.owner(slot.from, idx_);
   executor.fail({Status(Code::kMismatch,
                         cat("operation #", op.number, ": rank ", context_->shape.rank, " (node ",
                             context_->shape.node, ") started an ", signature_text(op.signature), "; rank ",
-                            rank, " (node ", rank < 0 ? -1 : context_->shape.node_of_rank[rank],
-                            ") started an ", signature_text(theirs))),
+                            rank, " (node ", slot.from, ") started an ", signature_text(theirs))),
                  rank});
   return false;
 }
 
 bool Lane::local_inputs_here(const Operation& op) const {
   for (int r = 0; r < context_->shape.num_local(); ++r) {
-    if (op.sends[static_cast<size_t>(r)] != nullptr) continue;
+    if (op.sends[static_cast<size_t>(r)] != nullptr || op.pulls[static_cast<size_t>(r)] != 0) continue;
     if (context_->staging.landed(idx_, r).load() < chunk_ + 1) return false;
   }
   return true;
+}
+
+bool Lane::pull_input(int local_rank, const Operation& op, Executor& executor) {
+  auto idx = static_cast<size_t>(local_rank);
+  if (context_->peer_memory.pull(local_rank, op.pulls[idx] + op.chunk_offset(chunk_),
+                                 context_->peer_memory.scratch(local_rank), op.chunk_size(chunk_))) {
+    return true;
+  }
+  const Shape& shape = context_->shape;
+  int rank = shape.nodes[static_cast<size_t>(shape.node)][idx];
+  executor.fail({Status(Code::kRemoteError,
+                        cat("operation #", op.number, ": rank ", shape.rank, " cannot read the input of rank ",
+                            rank, " (node ", shape.node, "): that process has ended or given the buffer up")),
+                 rank});
+  return false;
 }
 
 bool Lane::result_slot_free() const {
@@ -194,22 +233,6 @@ bool Lane::result_slot_free() const {
     if (context_->staging.drained(idx_, r).load() < chunk_ - window + 1) return false;
   }
   return true;
-}
-
-int Lane::sender(SlotRef slot, const Operation& op) const {
-  // The schedule names the peers that we put to; whoever puts into our slot is found by its role.
-  const Schedule& mine = schedule(op);
-  auto owner_of = [&](int node) { return context_->shape.owner(node, idx_); };
-  std::vector<int> puts;
-  for (const Step& step : mine.steps) {
-    if (step.kind != StepKind::kPut) continue;
-    if (slot.kind == SlotKind::kRound && step.dst == slot) return owner_of(step.peer);
-    if (slot.kind == SlotKind::kResult && step.dst.kind != SlotKind::kResult) puts.push_back(step.peer);
-    if (slot.kind == SlotKind::kChild && step.dst.kind == SlotKind::kResult) puts.push_back(step.peer);
-  }
-  if (slot.kind == SlotKind::kChild && slot.idx < puts.size()) return owner_of(puts[slot.idx]);
-  if (slot.kind == SlotKind::kResult && !puts.empty()) return owner_of(puts.front());
-  return -1;
 }
 
 uint32_t Lane::landing(SlotRef slot) const {
@@ -240,7 +263,7 @@ Wait Lane::waits_for(const Operation& op) const {
   const Shape& shape = context_->shape;
   std::string chunk = cat("chunk ", chunk_ - op.first_chunk, " of ", op.num_chunks);
   auto from = [&](SlotRef slot, const char* what) {
-    return Wait{sender(slot, op), cat(what, " of ", chunk, " to arrive")};
+    return Wait{shape.owner(slot.from, idx_), cat(what, " of ", chunk, " to arrive")};
   };
   if (step_ >= steps.size()) {
     for (const Step& step : steps) {
@@ -256,7 +279,8 @@ Wait Lane::waits_for(const Operation& op) const {
       const auto window = static_cast<uint64_t>(context_->staging.shape().window);
       for (int r = 0; r < shape.num_local(); ++r) {
         int rank = shape.nodes[shape.node][r];
-        if (op.sends[r] == nullptr && context_->staging.landed(idx_, r).load() < chunk_ + 1) {
+        if (op.sends[r] == nullptr && op.pulls[r] == 0 &&
+            context_->staging.landed(idx_, r).load() < chunk_ + 1) {
           return {rank, cat("copy-in of ", chunk)};
         }
         if (chunk_ >= window && shape.num_local() > 1 &&

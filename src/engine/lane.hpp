@@ -51,11 +51,11 @@ class Lane {
   bool run(const Step& step, Operation& op, Executor& executor);
   bool run_add(const Step& step, Operation& op, Executor& executor);
   bool run_put(const Step& step, Operation& op);
-  bool arrived(SlotRef slot, const Step& step, Operation& op, Executor& executor);
+  bool arrived(SlotRef slot, const Operation& op, Executor& executor);
   bool has_arrived(SlotRef slot) const;
   bool local_inputs_here(const Operation& op) const;
   bool result_slot_free() const;
-  int sender(SlotRef slot, const Operation& op) const;
+  bool pull_input(int local_rank, const Operation& op, Executor& executor);
   uint32_t landing(SlotRef slot) const;
   const std::byte* source(SlotRef slot) const;
 

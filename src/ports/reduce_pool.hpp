@@ -24,6 +24,8 @@ struct ReduceDescriptor {
   Op op = Op::kSum;
   int divisor = 1;  // Op::kAvg only: the result is divided by it (1: a partial sum)
   bool streaming = false;  // store past the caches: nobody reads the result soon
+  // A further destination that is stored past the caches while the others stay in them; null: none.
+  void* streaming_dst = nullptr;
 };
 
 class ReducePool {

@@ -20,6 +20,9 @@ class InlinePool : public ReducePool {
   size_t poll(std::span<Token> done) override;
 
  private:
+  void run_whole(const ReduceDescriptor& work);
+  void run_in_blocks(const ReduceDescriptor& work);
+
   static constexpr size_t kCapacity = 64;
   const KernelTable& kernels_;
   std::array<Token, kCapacity> done_;

@@ -18,9 +18,11 @@ enum class SlotKind : uint8_t {
   kChild,   // idx: which child; its partial sum
   kRound,   // idx: which butterfly round; the partner's sum. Two copies, by lane generation parity
 };
+
 struct SlotRef {
   SlotKind kind = SlotKind::kLocal;
   uint8_t idx = 0;
+  int from = -1;  // the node that writes a landing; -1 for the node's own places
   bool operator==(const SlotRef&) const = default;
 };
 
@@ -47,6 +49,9 @@ struct Schedule {
   std::vector<Step> steps;
   bool operator==(const Schedule&) const = default;
 };
+
+// The node computes the final value itself; else it receives it.
+bool has_final_add(const Schedule& schedule);
 
 // One schedule per node, for chunks that take `tree`.
 std::vector<Schedule> build_tree_all_reduce(const Tree& tree);

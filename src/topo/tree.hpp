@@ -6,9 +6,8 @@
 // sends 2. So one executor serves both.
 #pragma once
 
+#include <cstddef>
 #include <vector>
-
-#include "base/status.hpp"
 
 namespace hfr {
 
@@ -50,6 +49,7 @@ struct LinkModel {
   double hop_latency_ns = 10'000;
   double bytes_per_ns = 3.0;
 };
+double forest_time_ns(const ForestCost& cost, size_t bytes, const LinkModel& link);
 ForestKind choose_forest(int num_nodes, size_t bytes, const LinkModel& link);
 
 }  // namespace hfr

@@ -1,0 +1,36 @@
+#include "base/text.hpp"
+#include "cpu/reduce.hpp"
+
+namespace hfr {
+
+extern const KernelTable kScalarKernels;
+#if defined(__x86_64__)
+extern const KernelTable kAvx2Kernels;
+extern const KernelTable kAvx512Kernels;
+#endif
+
+std::vector<const KernelTable*> supported_kernel_tables() {
+  std::vector<const KernelTable*> tables = {&kScalarKernels};
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) tables.push_back(&kAvx2Kernels);
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+    tables.push_back(&kAvx512Kernels);
+  }
+#endif
+  return tables;
+}
+
+Result<const KernelTable*> select_kernel_table(const std::string& isa) {
+  std::vector<const KernelTable*> tables = supported_kernel_tables();
+  if (isa.empty() || isa == "auto") return tables.back();
+  std::string names;
+  for (const KernelTable* table : tables) {
+    if (isa == table->name) return table;
+    names += cat(" ", table->name);
+  }
+  return Status(Code::kInvalidArgument, cat("HFREDUCE_ISA=", isa, ": this processor and this build have:", names));
+}
+
+}  // namespace hfr

@@ -1,0 +1,222 @@
+#include "bootstrap/rendezvous.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/cancel.hpp"
+#include "base/pack.hpp"
+#include "base/text.hpp"
+#include "bootstrap/messages.hpp"
+
+namespace hfr {
+namespace {
+
+using namespace rendezvous;
+
+constexpr uint64_t kMillisecond = 1'000'000;
+// The server's own deadline verdict takes this long to arrive at most; after it, the server is the one that hangs.
+constexpr uint64_t kServerGraceNs = 500 * kMillisecond;
+constexpr uint64_t kStallVerdictNs = 700 * kMillisecond;
+constexpr uint64_t kSendNs = 1'000 * kMillisecond;
+// The broadcast of a gather: every rank's blob.
+constexpr size_t kFrameOverhead = 4096;
+
+Status explain_unreachable(const JoinRequest& request, const Status& why) {
+  return Status(why.code(), cat("rank ", request.rank, " cannot join at ", text(request.address),
+                                ", the rendezvous (rank 0's, unless another rank made the id): ", why.message()));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Membership>> Membership::join(JoinRequest request) {
+  std::unique_ptr<Membership> membership(new Membership());
+  Membership& m = *membership;
+  m.rank_ = request.rank;
+  m.num_ranks_ = static_cast<size_t>(request.num_ranks);
+  m.peer_handshake_ = std::make_unique<SecretHandshake>(request.secret, "hfreduce peer", request.rank);
+  if (request.listener.valid()) {
+    ServerOptions options;
+    options.host_rank = request.rank;
+    options.num_ranks = request.num_ranks;
+    options.key = request.secret.derive("hfreduce rendezvous");
+    options.deadline_ns = request.deadline_ns;
+    options.logger = request.logger;
+    HFR_ASSIGN_OR_RETURN(m.server_, RendezvousServer::start(std::move(request.listener), std::move(options)));
+  }
+  auto fd = connect_tcp(request.address, request.bind_host, request.deadline_ns);
+  if (!fd.ok()) return explain_unreachable(request, fd.status());
+  m.fd_ = std::move(*fd);
+  SecretHandshake handshake(request.secret, "hfreduce rendezvous", request.rank);
+  auto host = handshake.run(m.fd_.get(), Handshake::Side::kConnecting, request.deadline_ns);
+  if (!host.ok()) return explain_unreachable(request, host.status());
+  m.host_rank_ = *host;
+  HFR_ASSIGN_OR_RETURN(HostPort local, local_address(m.fd_.get()));
+  m.local_host_ = local.host;
+  HFR_RETURN_IF_ERROR(m.send({std::string(1, kJoin), cat(request.version), cat(request.rank),
+                              cat(request.num_ranks), request.settings, request.label}));
+  HFR_RETURN_IF_ERROR(m.barrier(request.deadline_ns, "joining"));
+  return membership;
+}
+
+Membership::~Membership() { leave(); }
+
+Status Membership::send(const std::vector<std::string>& fields) {
+  std::lock_guard lock(send_mutex_);
+  if (!fd_.valid()) return Status(Code::kRemoteError, "the control connection is closed");
+  return send_frame(fd_.get(), pack(fields), monotonic_ns() + kSendNs, "telling the rendezvous");
+}
+
+Result<std::vector<std::vector<std::byte>>> Membership::all_gather(std::span<const std::byte> mine,
+                                                                   uint64_t deadline_ns,
+                                                                   const std::string& stage) {
+  if (mine.size() > kMaxBlobBytes) {
+    return Status(Code::kInternalError, cat(stage, ": ", mine.size(), " bytes are more than ", kMaxBlobBytes));
+  }
+  uint64_t now = monotonic_ns();
+  uint64_t left_ms = deadline_ns > now ? (deadline_ns - now) / kMillisecond : 0;
+  Status sent = send({std::string(1, kGather), stage, cat(left_ms),
+                      std::string(reinterpret_cast<const char*>(mine.data()), mine.size())});
+  // A send that fails has a reason that the server, or its silence, tells better.
+  std::lock_guard lock(receive_mutex_);
+  while (true) {
+    receive();
+    if (verdict_) return verdict_->status;
+    if (gathered_) {
+      auto all = std::move(*gathered_);
+      gathered_.reset();
+      return all;
+    }
+    if (closing_) {
+      return Status(Code::kRemoteError, cat(stage, ": rank ", host_rank_,
+                                            ", which hosts the rendezvous, has left the communicator"));
+    }
+    if (!sent.ok()) return sent;
+    if (CancelScope::cancelled()) return Status(Code::kAborted, cat(stage, ": cancelled"));
+    if (monotonic_ns() > deadline_ns + kServerGraceNs) {
+      return Status(Code::kTimeout, cat(stage, ": rank ", host_rank_,
+                                        ", which hosts the rendezvous, does not answer"));
+    }
+    pollfd entry{fd_.get(), POLLIN, 0};
+    ::poll(&entry, 1, 20);
+  }
+}
+
+Status Membership::barrier(uint64_t deadline_ns, const std::string& stage) {
+  return all_gather({}, deadline_ns, stage).status();
+}
+
+std::optional<Failure> Membership::poll() {
+  std::lock_guard lock(receive_mutex_);
+  receive();
+  return verdict_;
+}
+
+void Membership::report(const Status& status, int culprit) {
+  // A control plane that is gone cannot be told; the others find out by themselves.
+  (void)send({std::string(1, kReport), cat(static_cast<int>(status.code())), cat(culprit), status.message()});
+}
+
+Failure Membership::resolve_stall(int blamed, const Status& what) {
+  (void)send({std::string(1, kStall), cat(static_cast<int>(what.code())), cat(blamed), what.message()});
+  if (auto verdict = await_verdict(monotonic_ns() + kStallVerdictNs)) return *verdict;
+  std::string sentence = what.message();
+  if (!closing_) {
+    sentence += cat("; rank ", host_rank_, ", which hosts the rendezvous, does not answer either");
+    blamed = host_rank_;
+  }
+  return {Status(what.code(), sentence), blamed};
+}
+
+std::optional<Failure> Membership::await_verdict(uint64_t until_ns) {
+  std::lock_guard lock(receive_mutex_);
+  while (true) {
+    receive();
+    if (verdict_) return verdict_;
+    if (closing_ || !fd_.valid() || monotonic_ns() > until_ns) return std::nullopt;
+    pollfd entry{fd_.get(), POLLIN, 0};
+    ::poll(&entry, 1, 20);
+  }
+}
+
+void Membership::receive() {
+  std::byte chunk[16384];
+  while (fd_.valid() && !verdict_ && !closing_) {
+    ssize_t got = recv(fd_.get(), chunk, sizeof(chunk), MSG_DONTWAIT);
+    if (got > 0) {
+      buffer_.insert(buffer_.end(), chunk, chunk + got);
+    } else if (got < 0 && errno == EINTR) {
+      continue;
+    } else if (got < 0 && errno == EAGAIN) {
+      return;
+    } else {
+      lose_server("its control connection closed");
+      return;
+    }
+    while (buffer_.size() >= 4) {
+      size_t size = 0;
+      for (size_t i = 0; i < 4; ++i) size |= std::to_integer<size_t>(buffer_[i]) << (8 * i);
+      if (size > num_ranks_ * (kMaxBlobBytes + 4) + kFrameOverhead) {
+        lose_server("it sent a frame that cannot be read");
+        return;
+      }
+      if (buffer_.size() < 4 + size) break;
+      handle(std::span(buffer_).subspan(4, size));
+      buffer_.erase(buffer_.begin(), buffer_.begin() + 4 + static_cast<std::ptrdiff_t>(size));
+    }
+  }
+}
+
+void Membership::handle(std::span<const std::byte> frame) {
+  if (frame.size() < 5) return;
+  switch (static_cast<char>(frame[4])) {
+    case kGathered:
+      if (auto fields = unpack(frame, 2)) {
+        auto blobs = unpack(std::as_bytes(std::span((*fields)[1])), num_ranks_);
+        if (!blobs) break;
+        gathered_.emplace();
+        for (const std::string& blob : *blobs) {
+          auto bytes = std::as_bytes(std::span(blob));
+          gathered_->emplace_back(bytes.begin(), bytes.end());
+        }
+        return;
+      }
+      break;
+    case kFailure:
+      if (auto fields = unpack(frame, 4)) {
+        if (!verdict_) {
+          verdict_ = Failure{Status(static_cast<Code>(std::atoi((*fields)[1].c_str())), (*fields)[3]),
+                             std::atoi((*fields)[2].c_str())};
+        }
+        return;
+      }
+      break;
+    case kClosing:
+      closing_ = true;
+      return;
+    default:
+      break;
+  }
+  lose_server("it sent a frame that cannot be read");
+}
+
+void Membership::lose_server(const std::string& why) {
+  if (verdict_ || closing_) return;
+  verdict_ = Failure{Status(Code::kRemoteError,
+                            cat("rank ", host_rank_, ", which hosts the rendezvous, died: ", why)),
+                     host_rank_};
+}
+
+void Membership::leave() {
+  if (left_) return;
+  left_ = true;
+  (void)send({std::string(1, kLeave)});
+  if (server_ != nullptr) server_->stop();
+  std::scoped_lock lock(send_mutex_, receive_mutex_);
+  fd_.reset();
+}
+
+}  // namespace hfr

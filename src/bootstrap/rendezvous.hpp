@@ -1,0 +1,94 @@
+// Rendezvous: how a communicator's ranks find each other, exchange what set-up needs, and later learn of each
+// other's end. One rank hosts a server thread; every rank, the host too, is a member.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/log.hpp"
+#include "base/net.hpp"
+#include "bootstrap/auth.hpp"
+#include "bootstrap/server.hpp"
+
+namespace hfr {
+
+struct JoinRequest {
+  int rank = 0;
+  int num_ranks = 1;
+  HostPort address;       // of the rendezvous
+  Secret secret;
+  UniqueFd listener;      // valid on the rank that hosts the server
+  std::string settings;   // "a=1;b=2": must be equal on all ranks
+  int version = 0;        // likewise
+  std::string bind_host;  // numeric address to connect from; empty: the system's choice
+  std::string label;      // for sentences: "host x, pid 77"
+  uint64_t deadline_ns = 0;
+  Logger logger;
+};
+
+// One rank's connection to the rendezvous. Set-up calls block until their deadline; afterwards poll() and the
+// report calls serve as a control plane. Any thread, one blocking call at a time.
+class Membership {
+ public:
+  // Returns when all ranks are there and agree; else the same sentence on all.
+  static Result<std::unique_ptr<Membership>> join(JoinRequest request);
+  ~Membership();
+  Membership(const Membership&) = delete;
+  Membership& operator=(const Membership&) = delete;
+
+  // Every rank's bytes, in rank order; at most 64 KiB a rank. `stage` is for the sentence at the deadline, which
+  // names the ranks that did not come.
+  Result<std::vector<std::vector<std::byte>>> all_gather(std::span<const std::byte> mine, uint64_t deadline_ns,
+                                                         const std::string& stage);
+  Status barrier(uint64_t deadline_ns, const std::string& stage);
+
+  // The numeric local address that reaches the rendezvous: the interface for all other sockets.
+  const std::string& local_host() const { return local_host_; }
+  // Proof of membership for the sockets of shared memory and transports.
+  const Handshake& handshake() const { return *peer_handshake_; }
+
+  // The job's first failure, once known here. Never blocks; costs a system call.
+  std::optional<Failure> poll();
+  // Tells all ranks of a failure; the first one counts.
+  void report(const Status& status, int culprit);
+  // At a deadline: tells whom this rank waits for (-1: unknown), and returns whom the ranks together find to be
+  // the cause. Blocks for 0.8 s at most.
+  Failure resolve_stall(int blamed, const Status& what);
+
+  // Says goodbye, so that closing the connection is no death. Idempotent.
+  void leave();
+
+ private:
+  Membership() = default;
+
+  Status send(const std::vector<std::string>& fields);
+  // Takes what has arrived; at most `deadline_ns` long when `wait_for` a gathered frame or a verdict.
+  void receive();
+  std::optional<Failure> await_verdict(uint64_t until_ns);
+  void handle(std::span<const std::byte> frame);
+  void lose_server(const std::string& why);
+
+  int rank_ = 0;
+  int host_rank_ = 0;
+  std::string local_host_;
+  std::unique_ptr<SecretHandshake> peer_handshake_;
+  std::unique_ptr<RendezvousServer> server_;  // on the host
+
+  std::mutex send_mutex_;
+  std::mutex receive_mutex_;
+  UniqueFd fd_;
+  std::vector<std::byte> buffer_;
+  std::optional<std::vector<std::vector<std::byte>>> gathered_;
+  std::optional<Failure> verdict_;
+  bool closing_ = false;  // the server went in peace
+  bool left_ = false;
+  size_t num_ranks_ = 1;
+};
+
+}  // namespace hfr

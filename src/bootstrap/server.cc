@@ -1,0 +1,456 @@
+#include "bootstrap/server.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "base/pack.hpp"
+#include "base/text.hpp"
+#include "bootstrap/messages.hpp"
+
+namespace hfr {
+namespace {
+
+using namespace rendezvous;
+
+constexpr uint64_t kMillisecond = 1'000'000;
+// A stranger may take this long to prove membership, and this many may try at once beyond the ranks.
+constexpr uint64_t kProofNs = 5'000 * kMillisecond;
+constexpr size_t kMaxStrangers = 64;
+// How long reports of who waits for whom are collected before a verdict.
+constexpr uint64_t kStallNs = 400 * kMillisecond;
+// How long a leaving server hands out what is unsent.
+constexpr uint64_t kFlushNs = 300 * kMillisecond;
+
+int to_int(const std::string& text) { return std::atoi(text.c_str()); }
+
+std::string member_name(int rank, const std::string& label) {
+  return label.empty() ? cat("rank ", rank) : cat("rank ", rank, " (", label, ")");
+}
+
+// "2 and 5", "1, 2 and 7"
+std::string list(const std::vector<std::string>& items) {
+  std::string text;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (i > 0) text += i + 1 == items.size() ? " and " : ", ";
+    text += items[i];
+  }
+  return text;
+}
+
+// The settings that differ, as "window=4" against "window=8".
+std::pair<std::string, std::string> difference(const std::string& a, const std::string& b) {
+  auto split = [](const std::string& text) {
+    std::vector<std::string> parts;
+    size_t from = 0;
+    while (from <= text.size()) {
+      size_t to = std::min(text.find(';', from), text.size());
+      parts.push_back(text.substr(from, to - from));
+      from = to + 1;
+    }
+    return parts;
+  };
+  std::vector<std::string> left = split(a);
+  std::vector<std::string> right = split(b);
+  std::string only_left, only_right;
+  for (size_t i = 0; i < std::max(left.size(), right.size()); ++i) {
+    std::string l = i < left.size() ? left[i] : "";
+    std::string r = i < right.size() ? right[i] : "";
+    if (l == r) continue;
+    only_left += (only_left.empty() ? "" : " ") + l;
+    only_right += (only_right.empty() ? "" : " ") + r;
+  }
+  return {only_left, only_right};
+}
+
+struct Connection {
+  UniqueFd fd;
+  std::unique_ptr<AcceptingHandshake> handshake;  // null once proven
+  uint64_t since_ns = 0;
+  int rank = -1;  // once joined
+  std::vector<std::byte> in;
+  std::vector<std::byte> out;
+};
+
+struct Stall {
+  int reporter;
+  int blamed;
+  int code;
+  std::string sentence;
+};
+
+class Loop {
+ public:
+  Loop(UniqueFd listener, int wake, ServerOptions options)
+      : listener_(std::move(listener)), wake_(wake), options_(std::move(options)) {
+    auto n = static_cast<size_t>(options_.num_ranks);
+    member_of_.assign(n, nullptr);
+    joined_.resize(n);
+    left_.assign(n, false);
+    blobs_.resize(n);
+    gather_deadline_ns_ = options_.deadline_ns;
+  }
+
+  void run() {
+    while (!stopping_) turn();
+    broadcast({std::string(1, kClosing)});
+    uint64_t until = monotonic_ns() + kFlushNs;
+    while (monotonic_ns() < until && anything_unsent()) turn();
+  }
+
+ private:
+  struct Join {
+    bool here = false;
+    std::string version, num_ranks, settings, label;
+  };
+
+  bool anything_unsent() const {
+    return std::any_of(connections_.begin(), connections_.end(), [](const auto& c) { return !c->out.empty(); });
+  }
+
+  void turn() {
+    std::vector<pollfd> entries = {{wake_, POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+    for (const auto& c : connections_) {
+      entries.push_back({c->fd.get(), static_cast<short>(c->out.empty() ? POLLIN : POLLIN | POLLOUT), 0});
+    }
+    int ready = ::poll(entries.data(), entries.size(), 50);
+    if (ready < 0 && errno != EINTR) return;
+    if (entries[0].revents != 0) stopping_ = true;
+    for (size_t i = 0; i < connections_.size(); ++i) {
+      if (entries[i + 2].revents != 0) serve(*connections_[i]);
+    }
+    if (entries[1].revents != 0) accept_all();
+    std::erase_if(connections_, [](const auto& c) { return !c->fd.valid(); });
+    look_at_clock(monotonic_ns());
+  }
+
+  void accept_all() {
+    size_t limit = static_cast<size_t>(options_.num_ranks) + kMaxStrangers;
+    while (connections_.size() < limit) {
+      UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (!fd.valid()) return;
+      auto c = std::make_unique<Connection>();
+      c->fd = std::move(fd);
+      c->handshake = std::make_unique<AcceptingHandshake>(options_.key, options_.host_rank);
+      c->since_ns = monotonic_ns();
+      connections_.push_back(std::move(c));
+    }
+  }
+
+  void serve(Connection& c) {
+    flush(c);
+    std::byte chunk[16384];
+    while (c.fd.valid()) {
+      ssize_t got = recv(c.fd.get(), chunk, sizeof(chunk), MSG_DONTWAIT);
+      if (got > 0) {
+        c.in.insert(c.in.end(), chunk, chunk + got);
+        digest(c);
+      } else if (got < 0 && errno == EINTR) {
+        continue;
+      } else if (got < 0 && errno == EAGAIN) {
+        return;
+      } else {
+        lose(c);
+      }
+    }
+  }
+
+  void digest(Connection& c) {
+    while (c.fd.valid()) {
+      if (c.handshake != nullptr) {
+        size_t want = c.handshake->wants();
+        if (c.in.size() < want) return;
+        auto answer = c.handshake->feed(std::span(c.in).first(want));
+        c.in.erase(c.in.begin(), c.in.begin() + static_cast<std::ptrdiff_t>(want));
+        if (!answer.ok()) {
+          drop(c, answer.status().message());
+          return;
+        }
+        c.out.insert(c.out.end(), answer->begin(), answer->end());
+        flush(c);
+        if (c.handshake->done()) c.handshake.reset();
+        continue;
+      }
+      if (c.in.size() < 4) return;
+      size_t size = 0;
+      for (size_t i = 0; i < 4; ++i) size |= std::to_integer<size_t>(c.in[i]) << (8 * i);
+      if (size > kMaxMemberFrame) {
+        drop(c, cat("a frame of ", size, " bytes, at most ", kMaxMemberFrame, " are allowed"));
+        return;
+      }
+      if (c.in.size() < 4 + size) return;
+      std::vector<std::byte> frame(c.in.begin() + 4, c.in.begin() + 4 + static_cast<std::ptrdiff_t>(size));
+      c.in.erase(c.in.begin(), c.in.begin() + 4 + static_cast<std::ptrdiff_t>(size));
+      handle(c, frame);
+    }
+  }
+
+  // A connection that breaks the rules: a stranger's is only closed, a member's is that member's end.
+  void drop(Connection& c, const std::string& why) {
+    options_.logger.log(LogLevel::kWarn, "rendezvous refused a connection: ", why);
+    lose(c);
+  }
+
+  void lose(Connection& c) {
+    int rank = c.rank;
+    c.fd.reset();
+    if (rank < 0) return;
+    member_of_[static_cast<size_t>(rank)] = nullptr;
+    if (left_[static_cast<size_t>(rank)]) return;
+    fail(Code::kRemoteError, rank,
+         cat(member_name(rank, label(rank)), " died: its control connection closed", where()));
+  }
+
+  std::string where() const {
+    if (num_joined_ < options_.num_ranks) return " while ranks were joining";
+    return setting_up() ? cat(" during set-up (", stage_, ")") : "";
+  }
+  bool setting_up() const { return gathering_ && !stage_.empty(); }
+  const std::string& label(int rank) const { return joined_[static_cast<size_t>(rank)].label; }
+
+  void handle(Connection& c, std::span<const std::byte> frame) {
+    if (frame.size() < 5) return drop(c, "an empty frame");
+    char kind = static_cast<char>(frame[4]);
+    auto fields = [&](size_t count) { return unpack(frame, count + 1); };
+    if (c.rank < 0 && kind != kJoin) return drop(c, "a member spoke before it joined");
+    std::optional<std::vector<std::string>> f;
+    switch (kind) {
+      case kJoin:
+        if ((f = fields(5))) return join(c, *f);
+        break;
+      case kGather:
+        if ((f = fields(3))) return gather(c, *f);
+        break;
+      case kReport:
+        if ((f = fields(3))) return fail(static_cast<Code>(to_int((*f)[1])), to_int((*f)[2]), (*f)[3]);
+        break;
+      case kStall:
+        if ((f = fields(3))) return stall({c.rank, to_int((*f)[2]), to_int((*f)[1]), (*f)[3]});
+        break;
+      case kLeave:
+        left_[static_cast<size_t>(c.rank)] = true;
+        return;
+      default:
+        break;
+    }
+    drop(c, "a frame that cannot be read");
+  }
+
+  void join(Connection& c, const std::vector<std::string>& f) {
+    const int rank = to_int(f[2]);
+    Join mine{true, f[1], f[3], f[4], f[5]};
+    if (c.rank >= 0) return drop(c, "a member joined twice");
+    if (failure_) {
+      c.out.insert(c.out.end(), failure_->begin(), failure_->end());
+      flush(c);
+      return;
+    }
+    auto refuse = [&](const std::string& sentence) {
+      c.rank = -1;
+      fail(Code::kMismatch, rank, sentence);
+      c.out.insert(c.out.end(), failure_->begin(), failure_->end());
+      flush(c);
+    };
+    if (rank < 0 || rank >= options_.num_ranks) {
+      return refuse(cat("rank ", rank, " joined with num_ranks ", mine.num_ranks, "; rank ", options_.host_rank,
+                        " joined with num_ranks ", options_.num_ranks));
+    }
+    Join& slot = joined_[static_cast<size_t>(rank)];
+    if (slot.here) {
+      return refuse(cat("two processes joined as rank ", rank, ": ", member_name(rank, slot.label), " and ",
+                        member_name(rank, mine.label)));
+    }
+    for (int other = 0; other < options_.num_ranks; ++other) {
+      const Join& theirs = joined_[static_cast<size_t>(other)];
+      if (!theirs.here) continue;
+      auto both = [&](const char* what, const std::string& a, const std::string& b) {
+        return cat(member_name(rank, mine.label), " has ", what, a, "; ", member_name(other, theirs.label), " has ",
+                   what, b);
+      };
+      if (theirs.num_ranks != mine.num_ranks) {
+        return refuse(both("num_ranks ", mine.num_ranks, theirs.num_ranks));
+      }
+      if (theirs.version != mine.version) {
+        return refuse(both("protocol version ", mine.version, theirs.version));
+      }
+      if (theirs.settings != mine.settings) {
+        auto [a, b] = difference(mine.settings, theirs.settings);
+        return refuse(both("", a, b) + "; these settings must be the same on all ranks");
+      }
+      break;  // all that are here agree with each other
+    }
+    slot = mine;
+    c.rank = rank;
+    member_of_[static_cast<size_t>(rank)] = &c;
+    ++num_joined_;
+  }
+
+  void gather(Connection& c, const std::vector<std::string>& f) {
+    if (!gathering_) {
+      gathering_ = true;
+      num_blobs_ = 0;
+      for (auto& blob : blobs_) blob.reset();
+      gather_deadline_ns_ = monotonic_ns() + static_cast<uint64_t>(std::max(0, to_int(f[2]))) * kMillisecond;
+    }
+    stage_ = f[1];
+    auto& blob = blobs_[static_cast<size_t>(c.rank)];
+    if (blob) return drop(c, "a member gathered twice");
+    blob = f[3];
+    if (++num_blobs_ < options_.num_ranks) return;
+    gathering_ = false;
+    std::vector<std::string> all;
+    for (auto& b : blobs_) all.push_back(std::move(*b));
+    std::vector<std::byte> packed = pack(all);
+    broadcast({std::string(1, kGathered), std::string(reinterpret_cast<const char*>(packed.data()), packed.size())});
+  }
+
+  void stall(Stall report) {
+    if (failure_) return;
+    if (stalls_.empty()) stall_deadline_ns_ = monotonic_ns() + kStallNs;
+    stalls_.push_back(std::move(report));
+    auto alive = std::count_if(member_of_.begin(), member_of_.end(), [](auto* c) { return c != nullptr; });
+    if (static_cast<std::ptrdiff_t>(stalls_.size()) >= alive) resolve_stall();
+  }
+
+  // From the first reporter on, follow who waits for whom to a rank that itself reported nothing.
+  void resolve_stall() {
+    const Stall* last = &stalls_.front();
+    std::vector<int> seen = {last->reporter};
+    while (true) {
+      auto next = std::find_if(stalls_.begin(), stalls_.end(),
+                               [&](const Stall& s) { return s.reporter == last->blamed; });
+      if (next == stalls_.end() || std::count(seen.begin(), seen.end(), next->reporter) > 0) break;
+      seen.push_back(next->reporter);
+      last = &*next;
+    }
+    int culprit = last->blamed;
+    fail(static_cast<Code>(last->code), culprit, last->sentence);
+  }
+
+  void look_at_clock(uint64_t now) {
+    for (const auto& c : connections_) {
+      if (c->rank < 0 && c->fd.valid() && now > c->since_ns + kProofNs && !failure_) {
+        drop(*c, "no proof of membership in time");
+      }
+    }
+    if (failure_) return;
+    if (!stalls_.empty() && now > stall_deadline_ns_) resolve_stall();
+    if (failure_) return;
+    if (num_joined_ < options_.num_ranks) {
+      if (now > options_.deadline_ns) {
+        auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)].here; });
+        fail(Code::kTimeout, missing.first, cat(missing.second, " did not join before the deadline"));
+      }
+    } else if (gathering_ && now > gather_deadline_ns_) {
+      auto missing = absent([&](int rank) { return !blobs_[static_cast<size_t>(rank)]; });
+      fail(Code::kTimeout, missing.first,
+           cat(missing.second, " did not come to this stage before the deadline: ", stage_));
+    }
+  }
+
+  template <typename Absent>
+  std::pair<int, std::string> absent(Absent&& is_absent) const {
+    int first = -1;
+    std::vector<std::string> names;
+    for (int rank = 0; rank < options_.num_ranks; ++rank) {
+      if (!is_absent(rank)) continue;
+      if (first < 0) first = rank;
+      names.push_back(names.size() < 16 ? member_name(rank, label(rank)) : cat("rank ", rank));
+    }
+    return {first, list(names)};
+  }
+
+  void fail(Code code, int culprit, const std::string& sentence) {
+    if (failure_) return;
+    std::vector<std::byte> frame = framed({std::string(1, kFailure), cat(static_cast<int>(code)), cat(culprit), sentence});
+    failure_ = frame;
+    for (auto* c : member_of_) {
+      if (c == nullptr || !c->fd.valid()) continue;
+      c->out.insert(c->out.end(), frame.begin(), frame.end());
+      flush(*c);
+    }
+  }
+
+  static std::vector<std::byte> framed(const std::vector<std::string>& fields) {
+    std::vector<std::byte> body = pack(fields);
+    std::vector<std::byte> frame;
+    for (size_t i = 0; i < 4; ++i) frame.push_back(static_cast<std::byte>(body.size() >> (8 * i)));
+    frame.insert(frame.end(), body.begin(), body.end());
+    return frame;
+  }
+
+  void broadcast(const std::vector<std::string>& fields) {
+    std::vector<std::byte> frame = framed(fields);
+    for (auto* c : member_of_) {
+      if (c == nullptr || !c->fd.valid() || left_[static_cast<size_t>(c->rank)]) continue;
+      c->out.insert(c->out.end(), frame.begin(), frame.end());
+      flush(*c);
+    }
+  }
+
+  // Sends what can be sent. A connection that breaks here is found by its next read.
+  static void flush(Connection& c) {
+    size_t sent = 0;
+    while (sent < c.out.size()) {
+      ssize_t n = send(c.fd.get(), c.out.data() + sent, c.out.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n <= 0) {
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
+        sent = c.out.size();
+        break;
+      }
+      sent += static_cast<size_t>(n);
+    }
+    c.out.erase(c.out.begin(), c.out.begin() + static_cast<std::ptrdiff_t>(sent));
+  }
+
+  UniqueFd listener_;
+  const int wake_;
+  ServerOptions options_;
+  bool stopping_ = false;
+  std::vector<std::unique_ptr<Connection>> connections_;
+  std::vector<Connection*> member_of_;  // by rank; null when not there
+  std::vector<Join> joined_;
+  std::vector<bool> left_;
+  int num_joined_ = 0;
+
+  bool gathering_ = false;
+  std::string stage_;
+  uint64_t gather_deadline_ns_ = 0;
+  std::vector<std::optional<std::string>> blobs_;
+  int num_blobs_ = 0;
+
+  std::vector<Stall> stalls_;
+  uint64_t stall_deadline_ns_ = 0;
+  std::optional<std::vector<std::byte>> failure_;  // the frame that tells of it
+};
+
+}  // namespace
+
+Result<std::unique_ptr<RendezvousServer>> RendezvousServer::start(UniqueFd listener, ServerOptions options) {
+  UniqueFd wake(eventfd(0, EFD_CLOEXEC));
+  if (!wake.valid()) return system_error("eventfd", errno);
+  std::unique_ptr<RendezvousServer> server(new RendezvousServer());
+  auto loop = std::make_shared<Loop>(std::move(listener), wake.get(), std::move(options));
+  server->wake_ = std::move(wake);
+  server->thread_ = std::thread([loop] { loop->run(); });
+  return server;
+}
+
+RendezvousServer::~RendezvousServer() { stop(); }
+
+void RendezvousServer::stop() {
+  if (!thread_.joinable()) return;
+  uint64_t one = 1;
+  [[maybe_unused]] ssize_t written = write(wake_.get(), &one, sizeof(one));
+  thread_.join();
+}
+
+}  // namespace hfr

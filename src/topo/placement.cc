@@ -1,0 +1,109 @@
+#include "topo/placement.hpp"
+
+#include <hwloc.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+namespace hfr {
+namespace {
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// The directory of this process' cgroup (v2), and those above it: a limit anywhere counts.
+std::vector<std::string> cgroup_directories() {
+  std::ifstream file("/proc/self/cgroup");
+  std::string line;
+  std::string path;
+  while (std::getline(file, line)) {
+    if (line.rfind("0::", 0) == 0) path = line.substr(3);
+  }
+  std::vector<std::string> directories;
+  while (!path.empty()) {
+    directories.push_back("/sys/fs/cgroup" + path);
+    if (path == "/") break;
+    size_t slash = path.rfind('/');
+    path = slash == 0 ? "/" : path.substr(0, slash);
+  }
+  return directories;
+}
+
+int cgroup_cpus() {
+  int fewest = 0;
+  auto take = [&](int cpus) {
+    if (cpus > 0 && (fewest == 0 || cpus < fewest)) fewest = cpus;
+  };
+  for (const std::string& directory : cgroup_directories()) take(parse_cpu_max(read_file(directory + "/cpu.max")));
+  std::string quota = read_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+  std::string period = read_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  if (!quota.empty() && quota[0] != '-') take(parse_cpu_max(quota + " " + period));
+  return fewest;
+}
+
+}  // namespace
+
+int parse_cpu_max(const std::string& text) {
+  std::istringstream in(text);
+  int64_t quota = 0;
+  int64_t period = 0;
+  if (!(in >> quota >> period) || quota <= 0 || period <= 0) return 0;
+  return static_cast<int>((quota + period - 1) / period);
+}
+
+int usable_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  int cpus = 1;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) cpus = CPU_COUNT(&set);
+  if (int granted = cgroup_cpus(); granted > 0) cpus = std::min(cpus, granted);
+  return std::max(cpus, 1);
+}
+
+size_t machine_memory_bytes() {
+  auto bytes = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  for (const std::string& directory : cgroup_directories()) {
+    size_t limit = 0;
+    if (std::istringstream(read_file(directory + "/memory.max")) >> limit && limit > 0) {
+      bytes = std::min(bytes, limit);
+    }
+  }
+  return bytes;
+}
+
+std::string machine_id() {
+  std::string boot = read_file("/proc/sys/kernel/random/boot_id");
+  struct stat info {};
+  uint64_t network = stat("/proc/self/ns/net", &info) == 0 ? info.st_ino : 0;
+  // FNV-1a: an identity, not a secret.
+  uint64_t hash = 1469598103934665603ull;
+  auto mix = [&](unsigned char byte) { hash = (hash ^ byte) * 1099511628211ull; };
+  for (char c : boot) mix(static_cast<unsigned char>(c));
+  for (int i = 0; i < 8; ++i) mix(static_cast<unsigned char>(network >> (8 * i)));
+  std::ostringstream text;
+  text << std::hex << hash;
+  return text.str();
+}
+
+void interleave_memory(void* memory, size_t bytes) {
+  hwloc_topology_t topology = nullptr;
+  if (hwloc_topology_init(&topology) != 0) return;
+  if (hwloc_topology_load(topology) == 0 && hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE) > 1) {
+    // A kernel that refuses leaves first-touch placement, which is slower but right.
+    hwloc_set_area_membind(topology, memory, bytes, hwloc_topology_get_topology_nodeset(topology),
+                           HWLOC_MEMBIND_INTERLEAVE, HWLOC_MEMBIND_BYNODESET);
+  }
+  hwloc_topology_destroy(topology);
+}
+
+}  // namespace hfr

@@ -1,0 +1,26 @@
+// Placement: what of the machine this process may use, and where memory goes.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace hfr {
+
+// CPUs that this process may keep busy: its affinity, and its cgroup's quota where that is less. At least 1.
+int usable_cpus();
+
+// Physical memory in bytes, or the cgroup's limit where that is less.
+size_t machine_memory_bytes();
+
+// Equal for two processes exactly when they run on one booted machine and can reach each other's local
+// sockets: a hash of the boot id and the network namespace.
+std::string machine_id();
+
+// Spreads the pages of [memory, memory + bytes), not touched yet, over the machine's NUMA nodes. Best effort; does nothing
+// with one NUMA node.
+void interleave_memory(void* memory, size_t bytes);
+
+// The CPU quota in a cgroup's "max 100000" or "200000 100000": CPUs, rounded up, or 0 for no limit.
+int parse_cpu_max(const std::string& text);
+
+}  // namespace hfr

@@ -1,0 +1,140 @@
+#include "transport/tcp/transport.hpp"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <ctime>
+#include <map>
+
+#include "base/text.hpp"
+#include "transport/tcp/endpoint.hpp"
+#include "transport/tcp/setup.hpp"
+
+namespace hfr {
+namespace {
+
+using tcp::Connection;
+using tcp::Endpoint;
+
+// Up to here a read of every socket is cheaper than asking which are readable.
+constexpr size_t kReadAllConnections = 3;
+
+class TcpTransport : public Transport {
+ public:
+  explicit TcpTransport(TcpOptions options) : options_(std::move(options)) {}
+
+  TransportCapabilities capabilities() const override {
+    return {"tcp", size_t{512} << 10, Connection::kInlineBytes};
+  }
+
+  Result<std::vector<std::byte>> listen() override {
+    HFR_ASSIGN_OR_RETURN(listener_, tcp::open_listener(options_));
+    HFR_ASSIGN_OR_RETURN(HostPort address, local_address(listener_.get()));
+    std::string at = text(address);
+    auto bytes = std::as_bytes(std::span(at));
+    return std::vector<std::byte>(bytes.begin(), bytes.end());
+  }
+
+  Status connect(std::span<const int> peers, std::span<const std::vector<std::byte>> addresses,
+                 uint64_t deadline_ns) override {
+    epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+    if (!epoll_.valid()) return system_error("epoll_create1", errno);
+    HFR_ASSIGN_OR_RETURN(auto sockets,
+                         tcp::connect_peers(options_, listener_.get(), peers, addresses, deadline_ns));
+    listener_.reset();
+    endpoints_.reserve(sockets.size());
+    for (tcp::PeerSockets& peer : sockets) {
+      by_rank_[peer.peer] = endpoints_.size();
+      endpoints_.emplace_back(peer.peer, std::move(peer.sockets), landings_);
+    }
+    for (Endpoint& endpoint : endpoints_) {
+      for (Connection& connection : endpoint.connections()) {
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLRDHUP;
+        event.data.u64 = connections_.size();
+        if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, connection.fd(), &event) != 0) {
+          return system_error("watching a socket", errno);
+        }
+        connections_.push_back(&connection);
+      }
+    }
+    return Status();
+  }
+
+  void set_landing(uint32_t number, void* memory, size_t bytes) override {
+    landings_.set(number, memory, bytes);
+  }
+
+  bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) override {
+    auto found = by_rank_.find(peer);
+    return found != by_rank_.end() && endpoints_[found->second].put(src, bytes, tag, token);
+  }
+
+  size_t poll(std::span<TransportEvent> events) override {
+    if (connections_.size() <= kReadAllConnections) {
+      for (Connection* connection : connections_) {
+        if (!connection->ended()) connection->mark_readable();
+      }
+    } else {
+      mark_readable(0);
+    }
+    size_t count = 0;
+    // Another endpoint first each time, so that a busy one does not keep the events to itself.
+    first_ = endpoints_.empty() ? 0 : (first_ + 1) % endpoints_.size();
+    for (size_t i = 0; i < endpoints_.size() && count < events.size(); ++i) {
+      count += endpoints_[(first_ + i) % endpoints_.size()].poll(events.subspan(count));
+    }
+    return count;
+  }
+
+  void sleep(uint64_t timeout_ns) override {
+    for (Endpoint& endpoint : endpoints_) {
+      if (endpoint.has_work()) return;
+    }
+    bool unsent = std::any_of(connections_.begin(), connections_.end(),
+                              [](const Connection* c) { return c->has_unsent(); });
+    if (unsent) timeout_ns = std::min<uint64_t>(timeout_ns, kUnsentSleepNs);
+    timespec timeout{static_cast<time_t>(timeout_ns / 1'000'000'000),
+                     static_cast<long>(timeout_ns % 1'000'000'000)};
+    pollfd entry{epoll_.get(), POLLIN, 0};
+    ppoll(&entry, 1, &timeout, nullptr);
+  }
+
+  std::string peer_error(int peer) const override {
+    auto found = by_rank_.find(peer);
+    return found == by_rank_.end() ? "no connection with it" : endpoints_[found->second].error();
+  }
+
+ private:
+  static constexpr uint64_t kUnsentSleepNs = 50'000;
+
+  void mark_readable(int timeout_ms) {
+    std::array<epoll_event, 64> ready;
+    int count = epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), timeout_ms);
+    for (int i = 0; i < count; ++i) {
+      Connection* connection = connections_[ready[static_cast<size_t>(i)].data.u64];
+      if (!connection->ended()) connection->mark_readable();
+    }
+  }
+
+  TcpOptions options_;
+  UniqueFd listener_;
+  UniqueFd epoll_;
+  LandingTable landings_;
+  std::vector<Endpoint> endpoints_;
+  std::vector<Connection*> connections_;
+  std::map<int, size_t> by_rank_;
+  size_t first_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Transport> make_tcp_transport(TcpOptions options) {
+  return std::make_unique<TcpTransport>(std::move(options));
+}
+
+}  // namespace hfr
