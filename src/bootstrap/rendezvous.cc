@@ -84,12 +84,13 @@ Result<std::vector<std::vector<std::byte>>> Membership::all_gather(std::span<con
   std::lock_guard lock(receive_mutex_);
   while (true) {
     receive();
-    if (verdict_) return verdict_->status;
+    // What was gathered came first: a failure that followed it belongs to what the caller does next.
     if (gathered_) {
       auto all = std::move(*gathered_);
       gathered_.reset();
       return all;
     }
+    if (verdict_) return verdict_->status;
     if (closing_) {
       return Status(Code::kRemoteError, cat(stage, ": rank ", host_rank_,
                                             ", which hosts the rendezvous, has left the communicator"));

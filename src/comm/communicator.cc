@@ -47,15 +47,26 @@ void Communicator::EngineLock::lock(Communicator& owner) {
   wanted_.fetch_sub(1, std::memory_order_relaxed);
 }
 
-Status Communicator::sticky() const {
+Status Communicator::sticky() {
   if (finalized_.load(std::memory_order_relaxed)) {
     return Status(Code::kInvalidUsage, "the communicator was finalized; make a new one");
   }
-  return executor_.failed() ? executor_.failure().status : Status();
+  if (!executor_.failed()) return Status();
+  tell_failure();
+  return executor_.failure().status;
 }
 
-Status Communicator::status_of(uint64_t op) const {
-  return executor_.completed(op) ? Status() : executor_.failure().status;
+Status Communicator::status_of(uint64_t op) {
+  if (executor_.completed(op)) return Status();
+  tell_failure();
+  return executor_.failure().status;
+}
+
+void Communicator::tell_failure() {
+  if (failure_told_.exchange(true, std::memory_order_relaxed)) return;
+  const Failure& failure = executor_.failure();
+  parts_.membership->report(failure.status, failure.rank);
+  parts_.logger.log(LogLevel::kError, failure.status.message());
 }
 
 Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
@@ -150,7 +161,7 @@ void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
 void Communicator::look_around(uint64_t now_ns) {
   if (executor_.failed()) return;
   if (auto failure = parts_.membership->poll()) {
-    fail(*failure, false);
+    fail(*failure);
     return;
   }
   auto stall = executor_.check(now_ns);
@@ -163,21 +174,19 @@ void Communicator::look_around(uint64_t now_ns) {
   if (stall->peer_lost) {
     fail({Status(Code::kRemoteError, cat("rank ", shape.rank, " (node ", shape.node, ") lost ", who, " in ",
                                          stall->operation, ", waiting for ", stall->wait.stage)),
-          stall->wait.rank},
-         true);
+          stall->wait.rank});
     return;
   }
   Status timeout(Code::kTimeout,
                  cat("rank ", shape.rank, " (node ", shape.node, ") waited ",
                      parts_.config.timeout_ms, " ms in ", stall->operation, " for ", who, ": ",
                      stall->wait.stage));
-  fail(parts_.membership->resolve_stall(stall->wait.rank, timeout), false);
+  fail(parts_.membership->resolve_stall(stall->wait.rank, timeout));
 }
 
-void Communicator::fail(const Failure& failure, bool tell_others) {
-  if (tell_others) parts_.membership->report(failure.status, failure.rank);
+void Communicator::fail(const Failure& failure) {
   executor_.fail(failure);
-  parts_.logger.log(LogLevel::kError, failure.status.message());
+  tell_failure();
 }
 
 Status Communicator::wait(uint64_t request) {
@@ -219,7 +228,7 @@ Status Communicator::finalize() {
   if (!status.ok()) {
     auto failure = parts_.membership->poll();
     engine_.lock(*this);
-    fail(failure ? *failure : Failure{status, -1}, !failure);
+    fail(failure ? *failure : Failure{status, -1});
     engine_.unlock();
     return sticky();
   }
@@ -233,8 +242,7 @@ void Communicator::shut_down() {
   if (!executor_.idle() && !executor_.all_ready()) {
     fail({Status(Code::kAborted, cat("rank ", parts_.shape.rank, " destroyed the communicator while operations waited "
                                      "for their streams")),
-          parts_.shape.rank},
-         true);
+          parts_.shape.rank});
   }
   drive([&] { return executor_.idle(); });
   engine_.unlock();

@@ -72,15 +72,19 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   };
 
   Result<uint64_t> submit(const OpDescriptor& desc);
-  Status status_of(uint64_t op) const;
-  Status sticky() const;
+  // How operation `op` ended.
+  Status status_of(uint64_t op);
+  // The failure that all later calls return; ok while there is none.
+  Status sticky();
+  // A failure that this rank found by itself goes to the other nodes.
+  void tell_failure();
   // Makes progress until done() says so. With or without the lock in hand; without it afterwards.
   template <typename Done>
   void drive(Done&& done);
   // One step of waiting while holding the engine.
   void pause_driving(Waiter& waiter, uint64_t& last_look_ns);
   void look_around(uint64_t now_ns);
-  void fail(const Failure& failure, bool tell_others);
+  void fail(const Failure& failure);
   void wake_progress_thread();
   void run_progress_thread();
   Status run_in_stream(uint64_t op);
@@ -94,6 +98,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   EngineLock engine_;
   std::atomic<int> drivers_{0};       // threads in wait(): the progress thread leaves the work to them
   std::atomic<bool> finalized_{false};
+  std::atomic<bool> failure_told_{false};
 
   std::once_flag heap_once_;
   Status heap_status_;

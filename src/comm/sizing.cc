@@ -36,7 +36,7 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   int multiple = trees_multiple(shape.num_nodes());
   staging.window = (window + multiple - 1) / multiple * multiple;
   staging.num_rounds = one_node ? 0 : butterfly_rounds(shape.num_nodes());
-  staging.round_bytes = one_node ? 0 : kButterflyBytes;
+  staging.round_bytes = one_node ? 0 : std::min(kButterflyBytes, staging.slot_bytes);
   staging.flat_bytes = one_node ? (config.flat_bytes == 0 ? kFlatBytes : config.flat_bytes) : 0;
   return staging;
 }

@@ -28,6 +28,7 @@ Executor::Executor(EngineContext& context)
   auto num_landings = static_cast<size_t>(shape.window * landings_per_lane(shape.num_rounds));
   arrivals_.chunk_plus_one.assign(num_landings, 0);
   arrivals_.signature.assign(num_landings, 0);
+  arrivals_.peer.assign(num_landings, -1);
   lost_since_ns_.assign(static_cast<size_t>(context.shape.num_ranks), 0);
   for (int lane = me_; lane < shape.window; lane += num_local_) {
     lanes_.emplace_back(context, arrivals_, lane);
@@ -115,6 +116,8 @@ void Executor::post(Operation& o) {
       flags = Post::kPublished;
       std::memcpy(p.payload, o.desc.send, o.bytes);
     }
+  } else if (o.bytes == 0) {
+    flags = Post::kPublished;  // nothing to fetch; the buffers may be null
   } else {
     if (reach_send) {
       flags |= Post::kSendDirect;
@@ -174,12 +177,16 @@ void Executor::choose_path(Operation& o) {
     if ((p.flags & Post::kSendDirect) != 0) o.wait_for_readers = true;
     all_direct &= o.sends[idx] != nullptr && o.recvs[idx] != nullptr;
   }
-  if (context_.device.host_accessible()) {
+  // A flat result that is added in several passes would overwrite an input in place that is still to be read: there
+  // the published copy serves.
+  const bool one_node = context_.shape.num_nodes() == 1;
+  const bool flat = one_node && o.bytes <= context_.limits.flat_bytes;
+  const bool keep_copy = o.bytes == 0 || (flat && num_local_ > ReduceDescriptor::kMaxSources);
+  if (context_.device.host_accessible() && !keep_copy) {
     o.sends[static_cast<size_t>(me_)] = static_cast<const std::byte*>(o.desc.send);
     o.recvs[static_cast<size_t>(me_)] = static_cast<std::byte*>(o.desc.recv);
   }
-  const bool one_node = context_.shape.num_nodes() == 1;
-  if (one_node && o.bytes <= context_.limits.flat_bytes) {
+  if (flat) {
     o.path = OpPath::kFlat;
     o.added = false;
   } else if (one_node && (num_local_ == 1 || (all_direct && num_local_ <= ReduceDescriptor::kMaxDestinations))) {
@@ -243,6 +250,7 @@ bool Executor::poll_transport() {
       case TransportEvent::Kind::kArrival:
         arrivals_.chunk_plus_one[event.tag.landing] = event.tag.chunk + 1;
         arrivals_.signature[event.tag.landing] = event.tag.signature;
+        arrivals_.peer[event.tag.landing] = event.peer;
         break;
       case TransportEvent::Kind::kPeerLost:
         lost_since_ns_[static_cast<size_t>(event.peer)] = context_.clock.now_ns();
@@ -299,7 +307,7 @@ bool Executor::feed_copies(Operation& o) {
   auto me = static_cast<size_t>(me_);
   // My own entry of sends is my own buffer when the CPU can read it; peers see the post.
   const bool peers_read =
-      (staging.post(me_, o.number).flags & (Post::kSendDirect | Post::kSendPull)) != 0;
+      (staging.post(me_, o.number).flags & (Post::kSendDirect | Post::kSendPull | Post::kPublished)) != 0;
   const auto* send = static_cast<const std::byte*>(o.desc.send);
   auto* recv = static_cast<std::byte*>(o.desc.recv);
   bool moved = false;

@@ -40,6 +40,7 @@ bool Lane::advance(Executor& executor) {
   bool moved = false;
   while (Operation* op = executor.find_chunk(chunk_, op_cursor_)) {
     if (!begun_) begin(*op);
+    if (context_->transport != nullptr && !check_arrivals(*op, executor)) return moved;
     const std::vector<Step>& steps = schedule(*op).steps;
     while (step_ < steps.size()) {
       if (!run(steps[step_], *op, executor)) return moved;
@@ -81,7 +82,7 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
     case StepKind::kPut:
       return run_put(step, op);
     case StepKind::kReceive:
-      if (!arrived(step.dst, op, executor)) return false;
+      if (!has_arrived(step.dst)) return false;
       value_ = result_;
       return true;
     case StepKind::kPublish:
@@ -100,10 +101,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     if (local && (!local_inputs_here(op) || !result_slot_free())) return false;
     if (!local && puts_pending_ > 0) return false;  // the old sum is still being read
     for (SlotRef src : step.srcs) {
-      if (src.kind != SlotKind::kLocal && src.kind != SlotKind::kResult &&
-          !arrived(src, op, executor)) {
-        return false;
-      }
+      if (src.kind != SlotKind::kLocal && src.kind != SlotKind::kResult && !has_arrived(src)) return false;
     }
     ReduceDescriptor shape;
     shape.dsts[0] = result_;
@@ -190,17 +188,22 @@ bool Lane::has_arrived(SlotRef slot) const {
   return arrivals_->chunk_plus_one[landing(slot)] >= chunk_ + 1;
 }
 
-bool Lane::arrived(SlotRef slot, const Operation& op, Executor& executor) {
-  if (!has_arrived(slot)) return false;
-  uint64_t theirs = arrivals_->signature[landing(slot)];
-  if (theirs == op.signature) return true;
-  int rank = context_->shape.owner(slot.from, idx_);
-  executor.fail({Status(Code::kMismatch,
-                        cat("operation #", op.number, ": rank ", context_->shape.rank, " (node ",
-                            context_->shape.node, ") started an ", signature_text(op.signature), "; rank ",
-                            rank, " (node ", slot.from, ") started an ", signature_text(theirs))),
-                 rank});
-  return false;
+bool Lane::check_arrivals(const Operation& op, Executor& executor) {
+  const int num_landings = landings_per_lane(context_->staging.shape().num_rounds);
+  for (int i = idx_ * num_landings; i < (idx_ + 1) * num_landings; ++i) {
+    auto at = static_cast<size_t>(i);
+    if (arrivals_->chunk_plus_one[at] != chunk_ + 1 || arrivals_->signature[at] == op.signature) continue;
+    const Shape& shape = context_->shape;
+    const int rank = arrivals_->peer[at];
+    executor.fail({Status(Code::kMismatch,
+                          cat("operation #", op.number, ": rank ", shape.rank, " (node ", shape.node,
+                              ") started an ", signature_text(op.signature), "; rank ", rank, " (node ",
+                              shape.node_of_rank[static_cast<size_t>(rank)], ") started an ",
+                              signature_text(arrivals_->signature[at]))),
+                   rank});
+    return false;
+  }
+  return true;
 }
 
 bool Lane::local_inputs_here(const Operation& op) const {

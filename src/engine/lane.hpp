@@ -20,6 +20,7 @@ namespace hfr {
 struct Arrivals {
   std::vector<uint64_t> chunk_plus_one;
   std::vector<uint64_t> signature;
+  std::vector<int> peer;
 };
 
 int landings_per_lane(int num_rounds);
@@ -51,7 +52,8 @@ class Lane {
   bool run(const Step& step, Operation& op, Executor& executor);
   bool run_add(const Step& step, Operation& op, Executor& executor);
   bool run_put(const Step& step, Operation& op);
-  bool arrived(SlotRef slot, const Operation& op, Executor& executor);
+  // What is here for the chunk was sent for the very same operation; else reports the mismatch.
+  bool check_arrivals(const Operation& op, Executor& executor);
   bool has_arrived(SlotRef slot) const;
   bool local_inputs_here(const Operation& op) const;
   bool result_slot_free() const;

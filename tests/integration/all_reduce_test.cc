@@ -64,7 +64,8 @@ TEST_P(Shapes, SizesAroundEdges) {
     for (size_t count : {1, 3, 63, 65, 4095, 8193, 70001}) {
       check_one(comm, rank, n, HFR_UINT8, HFR_SUM, count, false);
     }
-    EXPECT_EQ(hfr_all_reduce(nullptr, nullptr, 0, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr), HFR_SUCCESS);
+    EXPECT_EQ(hfr_all_reduce(nullptr, nullptr, 0, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr), HFR_SUCCESS)
+        << hfr_get_last_error(comm);
   });
 }
 

@@ -16,7 +16,7 @@ struct ClusterShape {
   std::vector<int> ranks_per_node = {1};
   uint32_t window = 0;
   size_t chunk_bytes = 0;
-  uint32_t timeout_ms = 60'000;
+  uint32_t timeout_ms = 20'000;
 
   int num_ranks() const {
     int sum = 0;
