@@ -4,15 +4,24 @@
 
 namespace hfr {
 
+namespace {
+
+constexpr size_t kUnit = 64;  // whole cache lines, and a multiple of every element
+
+constexpr size_t divide_up(size_t value, size_t divisor) {
+  return value / divisor + (value % divisor != 0 ? 1 : 0);
+}
+
+}  // namespace
+
 Chunking plan_chunks(const PlanInput& input) {
-  constexpr size_t kUnit = 64;  // whole cache lines, and a multiple of every element
-  auto round_up = [](size_t value) { return (value + kUnit - 1) / kUnit * kUnit; };
-  const auto shares = static_cast<size_t>(2 * input.max_local_ranks * input.num_trees);
-  size_t chunk = round_up((input.bytes + shares - 1) / shares);
-  chunk = std::clamp(chunk, std::min(round_up(input.min_chunk_bytes), input.slot_bytes), input.slot_bytes);
+  const auto shares =
+      2 * static_cast<size_t>(input.max_local_ranks) * static_cast<size_t>(input.num_trees);
+  const size_t share = divide_up(divide_up(input.bytes, shares), kUnit) * kUnit;
+  const size_t least = std::max(divide_up(input.min_chunk_bytes, kUnit), size_t{1}) * kUnit;
   Chunking chunking;
-  chunking.chunk_bytes = chunk;
-  chunking.num_chunks = input.bytes == 0 ? 1 : (input.bytes + chunk - 1) / chunk;
+  chunking.chunk_bytes = std::clamp(share, std::min(least, input.slot_bytes), input.slot_bytes);
+  chunking.num_chunks = std::max(divide_up(input.bytes, chunking.chunk_bytes), size_t{1});
   return chunking;
 }
 

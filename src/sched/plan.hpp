@@ -19,8 +19,9 @@ struct Chunking {
   uint64_t num_chunks = 1;
 };
 
-// Enough chunks that every owner and every tree has work twice over, so that the stages overlap, but none smaller than
-// min_chunk_bytes nor larger than a slot. No bytes: one empty chunk, which still meets every rank.
+// Enough chunks that every owner and every tree has work twice over, so that the stages overlap,
+// but none smaller than min_chunk_bytes nor larger than a slot. No bytes: one empty chunk, which
+// still meets every rank.
 Chunking plan_chunks(const PlanInput& input);
 
 }  // namespace hfr

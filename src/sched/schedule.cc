@@ -7,8 +7,12 @@ namespace {
 
 SlotRef local() { return {SlotKind::kLocal, 0}; }
 SlotRef result(int from = -1) { return {SlotKind::kResult, 0, from}; }
-SlotRef child(int idx, int from = -1) { return {SlotKind::kChild, static_cast<uint8_t>(idx), from}; }
-SlotRef round_slot(int idx, int from = -1) { return {SlotKind::kRound, static_cast<uint8_t>(idx), from}; }
+SlotRef child(int idx, int from = -1) {
+  return {SlotKind::kChild, static_cast<uint8_t>(idx), from};
+}
+SlotRef round_slot(int idx, int from = -1) {
+  return {SlotKind::kRound, static_cast<uint8_t>(idx), from};
+}
 
 Step add(std::vector<SlotRef> srcs, bool final) {
   Step step;
@@ -69,7 +73,8 @@ std::vector<Schedule> build_tree_all_reduce(const Tree& tree) {
     Schedule schedule;
     schedule.node = node;
     std::vector<SlotRef> srcs = {local()};
-    for (size_t i = 0; i < children.size(); ++i) srcs.push_back(child(static_cast<int>(i), children[i]));
+    for (size_t i = 0; i < children.size(); ++i)
+      srcs.push_back(child(static_cast<int>(i), children[i]));
     schedule.steps.push_back(add(std::move(srcs), parent < 0));
     if (parent >= 0) {
       schedule.steps.push_back(put(child(child_idx(tree, node)), parent));

@@ -10,8 +10,8 @@
 
 namespace hfr {
 
-// A place that a step reads or writes. A lane owns one of each; a child or round slot is a landing that a peer
-// writes into from afar.
+// A place that a step reads or writes. A lane owns one of each; a child or round slot is a landing
+// that a peer writes into from afar.
 enum class SlotKind : uint8_t {
   kLocal,   // the node's own inputs, all local ranks: a source of kAdd only
   kResult,  // the node's sum, then the final value
@@ -27,8 +27,8 @@ struct SlotRef {
 };
 
 enum class StepKind : uint8_t {
-  kAdd,      // dst = op over srcs, in their order; waits for arrivals in the sources that are landings
-  kPut,      // sends srcs[0] to node `peer`'s slot `dst`
+  kAdd,  // dst = op over srcs, in their order; waits for arrivals in the sources that are landings
+  kPut,  // sends srcs[0] to node `peer`'s slot `dst`
   kReceive,  // waits for the final value to arrive in dst (kResult)
   kPublish,  // the result is final: local ranks may copy it out
 };
@@ -42,8 +42,8 @@ struct Step {
   bool operator==(const Step&) const = default;
 };
 
-// Runs in order; a step starts when the one before is done, except that a kPut is done when it is posted.
-// A chunk is retired when all its steps are done and its puts have left.
+// Runs in order; a step starts when the one before is done, except that a kPut is done when it is
+// posted. A chunk is retired when all its steps are done and its puts have left.
 struct Schedule {
   int node = 0;
   std::vector<Step> steps;
@@ -56,8 +56,8 @@ bool has_final_add(const Schedule& schedule);
 // One schedule per node, for chunks that take `tree`.
 std::vector<Schedule> build_tree_all_reduce(const Tree& tree);
 
-// Small messages: recursive doubling, log2(n) rounds (plus two when n is no power of two), each node
-// adding in an order that gives every node the same bits.
+// Small messages: recursive doubling, log2(n) rounds (plus two when n is no power of two), each
+// node adding in an order that gives every node the same bits.
 std::vector<Schedule> build_butterfly_all_reduce(int num_nodes);
 int butterfly_rounds(int num_nodes);  // round slots a lane needs
 

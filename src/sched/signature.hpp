@@ -1,5 +1,5 @@
-// Signature: what an operation is, in 64 bits, so that every message can carry it and a mismatch can name
-// both sides.
+// Signature: what an operation is, in 64 bits, so that every message can carry it and a mismatch
+// can name both sides.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +23,8 @@ inline std::string signature_text(uint64_t signature) {
   auto dtype = static_cast<uint8_t>(signature >> 48);
   auto op = static_cast<uint8_t>((signature >> 56) & 0x7f);
   if (dtype >= kNumDTypes || op >= kNumOps) return "something that is no operation";
-  return cat("all_reduce of ", signature & kMaxCount, " ", dtype_name(static_cast<DType>(dtype)), ", ",
-             op_name(static_cast<Op>(op)));
+  return cat("all_reduce of ", signature & kMaxCount, " ", dtype_name(static_cast<DType>(dtype)),
+             ", ", op_name(static_cast<Op>(op)));
 }
 
 }  // namespace hfr

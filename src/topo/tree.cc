@@ -1,6 +1,7 @@
 #include "topo/tree.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace hfr {
 namespace {
@@ -9,14 +10,15 @@ Tree from_parents(std::vector<int> parent) {
   Tree tree;
   tree.children.resize(parent.size());
   for (size_t node = 0; node < parent.size(); ++node) {
-    if (parent[node] >= 0) tree.children[static_cast<size_t>(parent[node])].push_back(static_cast<int>(node));
+    if (parent[node] >= 0)
+      tree.children[static_cast<size_t>(parent[node])].push_back(static_cast<int>(node));
   }
   tree.parent = std::move(parent);
   return tree;
 }
 
-// Parent of label i in the in-order binary tree over 1..n: odd labels are leaves, and a label's level is its lowest set
-// bit. 0 at the root, the largest power of two.
+// Parent of label i in the in-order binary tree over 1..n: odd labels are leaves, and a label's
+// level is its lowest set bit. 0 at the root, the largest power of two.
 //
 //            4                       n = 6: 5 and 7 would hang below 6;
 //        2       6                          a parent beyond n is skipped
@@ -38,7 +40,8 @@ int Tree::depth() const {
   int deepest = 0;
   for (int node = 0; node < num_nodes(); ++node) {
     int depth = 0;
-    for (int at = node; parent[static_cast<size_t>(at)] >= 0; at = parent[static_cast<size_t>(at)]) ++depth;
+    for (int at = node; parent[static_cast<size_t>(at)] >= 0; at = parent[static_cast<size_t>(at)])
+      ++depth;
     deepest = std::max(deepest, depth);
   }
   return deepest;
@@ -47,8 +50,9 @@ int Tree::depth() const {
 Forest double_binary_tree(int num_nodes) {
   const int n = num_nodes;
   if (n == 1) return {from_parents({-1})};
-  // Odd labels are leaves. The second tree turns the labels' parity round for every node: mirrored when n is
-  // even, shifted by one when it is odd, where the one node that keeps its parity is a leaf in both.
+  // Odd labels are leaves. The second tree turns the labels' parity round for every node: mirrored
+  // when n is even, shifted by one when it is odd, where the one node that keeps its parity is a
+  // leaf in both.
   auto build = [n](auto&& label_of, auto&& node_of) {
     std::vector<int> parent(static_cast<size_t>(n), -1);
     for (int node = 0; node < n; ++node) {
@@ -58,10 +62,10 @@ Forest double_binary_tree(int num_nodes) {
     return from_parents(std::move(parent));
   };
   Tree first = build([](int node) { return node + 1; }, [](int label) { return label - 1; });
-  Tree second = n % 2 == 0
-                    ? build([n](int node) { return n - node; }, [n](int label) { return n - label; })
-                    : build([n](int node) { return (node + 1) % n + 1; },
-                            [n](int label) { return (label - 2 + n) % n; });
+  Tree second =
+      n % 2 == 0 ? build([n](int node) { return n - node; }, [n](int label) { return n - label; })
+                 : build([n](int node) { return (node + 1) % n + 1; },
+                         [n](int label) { return (label - 2 + n) % n; });
   return {first, second};
 }
 
@@ -70,15 +74,16 @@ Forest ring(int num_nodes) {
   Forest forest;
   for (int start = 0; start < n; ++start) {
     std::vector<int> parent(static_cast<size_t>(n), -1);
-    for (int hop = 0; hop + 1 < n; ++hop) parent[static_cast<size_t>((start + hop) % n)] = (start + hop + 1) % n;
+    for (int hop = 0; hop + 1 < n; ++hop)
+      parent[static_cast<size_t>((start + hop) % n)] = (start + hop + 1) % n;
     forest.push_back(from_parents(std::move(parent)));
   }
   return forest;
 }
 
 ForestCost forest_cost(const Forest& forest) {
-  ForestCost cost{0, 0, 0};
-  const auto num_trees = static_cast<double>(forest.size());
+  ForestCost cost;
+  cost.num_trees = static_cast<int>(forest.size());
   for (int node = 0; node < forest[0].num_nodes(); ++node) {
     int links = 0;
     for (const Tree& tree : forest) {
@@ -86,7 +91,7 @@ ForestCost forest_cost(const Forest& forest) {
       links += tree.parent[static_cast<size_t>(node)] >= 0 ? 1 : 0;
     }
     // Each link carries a chunk up and a chunk down, one of them out of this node.
-    cost.busiest_send = std::max(cost.busiest_send, links / num_trees);
+    cost.busiest_send = std::max(cost.busiest_send, links / static_cast<double>(cost.num_trees));
   }
   cost.busiest_recv = cost.busiest_send;
   for (const Tree& tree : forest) cost.hops = std::max(cost.hops, 2 * tree.depth());
@@ -97,13 +102,42 @@ const char* forest_kind_name(ForestKind kind) {
   return kind == ForestKind::kRing ? "ring" : "double binary tree";
 }
 
+ForestCost forest_cost(ForestKind kind, int num_nodes) {
+  const int n = num_nodes;
+  ForestCost cost;
+  if (n == 1) return cost;
+  if (kind == ForestKind::kRing) {
+    cost.num_trees = n;
+    cost.busiest_send = 2.0 * (n - 1) / n;
+    cost.hops = 2 * (n - 1);
+  } else {
+    // Busiest is a node with a parent and two children in one tree and a parent in the other. With
+    // two nodes the roots have one child each; with three a root has two and nobody is in the
+    // middle.
+    constexpr double kFewNodes[] = {0, 0, 1, 1.5};
+    cost.num_trees = 2;
+    cost.busiest_send = n < 4 ? kFewNodes[n] : 2;
+    cost.hops = 2 * (std::bit_width(static_cast<unsigned>(n)) - 1);
+  }
+  cost.busiest_recv = cost.busiest_send;
+  return cost;
+}
+
 double forest_time_ns(const ForestCost& cost, size_t bytes, const LinkModel& link) {
-  return cost.hops * link.hop_latency_ns + cost.busiest_send * static_cast<double>(bytes) / link.bytes_per_ns;
+  const auto message = static_cast<double>(bytes);
+  // A plan gives every tree two chunks at least. A hop passes a chunk on when it is there as a
+  // whole; the last hop's transfer is part of the busiest node's time.
+  const double chunk =
+      std::min(message / (2 * cost.num_trees), static_cast<double>(link.chunk_bytes));
+  const int fill_hops = std::max(0, cost.hops - 1);
+  return cost.hops * link.hop_latency_ns +
+         (fill_hops * chunk + cost.busiest_send * message) / link.bytes_per_ns;
 }
 
 ForestKind choose_forest(int num_nodes, size_t bytes, const LinkModel& link) {
-  double tree = forest_time_ns(forest_cost(double_binary_tree(num_nodes)), bytes, link);
-  double ring_time = forest_time_ns(forest_cost(ring(num_nodes)), bytes, link);
+  const double tree =
+      forest_time_ns(forest_cost(ForestKind::kDoubleBinaryTree, num_nodes), bytes, link);
+  const double ring_time = forest_time_ns(forest_cost(ForestKind::kRing, num_nodes), bytes, link);
   return ring_time < tree ? ForestKind::kRing : ForestKind::kDoubleBinaryTree;
 }
 
