@@ -161,7 +161,7 @@ void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
 void Communicator::look_around(uint64_t now_ns) {
   if (executor_.failed()) return;
   if (auto failure = parts_.membership->poll()) {
-    fail(*failure);
+    fail(in_context(*failure));
     return;
   }
   auto stall = executor_.check(now_ns);
@@ -181,7 +181,20 @@ void Communicator::look_around(uint64_t now_ns) {
                  cat("rank ", shape.rank, " (node ", shape.node, ") waited ",
                      parts_.config.timeout_ms, " ms in ", stall->operation, " for ", who, ": ",
                      stall->wait.stage));
-  fail(parts_.membership->resolve_stall(stall->wait.rank, timeout));
+  fail(in_context(parts_.membership->resolve_stall(stall->wait.rank, timeout)));
+}
+
+Failure Communicator::in_context(const Failure& failure) const {
+  const Shape& shape = parts_.shape;
+  std::string sentence = failure.status.message();
+  if (failure.rank >= 0 && failure.rank < shape.num_ranks) {
+    sentence += cat("; rank ", failure.rank, " is on node ", shape.node_of_rank[static_cast<size_t>(failure.rank)]);
+  }
+  if (auto stall = executor_.oldest()) {
+    sentence += cat("; rank ", shape.rank, " (node ", shape.node, ") was in ", stall->operation);
+    if (stall->wait.rank >= 0) sentence += cat(", waiting for rank ", stall->wait.rank, ": ", stall->wait.stage);
+  }
+  return {Status(failure.status.code(), sentence), failure.rank};
 }
 
 void Communicator::fail(const Failure& failure) {

@@ -85,6 +85,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   void pause_driving(Waiter& waiter, uint64_t& last_look_ns);
   void look_around(uint64_t now_ns);
   void fail(const Failure& failure);
+  // The others' word on a failure, with the node and with what this rank was doing.
+  Failure in_context(const Failure& failure) const;
   void wake_progress_thread();
   void run_progress_thread();
   Status run_in_stream(uint64_t op);

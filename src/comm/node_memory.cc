@@ -134,7 +134,7 @@ Result<MemoryDoor> MemoryDoor::open() {
 }
 
 Result<std::shared_ptr<NodeMemory>> MemoryDoor::make(size_t staging_bytes, size_t heap_bytes,
-                                                     int num_peers, const Handshake& handshake,
+                                                     std::set<int> ranks, const Handshake& handshake,
                                                      uint64_t deadline_ns) {
   HFR_ASSIGN_OR_RETURN(SharedMemory staging, SharedMemory::create("hfreduce-staging", staging_bytes));
   UniqueFd heap_fd(memfd_create("hfreduce-heap", MFD_CLOEXEC));
@@ -143,20 +143,27 @@ Result<std::shared_ptr<NodeMemory>> MemoryDoor::make(size_t staging_bytes, size_
     return system_error(cat("sizing the heap to ", bytes_text(heap_bytes)), errno);
   }
   auto memory = std::make_shared<NodeMemory>(std::move(staging), std::move(heap_fd), heap_bytes);
-  for (int served = 0; served < num_peers;) {
-    HFR_ASSIGN_OR_RETURN(UniqueFd peer, accept_tcp(listener_.get(), deadline_ns));
-    if (!same_user(peer.get())) continue;
+  while (!ranks.empty()) {
+    auto missing = [&](const Status& why) {
+      std::string names;
+      for (int rank : ranks) names += cat(names.empty() ? "rank " : ", rank ", rank);
+      return Status(why.code(), cat(names, " did not fetch the node's shared memory: ", why.message()));
+    };
+    auto peer = accept_tcp(listener_.get(), deadline_ns);
+    if (!peer.ok()) return missing(peer.status());
+    if (!same_user(peer->get())) continue;
     uint64_t patience = std::min(deadline_ns, monotonic_ns() + kPatienceNs);
-    auto rank = handshake.run(peer.get(), Handshake::Side::kAccepting, patience);
-    if (!rank.ok()) continue;
-    HFR_RETURN_IF_ERROR(serve(peer.get(), memory, deadline_ns));
-    ++served;
+    auto rank = handshake.run(peer->get(), Handshake::Side::kAccepting, patience);
+    if (!rank.ok() || ranks.count(*rank) == 0) continue;
+    Status served = serve(peer->get(), memory, deadline_ns);
+    if (!served.ok()) return missing(served);
+    ranks.erase(*rank);
   }
   return memory;
 }
 
-Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, size_t staging_bytes,
-                                                      size_t heap_bytes, const Handshake& handshake,
+Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, int door_rank,
+                                                      size_t staging_bytes, size_t heap_bytes, const Handshake& handshake,
                                                       uint64_t deadline_ns) {
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return system_error("local socket", errno);
@@ -168,8 +175,8 @@ Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, s
         errno);
   }
   auto rank = handshake.run(fd.get(), Handshake::Side::kConnecting, deadline_ns);
-  if (!rank.ok()) return rank.status();
-  const std::string what = "receiving shared memory";
+  const std::string what = cat("receiving the node's shared memory from rank ", door_rank);
+  if (!rank.ok()) return Status(rank.status().code(), cat(what, ": ", rank.status().message()));
   std::array<std::byte, 9> offer{};
   HFR_RETURN_IF_ERROR(recv_all(fd.get(), offer, deadline_ns, what));
   std::shared_ptr<NodeMemory> memory;

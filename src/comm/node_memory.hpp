@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "base/shared_memory.hpp"
@@ -41,8 +42,9 @@ class MemoryDoor {
   static Result<MemoryDoor> open();
   const std::string& name() const { return name_; }
 
-  // Makes the memory and serves `num_peers` local ranks. Peers that do not belong are turned away.
-  Result<std::shared_ptr<NodeMemory>> make(size_t staging_bytes, size_t heap_bytes, int num_peers,
+  // Makes the memory and hands it to `ranks`. Others are turned away; the sentence at the deadline names who did
+  // not come.
+  Result<std::shared_ptr<NodeMemory>> make(size_t staging_bytes, size_t heap_bytes, std::set<int> ranks,
                                            const Handshake& handshake, uint64_t deadline_ns);
 
  private:
@@ -53,8 +55,8 @@ class MemoryDoor {
   std::string name_;
 };
 
-// The other local ranks' side: asks at the door called `name`.
-Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, size_t staging_bytes,
+// The other local ranks' side: asks at the door called `name`, which is `door_rank`'s.
+Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, int door_rank, size_t staging_bytes,
                                                       size_t heap_bytes, const Handshake& handshake,
                                                       uint64_t deadline_ns);
 

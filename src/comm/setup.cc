@@ -173,7 +173,8 @@ class SetUp {
     size_t heap_bytes = parts_.heap_bytes * static_cast<size_t>(shape.num_local());
     const Handshake& handshake = parts_.membership->handshake();
     if (shape.local_rank == 0) {
-      HFR_ASSIGN_OR_RETURN(parts_.memory, door.make(staging_bytes, heap_bytes, shape.num_local() - 1,
+      const auto& local = shape.nodes[static_cast<size_t>(shape.node)];
+      HFR_ASSIGN_OR_RETURN(parts_.memory, door.make(staging_bytes, heap_bytes, {local.begin() + 1, local.end()},
                                                     handshake, deadline_ns_));
       const SharedMemory& staging = parts_.memory->staging();
       if (parts_.config.bind == "auto") interleave_memory(staging.data(), staging.size());
@@ -181,8 +182,8 @@ class SetUp {
       return Status();
     }
     int first = shape.nodes[static_cast<size_t>(shape.node)][0];
-    HFR_ASSIGN_OR_RETURN(parts_.memory, fetch_node_memory(infos_[static_cast<size_t>(first)].door, staging_bytes,
-                                                          heap_bytes, handshake, deadline_ns_));
+    HFR_ASSIGN_OR_RETURN(parts_.memory, fetch_node_memory(infos_[static_cast<size_t>(first)].door, first,
+                                                          staging_bytes, heap_bytes, handshake, deadline_ns_));
     return Status();
   }
 

@@ -13,6 +13,10 @@ namespace {
 // A lost peer may only be the messenger of another rank's failure: the control plane gets this long to tell.
 constexpr uint64_t kLostPeerGraceNs = 300'000'000;
 
+std::string operation_text(const Operation& o) {
+  return cat("operation #", o.number, " (", signature_text(o.signature), ")");
+}
+
 }  // namespace
 
 Executor::Executor(EngineContext& context)
@@ -448,26 +452,28 @@ std::optional<Executor::Stall> Executor::check(uint64_t now_ns) {
     if (o.started_ns == 0 && o.ready.load(std::memory_order_acquire)) o.started_ns = now_ns;
   }
   if (completed == submitted) return std::nullopt;
-  Operation& oldest = op(completed);
-  auto stall = [&](bool lost, Wait wait) {
-    return Stall{lost, std::move(wait), cat("operation #", oldest.number, " (", signature_text(oldest.signature), ")")};
-  };
-  if (any_lost_ && oldest.state == OpState::kRunning && oldest.path == OpPath::kLanes) {
+  const Operation& first = op(completed);
+  if (any_lost_ && first.state == OpState::kRunning && first.path == OpPath::kLanes) {
     for (const Lane& lane : lanes_) {
-      if (!oldest.has_chunk(lane.chunk())) continue;
-      Wait wait = lane.waits_for(oldest);
+      if (!first.has_chunk(lane.chunk())) continue;
+      Wait wait = lane.waits_for(first);
       if (wait.rank < 0) continue;
       uint64_t since = lost_since_ns_[static_cast<size_t>(wait.rank)];
       if (since != 0 && now_ns > since + kLostPeerGraceNs) {
         wait.stage += ": " + context_.transport->peer_error(wait.rank);
-        return stall(true, std::move(wait));
+        return Stall{true, std::move(wait), operation_text(first)};
       }
     }
   }
-  if (oldest.started_ns == 0 || now_ns < oldest.started_ns + context_.limits.timeout_ns) {
-    return std::nullopt;
-  }
-  return stall(false, oldest.state == OpState::kQueued ? Wait{} : what_waits(oldest));
+  if (first.started_ns == 0 || now_ns < first.started_ns + context_.limits.timeout_ns) return std::nullopt;
+  return oldest();
+}
+
+std::optional<Executor::Stall> Executor::oldest() const {
+  uint64_t completed = completed_.load(std::memory_order_relaxed);
+  if (completed == submitted_.load(std::memory_order_relaxed)) return std::nullopt;
+  const Operation& first = op(completed);
+  return Stall{false, first.state == OpState::kQueued ? Wait{} : what_waits(first), operation_text(first)};
 }
 
 }  // namespace hfr

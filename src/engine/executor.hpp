@@ -78,6 +78,8 @@ class Executor {
     std::string operation;  // in words
   };
   std::optional<Stall> check(uint64_t now_ns);
+  // The oldest operation that is not complete, and what it waits for.
+  std::optional<Stall> oldest() const;
 
   // For lanes: the operation that `chunk` belongs to, from operation `from` on; null when it has not
   // started. `from` moves along.
@@ -86,7 +88,7 @@ class Executor {
   void add_finished(Token token);
 
  private:
-  Operation& op(uint64_t number) { return *ops_[number % kMaxSubmitted]; }
+  Operation& op(uint64_t number) const { return *ops_[number % kMaxSubmitted]; }
 
   bool start_operations();
   void post(Operation& op);
