@@ -44,11 +44,32 @@ int cgroup_cpus() {
   auto take = [&](int cpus) {
     if (cpus > 0 && (fewest == 0 || cpus < fewest)) fewest = cpus;
   };
-  for (const std::string& directory : cgroup_directories()) take(parse_cpu_max(read_file(directory + "/cpu.max")));
+  for (const std::string& directory : cgroup_directories())
+    take(parse_cpu_max(read_file(directory + "/cpu.max")));
   std::string quota = read_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
   std::string period = read_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
   if (!quota.empty() && quota[0] != '-') take(parse_cpu_max(quota + " " + period));
   return fewest;
+}
+
+// On NUMA node `numa`, or on all with -1. A kernel that refuses leaves first-touch placement, which
+// is slower but right.
+void place(void* memory, size_t bytes, hwloc_membind_policy_t policy, int numa) {
+  if (num_numa_nodes() == 1) return;
+  hwloc_topology_t topology = nullptr;
+  if (hwloc_topology_init(&topology) != 0) return;
+  if (hwloc_topology_load(topology) == 0) {
+    hwloc_obj_t node =
+        numa < 0 ? nullptr
+                 : hwloc_get_numanode_obj_by_os_index(topology, static_cast<unsigned>(numa));
+    hwloc_const_nodeset_t nodes = numa < 0 ? hwloc_topology_get_topology_nodeset(topology)
+                                  : node   ? node->nodeset
+                                           : nullptr;
+    if (nodes != nullptr) {
+      hwloc_set_area_membind(topology, memory, bytes, nodes, policy, HWLOC_MEMBIND_BYNODESET);
+    }
+  }
+  hwloc_topology_destroy(topology);
 }
 
 }  // namespace
@@ -71,12 +92,18 @@ int usable_cpus() {
 }
 
 size_t machine_memory_bytes() {
-  auto bytes = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  auto bytes =
+      static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
   for (const std::string& directory : cgroup_directories()) {
     size_t limit = 0;
     if (std::istringstream(read_file(directory + "/memory.max")) >> limit && limit > 0) {
       bytes = std::min(bytes, limit);
     }
+  }
+  size_t limit = 0;
+  if (std::istringstream(read_file("/sys/fs/cgroup/memory/memory.limit_in_bytes")) >> limit &&
+      limit > 0) {
+    bytes = std::min(bytes, limit);
   }
   return bytes;
 }
@@ -95,15 +122,32 @@ std::string machine_id() {
   return text.str();
 }
 
-void interleave_memory(void* memory, size_t bytes) {
-  hwloc_topology_t topology = nullptr;
-  if (hwloc_topology_init(&topology) != 0) return;
-  if (hwloc_topology_load(topology) == 0 && hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE) > 1) {
-    // A kernel that refuses leaves first-touch placement, which is slower but right.
-    hwloc_set_area_membind(topology, memory, bytes, hwloc_topology_get_topology_nodeset(topology),
-                           HWLOC_MEMBIND_INTERLEAVE, HWLOC_MEMBIND_BYNODESET);
+int count_list(const std::string& text) {
+  std::istringstream in(text);
+  int count = 0;
+  for (int first = 0; in >> first; in.ignore()) {
+    int last = first;
+    if (in.peek() == '-') {
+      in.ignore();
+      if (!(in >> last)) return 0;
+    }
+    if (first < 0 || last < first) return 0;
+    count += last - first + 1;
+    if (in.peek() != ',') break;
   }
-  hwloc_topology_destroy(topology);
+  return count;
+}
+
+int num_numa_nodes() {
+  return std::max(1, count_list(read_file("/sys/devices/system/node/has_memory")));
+}
+
+void interleave_memory(void* memory, size_t bytes) {
+  place(memory, bytes, HWLOC_MEMBIND_INTERLEAVE, -1);
+}
+
+void bind_memory_near(void* memory, size_t bytes, int numa) {
+  place(memory, bytes, HWLOC_MEMBIND_BIND, numa);
 }
 
 }  // namespace hfr

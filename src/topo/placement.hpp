@@ -6,19 +6,30 @@
 
 namespace hfr {
 
-// CPUs that this process may keep busy: its affinity, and its cgroup's quota where that is less. At least 1.
+// CPUs that this process may keep busy: its affinity, and its cgroup's quota where that is less. At
+// least 1.
 int usable_cpus();
 
 // Physical memory in bytes, or the cgroup's limit where that is less.
 size_t machine_memory_bytes();
 
-// Equal for two processes exactly when they run on one booted machine and can reach each other's local
-// sockets: a hash of the boot id and the network namespace.
+// Equal for two processes exactly when they run on one booted machine and can reach each other's
+// local sockets: a hash of the boot id and the network namespace.
 std::string machine_id();
 
-// Spreads the pages of [memory, memory + bytes), not touched yet, over the machine's NUMA nodes. Best effort; does nothing
-// with one NUMA node.
+// NUMA nodes that have memory. At least 1.
+int num_numa_nodes();
+
+// Spreads the pages of [memory, memory + bytes), not touched yet, over the machine's NUMA nodes.
+// Best effort; does nothing with one NUMA node.
 void interleave_memory(void* memory, size_t bytes);
+
+// Places the pages of [memory, memory + bytes), not touched yet, on NUMA node `numa` (its number in
+// the system). Best effort; does nothing with one NUMA node.
+void bind_memory_near(void* memory, size_t bytes, int numa);
+
+// How many numbers are in a list such as "0-3,8": 5. 0 when it is no such list.
+int count_list(const std::string& text);
 
 // The CPU quota in a cgroup's "max 100000" or "200000 100000": CPUs, rounded up, or 0 for no limit.
 int parse_cpu_max(const std::string& text);
