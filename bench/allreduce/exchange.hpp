@@ -1,5 +1,5 @@
-// How ranks of libraries without a launcher find each other: small files in a folder that compare.py
-// makes for each run (ALLREDUCE_BENCH_DIR). Only used for set-up.
+// How ranks of libraries without a launcher find each other: small files in a folder that
+// compare.py makes for each run (ALLREDUCE_BENCH_DIR). Only used for set-up.
 #ifndef HFREDUCE_BENCH_ALLREDUCE_EXCHANGE_HPP_
 #define HFREDUCE_BENCH_ALLREDUCE_EXCHANGE_HPP_
 

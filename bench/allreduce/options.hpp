@@ -12,7 +12,8 @@ namespace hfr_bench {
 
 enum class Dtype { kFloat32, kBfloat16 };
 
-// Whose buffers: kPrivate is plain anonymous memory, kShared what the library's own allocator gives.
+// Whose buffers: kPrivate is plain anonymous memory, kShared what the library's own allocator
+// gives.
 enum class Memory { kPrivate, kShared };
 
 struct Options {

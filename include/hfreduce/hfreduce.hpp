@@ -1,0 +1,237 @@
+// HFReduce for C++17: hfreduce.h with owners and exceptions. Header-only.
+//
+// Units, thread rules and errors are hfreduce.h's. A call that fails throws hfreduce::Error, which carries the status
+// and the sentence; destructors never throw.
+#ifndef HFREDUCE_HFREDUCE_HPP_
+#define HFREDUCE_HFREDUCE_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "hfreduce/hfreduce.h"
+
+namespace hfreduce {
+
+// A failed call: status() says which kind, what() is the sentence.
+class Error : public std::runtime_error {
+ public:
+  Error(hfr_status_t status, const std::string& sentence)
+      : std::runtime_error(std::string(hfr_status_string(status)) + ": " + sentence), status_(status) {}
+  hfr_status_t status() const noexcept { return status_; }
+
+ private:
+  hfr_status_t status_;
+};
+
+namespace detail {
+
+inline void check(hfr_status_t status, hfr_comm_t comm = nullptr) {
+  if (status != HFR_SUCCESS) throw Error(status, hfr_get_last_error(comm));
+}
+
+template <typename T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> : std::integral_constant<hfr_dtype_t, HFR_FLOAT32> {};
+template <>
+struct DTypeOf<double> : std::integral_constant<hfr_dtype_t, HFR_FLOAT64> {};
+template <>
+struct DTypeOf<int8_t> : std::integral_constant<hfr_dtype_t, HFR_INT8> {};
+template <>
+struct DTypeOf<uint8_t> : std::integral_constant<hfr_dtype_t, HFR_UINT8> {};
+template <>
+struct DTypeOf<int16_t> : std::integral_constant<hfr_dtype_t, HFR_INT16> {};
+template <>
+struct DTypeOf<uint16_t> : std::integral_constant<hfr_dtype_t, HFR_UINT16> {};
+template <>
+struct DTypeOf<int32_t> : std::integral_constant<hfr_dtype_t, HFR_INT32> {};
+template <>
+struct DTypeOf<uint32_t> : std::integral_constant<hfr_dtype_t, HFR_UINT32> {};
+template <>
+struct DTypeOf<int64_t> : std::integral_constant<hfr_dtype_t, HFR_INT64> {};
+template <>
+struct DTypeOf<uint64_t> : std::integral_constant<hfr_dtype_t, HFR_UINT64> {};
+
+}  // namespace detail
+
+// The element type of a C++ arithmetic type. 16- and 8-bit floats have none: name theirs.
+template <typename T>
+constexpr hfr_dtype_t dtype_of = detail::DTypeOf<T>::value;
+
+inline hfr_unique_id_t make_unique_id() {
+  hfr_unique_id_t id;
+  detail::check(hfr_get_unique_id(&id));
+  return id;
+}
+
+// An ordered queue of host work (hfr_stream_create). Move-only; the destructor waits for its entries.
+class Stream {
+ public:
+  Stream() {
+    hfr_stream_t stream = nullptr;
+    detail::check(hfr_stream_create(&stream));
+    stream_.reset(stream);
+  }
+  hfr_stream_t get() const noexcept { return stream_.get(); }
+
+  // Runs `function` after the earlier entries, on the stream's thread. It must not throw.
+  void enqueue(std::function<void()> function) {
+    auto* held = new std::function<void()>(std::move(function));
+    auto run = [](void* argument) {
+      std::unique_ptr<std::function<void()>> owned(static_cast<std::function<void()>*>(argument));
+      (*owned)();
+    };
+    hfr_status_t status = hfr_stream_enqueue(stream_.get(), run, held);
+    if (status != HFR_SUCCESS) delete held;
+    detail::check(status);
+  }
+  // Waits for every entry; throws the first failure of an operation among them.
+  void synchronize() { detail::check(hfr_stream_synchronize(stream_.get())); }
+
+ private:
+  struct Destroy {
+    void operator()(void* stream) const { hfr_stream_destroy(stream); }
+  };
+  std::unique_ptr<void, Destroy> stream_;
+};
+
+// A started operation. Copyable; valid while its communicator is.
+class Request {
+ public:
+  Request() = default;
+  Request(hfr_comm_t comm, hfr_request_t request) : comm_(comm), request_(request) {}
+  void wait() const { detail::check(hfr_wait(comm_, request_), comm_); }
+  bool test() const {
+    int done = 0;
+    detail::check(hfr_test(comm_, request_, &done), comm_);
+    return done != 0;
+  }
+
+ private:
+  hfr_comm_t comm_ = nullptr;
+  hfr_request_t request_ = 0;
+};
+
+// `size()` elements from hfr_mem_alloc: zeroed, read in place by the node's ranks. Destroy it before its communicator.
+template <typename T>
+class Memory {
+ public:
+  Memory(hfr_comm_t comm, size_t size) : size_(size), data_(nullptr, Free{comm}) {
+    void* data = nullptr;
+    detail::check(hfr_mem_alloc(comm, &data, size * sizeof(T)), comm);
+    data_.reset(static_cast<T*>(data));
+  }
+  T* data() const noexcept { return data_.get(); }
+  size_t size() const noexcept { return size_; }
+  T& operator[](size_t i) const { return data_.get()[i]; }
+  T* begin() const noexcept { return data(); }
+  T* end() const noexcept { return data() + size_; }
+
+ private:
+  struct Free {
+    hfr_comm_t comm;
+    void operator()(T* data) const { hfr_mem_free(comm, data); }
+  };
+  size_t size_;
+  std::unique_ptr<T, Free> data_;
+};
+
+// One rank's communicator. Move-only. The destructor destroys without finalizing; finalize() first where all ranks
+// end together.
+class Communicator {
+ public:
+  // Rank `rank` of `num_ranks`; collective.
+  Communicator(int num_ranks, const hfr_unique_id_t& id, int rank, const hfr_comm_options_t* options = nullptr) {
+    hfr_comm_t comm = nullptr;
+    detail::check(hfr_comm_init_rank(&comm, num_ranks, &id, rank, options));
+    comm_.reset(comm);
+  }
+  // By the launcher's environment variables; collective.
+  static Communicator from_environment(const hfr_comm_options_t* options = nullptr) {
+    hfr_comm_t comm = nullptr;
+    detail::check(hfr_comm_init_env(&comm, options));
+    return Communicator(comm);
+  }
+  // All ranks in this process.
+  static std::vector<Communicator> all(int num_ranks, const hfr_comm_options_t* options = nullptr) {
+    std::vector<hfr_comm_t> handles(static_cast<size_t>(num_ranks > 0 ? num_ranks : 0));
+    detail::check(hfr_comm_init_all(handles.data(), num_ranks, options));
+    std::vector<Communicator> comms;
+    for (hfr_comm_t handle : handles) comms.push_back(Communicator(handle));
+    return comms;
+  }
+
+  hfr_comm_t get() const noexcept { return comm_.get(); }
+  int rank() const { return query(hfr_comm_rank); }
+  int size() const { return query(hfr_comm_count); }
+  int local_rank() const { return query(hfr_comm_local_rank); }
+  int local_size() const { return query(hfr_comm_local_count); }
+  int node() const { return query(hfr_comm_node); }
+  int num_nodes() const { return query(hfr_comm_node_count); }
+
+  // recv[i] = op over all ranks of send[i], i in [0, count). Returns when complete.
+  template <typename T>
+  void all_reduce(const T* send, T* recv, size_t count, hfr_op_t op = HFR_SUM) {
+    all_reduce(send, recv, count, dtype_of<T>, op);
+  }
+  // In place.
+  template <typename T>
+  void all_reduce(std::vector<T>& data, hfr_op_t op = HFR_SUM) {
+    all_reduce(data.data(), data.data(), data.size(), op);
+  }
+  void all_reduce(const void* send, void* recv, size_t count, hfr_dtype_t dtype, hfr_op_t op) {
+    detail::check(hfr_all_reduce(send, recv, count, dtype, op, get(), nullptr, nullptr), get());
+  }
+
+  // As above, but returns at once. The buffers stay untouched until the request is done.
+  template <typename T>
+  Request start_all_reduce(const T* send, T* recv, size_t count, hfr_op_t op = HFR_SUM) {
+    return start_all_reduce(send, recv, count, dtype_of<T>, op, nullptr);
+  }
+  // With a stream: after its earlier entries, before its later ones.
+  Request start_all_reduce(const void* send, void* recv, size_t count, hfr_dtype_t dtype, hfr_op_t op,
+                           const Stream* stream) {
+    hfr_request_t request = 0;
+    detail::check(hfr_all_reduce(send, recv, count, dtype, op, get(), stream == nullptr ? nullptr : stream->get(),
+                                 &request),
+                  get());
+    return Request(get(), request);
+  }
+
+  template <typename T>
+  Memory<T> allocate(size_t count) {
+    return Memory<T>(get(), count);
+  }
+
+  // The sticky status; HFR_SUCCESS while all is well.
+  hfr_status_t async_error() const {
+    hfr_status_t status = HFR_SUCCESS;
+    detail::check(hfr_comm_get_async_error(get(), &status), get());
+    return status;
+  }
+  void abort() { detail::check(hfr_comm_abort(get()), get()); }
+  void finalize() { detail::check(hfr_comm_finalize(get()), get()); }
+
+ private:
+  explicit Communicator(hfr_comm_t comm) : comm_(comm) {}
+  int query(hfr_status_t (*function)(hfr_comm_t, int*)) const {
+    int value = 0;
+    detail::check(function(get(), &value), get());
+    return value;
+  }
+  struct Destroy {
+    void operator()(hfr_comm_t comm) const { hfr_comm_destroy(comm); }
+  };
+  std::unique_ptr<hfr_comm, Destroy> comm_;
+};
+
+}  // namespace hfreduce
+
+#endif  // HFREDUCE_HFREDUCE_HPP_
