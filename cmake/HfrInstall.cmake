@@ -11,5 +11,7 @@ file(WRITE ${PROJECT_BINARY_DIR}/hfreduce-config.cmake
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/hfreduce-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/hfreduce-config.cmake ${PROJECT_BINARY_DIR}/hfreduce-config-version.cmake
         DESTINATION ${config_dir})
+# Relocatable: the prefix is found from where the file lies.
+file(RELATIVE_PATH pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/hfreduce.pc.in ${PROJECT_BINARY_DIR}/hfreduce.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/hfreduce.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -26,7 +26,8 @@ ALLOWED = {
     "kernels": {"base"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
-PRINTS = re.compile(r"\b(?:printf|puts|fputs|fprintf|(?:std::|::)?abort|(?:std::|::)?exit)\s*\(|std::(?:cout|cerr|clog)\b")
+PRINTS = re.compile(
+    r"\b(?:printf|puts|fputs|fprintf)\s*\(|std::(?:cout|cerr|clog|abort|exit)\b|(?<![\w.>:])(?<!void )(?:::)?(?:abort|exit)\s*\(")
 
 
 def folder_of(include):
