@@ -2,8 +2,6 @@
 #include "sched/schedule.hpp"
 
 namespace hfr {
-namespace {
-
 std::string slot_text(const SlotRef& slot) {
   std::string from = slot.from >= 0 ? cat(" (from node ", slot.from, ")") : "";
   switch (slot.kind) {
@@ -34,8 +32,6 @@ std::string step_text(const Step& step) {
   }
   return "";
 }
-
-}  // namespace
 
 std::string dump(const Schedule& schedule) {
   std::string text = cat("node ", schedule.node, "\n");

@@ -1,7 +1,9 @@
 // Expressions: symbolic sums, so that two values are known to have the same bits. Pure.
 #pragma once
 
+#include <cstddef>
 #include <map>
+#include <utility>
 #include <vector>
 
 namespace hfr {

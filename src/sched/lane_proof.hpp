@@ -1,12 +1,15 @@
-// LaneProof: runs one lane of all nodes once and checks the order of every two accesses that must not meet.
+// LaneProof: runs one lane of all nodes once and checks the order of every two accesses that must
+// not meet.
 //
-// Lanes share nothing that a step waits for, so each is proved by itself. Each node has a clock that counts what it
-// did, and knows for every other node up to which of its events all has happened for sure: what a message carries
-// and its reader learns. A put hands its bytes over at some moment between its posting and their being read; so
-// only a reader's event proves that the source is free and the landing is full.
+// Lanes share nothing that a step waits for, so each is proved by itself. Each node has a clock
+// that counts what it did, and knows for every other node up to which of its events all has
+// happened for sure: what a message carries and its reader learns. A put hands its bytes over at
+// some moment between its posting and their being read; so only a reader's event proves that the
+// source is free and the landing is full.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/status.hpp"
@@ -17,8 +20,8 @@ namespace hfr {
 
 class LaneProof {
  public:
-  // Generation g of the lane is the chunk `lane + g * window` and runs chunks[g], the schedules of all nodes.
-  // `published` has a place for each generation's sum, shared between lanes that run the same: -1 until known.
+  // Generation g of the lane is the chunk `lane + g * window` and runs chunks[g], the schedules of
+  // all nodes, which must be well formed and outlive the proof.
   LaneProof(std::vector<const std::vector<Schedule>*> chunks, uint64_t lane, uint64_t window);
 
   // Names the node, step and chunk that break a rule.
@@ -50,28 +53,28 @@ class LaneProof {
     std::vector<Landing> landings;
   };
 
-  // The step's outcome: it moved, it waits, or a rule is broken (the status).
-  enum class Move : uint8_t { kDone, kWaits };
-
   Status advance(int node);
-  Result<Move> do_step(int node, const Step& step);
-  Result<Move> do_add(int node, const Step& step);
-  Result<Move> do_put(int node, const Step& step);
-  Result<Move> do_receive(int node, const Step& step);
-  Result<Move> do_publish(int node);
+  // True when the step is done, false when it waits, or the rule that it breaks.
+  Result<bool> do_step(int node, const Step& step);
+  Result<bool> do_add(int node, const Step& step);
+  Result<bool> do_put(int node, const Step& step);
+  Result<bool> do_receive(int node, const Step& step);
+  Result<bool> do_publish(int node);
   Status retire(int node);
-  Status deliver(int message, const Step& step);
-  Status check_result_free(int message, const Step& step);
+  Status deliver(int idx, const SlotRef& slot);
+  Status check_result_replaceable(const Message& arrival) const;
 
-  // Reads what waits in `slot`, which holds this chunk's bytes from the node that the slot names.
-  Result<int> read(int node, const SlotRef& slot, const Step& step);
-  Status check_result_readable(int node, const Step& step);
-  // The reader of `put` is done with it in all runs in which `knows` holds.
+  // The value that waits in `slot`: this chunk's, from the node that the slot names.
+  Result<int> read(int node, const SlotRef& slot);
+  Status check_result_readable(int node) const;
+  // Event `time` of node `who` has happened in every run in which `knows` has.
+  static bool happened(const std::vector<int>& knows, int who, int time);
+  // The put's bytes have been read by then, so its source is free.
   bool surely_read(int put, const std::vector<int>& knows) const;
   Landing& landing(int node, const SlotRef& slot, int generation);
+
   Status stuck() const;
   Status broken(int node, const std::string& what) const;
-  std::string place(int node) const;
   uint64_t chunk(int generation) const;
   const Schedule& schedule(int node) const;
   Node& at(int node) { return nodes_[static_cast<size_t>(node)]; }
@@ -86,8 +89,8 @@ class LaneProof {
   Expressions expressions_;
   std::vector<Node> nodes_;
   std::vector<Message> messages_;
-  std::vector<int> sums_;       // by generation, what its first publisher published
-  std::vector<int> runnable_;   // nodes that may move
+  std::vector<int> sums_;      // by generation, what its first publisher published
+  std::vector<int> runnable_;  // nodes that may move
 };
 
 }  // namespace hfr

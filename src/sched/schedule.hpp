@@ -43,7 +43,9 @@ struct Step {
 };
 
 // Runs in order; a step starts when the one before is done, except that a kPut is done when it is
-// posted. A chunk is retired when all its steps are done and its puts have left.
+// posted. An add that reads local inputs also waits until the lane's last chunk was copied out; any
+// other add waits until the chunk's puts have left, because it replaces what they send. A chunk is
+// retired when all its steps are done and its puts have left.
 struct Schedule {
   int node = 0;
   std::vector<Step> steps;
@@ -60,6 +62,10 @@ std::vector<Schedule> build_tree_all_reduce(const Tree& tree);
 // node adding in an order that gives every node the same bits.
 std::vector<Schedule> build_butterfly_all_reduce(int num_nodes);
 int butterfly_rounds(int num_nodes);  // round slots a lane needs
+
+// One step as text: "put result to node 2's child 0".
+std::string step_text(const Step& step);
+std::string slot_text(const SlotRef& slot);
 
 // One line a step, for people and tests.
 std::string dump(const Schedule& schedule);
