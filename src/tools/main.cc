@@ -138,6 +138,7 @@ int main(int argc, char** argv) {
   run->add_option("--nodes", spec.nodes, "emulated nodes")->check(CLI::Range(1, 1024))->capture_default_str();
   run->add_option("--ranks-per-node", spec.ranks_per_node, "ranks of each")->check(CLI::Range(1, 1024))->capture_default_str();
   run->add_flag("--tag", spec.tag, "begin each line of output with [rank]");
+  run->add_option("--grace", spec.grace_s, "seconds between asking ranks to end and killing them")->check(CLI::Range(0.0, 1e6))->capture_default_str();
   run->add_option("program", spec.command, "the program and its arguments, after --")->required();
 
   PerfArguments perf_arguments;
