@@ -3,16 +3,16 @@
  * C99 interface. It names no CUDA type: a stream crosses it as void*.
  *
  * Terms. A *rank* is one participant with its own buffers; it may be a process or a thread. A
- * *communicator* (hfr_comm_t) is one rank's handle on a set of ranks. A *node* is the ranks that can
- * share host memory. Sizes are in bytes and counts in elements, unless a name says otherwise.
+ * *communicator* (hfr_comm_t) is one rank's handle on a set of ranks. A *node* is the ranks that
+ * can share host memory. Sizes are in bytes and counts in elements, unless a name says otherwise.
  *
  * Errors. Every function returns a status, never aborts the process and never prints except through
- * the logger (HFREDUCE_LOG_LEVEL). hfr_get_last_error() has the sentence behind the status. The first
- * failure of a communicator is sticky: all later operations on it return it.
+ * the logger (HFREDUCE_LOG_LEVEL). hfr_get_last_error() has the sentence behind the status. The
+ * first failure of a communicator is sticky: all later operations on it return it.
  *
- * Threads. A communicator may be used from several threads, except that its operations must be issued
- * in the same order on all ranks; the caller provides that order. hfr_comm_abort() may be called
- * at any time from any thread while the communicator exists. Nothing may run beside or after
+ * Threads. A communicator may be used from several threads, except that its operations must be
+ * issued in the same order on all ranks; the caller provides that order. hfr_comm_abort() may be
+ * called at any time from any thread while the communicator exists. Nothing may run beside or after
  * hfr_comm_destroy().
  */
 #ifndef HFREDUCE_HFREDUCE_H_
@@ -73,15 +73,9 @@ typedef enum hfr_dtype {
 #define HFR_NUM_DTYPES 14
 
 /* Reductions. AVG is the sum divided by the number of ranks; for integers the quotient is truncated
- * towards zero. Integers wrap. MIN and MAX of floats return NaN when any input is NaN. 16- and 8-bit
- * floats accumulate in FP32 inside a node and round once, to nearest even. */
-typedef enum hfr_op {
-  HFR_SUM = 0,
-  HFR_PROD = 1,
-  HFR_MIN = 2,
-  HFR_MAX = 3,
-  HFR_AVG = 4
-} hfr_op_t;
+ * towards zero. Integers wrap. MIN and MAX of floats return NaN when any input is NaN. 16- and
+ * 8-bit floats accumulate in FP32 inside a node and round once, to nearest even. */
+typedef enum hfr_op { HFR_SUM = 0, HFR_PROD = 1, HFR_MIN = 2, HFR_MAX = 3, HFR_AVG = 4 } hfr_op_t;
 #define HFR_NUM_OPS 5
 
 /* One rank's handle on a set of ranks. */
@@ -95,22 +89,22 @@ typedef void* hfr_stream_t;
 typedef uint64_t hfr_request_t;
 
 #define HFR_UNIQUE_ID_BYTES 128
-/* Where ranks meet, and the secret that lets them in: whoever holds it can join, so hand it out over a
- * channel that you trust. */
+/* Where ranks meet, and the secret that lets them in: whoever holds it can join, so hand it out
+ * over a channel that you trust. */
 typedef struct hfr_unique_id {
   char bytes[HFR_UNIQUE_ID_BYTES];
 } hfr_unique_id_t;
 
 /* Options of one communicator. Start from HFR_COMM_OPTIONS_INIT. The struct only ever grows: `size`
- * tells the library which fields the caller knows. Zero or NULL means: take the environment's value, or
- * else the default (docs/configuration.md). */
+ * tells the library which fields the caller knows. Zero or NULL means: take the environment's
+ * value, or else the default (docs/configuration.md). */
 typedef struct hfr_comm_options {
-  size_t size;            /* sizeof(hfr_comm_options_t) */
-  int non_blocking;       /* 1: init returns HFR_IN_PROGRESS; poll hfr_comm_get_async_error */
-  uint32_t timeout_ms;    /* deadline of every operation and of set-up (HFREDUCE_TIMEOUT_MS) */
-  size_t chunk_bytes;     /* largest chunk, a multiple of 4096 (HFREDUCE_CHUNK_BYTES) */
-  uint32_t window;        /* lanes: chunks in flight (HFREDUCE_WINDOW) */
-  const char* host_id;    /* splits a machine into nodes (HFREDUCE_HOSTID) */
+  size_t size;         /* sizeof(hfr_comm_options_t) */
+  int non_blocking;    /* 1: init returns HFR_IN_PROGRESS; poll hfr_comm_get_async_error */
+  uint32_t timeout_ms; /* deadline of every operation and of set-up (HFREDUCE_TIMEOUT_MS) */
+  size_t chunk_bytes;  /* largest chunk, a multiple of 4096 (HFREDUCE_CHUNK_BYTES) */
+  uint32_t window;     /* lanes: chunks in flight (HFREDUCE_WINDOW) */
+  const char* host_id; /* splits a machine into nodes (HFREDUCE_HOSTID) */
 } hfr_comm_options_t;
 #define HFR_COMM_OPTIONS_INIT \
   { sizeof(hfr_comm_options_t), 0, 0, 0, 0, NULL }
@@ -123,8 +117,9 @@ HFR_API hfr_status_t hfr_get_version(int* version);
 /* A short constant text for a status, "success" for HFR_SUCCESS. Never NULL. */
 HFR_API const char* hfr_status_string(hfr_status_t status);
 
-/* The sentence behind the last failure of `comm`, or, with NULL, of this thread's last failed call that
- * had no communicator. Empty when there was none, never NULL; valid until this thread calls again. */
+/* The sentence behind the last failure of `comm`, or, with NULL, of this thread's last failed call
+ * that had no communicator. Empty when there was none, never NULL; valid until this thread calls
+ * again. */
 HFR_API const char* hfr_get_last_error(hfr_comm_t comm);
 
 /* Bytes of one element, or 0 for a value that is no type. */
@@ -133,40 +128,42 @@ HFR_API size_t hfr_dtype_size(hfr_dtype_t dtype);
 /* ---- communicators --------------------------------------------------------------------------- */
 
 /* Makes an id for one communicator and opens its rendezvous in this process, on the interface that
- * HFREDUCE_SOCKET_IFNAME names (default: the first one up that is not loopback, else loopback). A rank of
- * the communicator must be initialised in this process: it takes the rendezvous over. */
+ * HFREDUCE_SOCKET_IFNAME names (default: the first one up that is not loopback, else loopback). A
+ * rank of the communicator must be initialised in this process: it takes the rendezvous over. */
 HFR_API hfr_status_t hfr_get_unique_id(hfr_unique_id_t* id);
 
-/* Joins as `rank` of `num_ranks`. Collective: returns when all ranks have joined and agree, or with an
- * error on all. `options` may be NULL. With options->non_blocking it returns HFR_IN_PROGRESS at once and
- * *comm is usable once hfr_comm_get_async_error reports HFR_SUCCESS. On failure *comm is NULL, except after
- * a non-blocking start, where hfr_comm_abort or hfr_comm_destroy must still be called. */
+/* Joins as `rank` of `num_ranks`. Collective: returns when all ranks have joined and agree, or with
+ * an error on all. `options` may be NULL. With options->non_blocking it returns HFR_IN_PROGRESS at
+ * once and *comm is usable once hfr_comm_get_async_error reports HFR_SUCCESS. On failure *comm is
+ * NULL, except after a non-blocking start, where hfr_comm_abort or hfr_comm_destroy must still be
+ * called. */
 HFR_API hfr_status_t hfr_comm_init_rank(hfr_comm_t* comm, int num_ranks, const hfr_unique_id_t* id,
                                         int rank, const hfr_comm_options_t* options);
 
 /* As above, with rank, size and meeting place from the environment: RANK and WORLD_SIZE (torchrun,
- * `hfreduce run`), Open MPI, MPICH/PMI or Slurm variables; HFREDUCE_RENDEZVOUS=host:port, where rank 0
- * listens, and HFREDUCE_SECRET. */
+ * `hfreduce run`), Open MPI, MPICH/PMI or Slurm variables; HFREDUCE_RENDEZVOUS=host:port, where
+ * rank 0 listens, and HFREDUCE_SECRET. */
 HFR_API hfr_status_t hfr_comm_init_env(hfr_comm_t* comm, const hfr_comm_options_t* options);
 
-/* Makes `num_ranks` ranks in this process, comms[0..num_ranks). Blocking. To operate on several of them
- * from one thread, start each with a request and then wait. */
+/* Makes `num_ranks` ranks in this process, comms[0..num_ranks). Blocking. To operate on several of
+ * them from one thread, start each with a request and then wait. */
 HFR_API hfr_status_t hfr_comm_init_all(hfr_comm_t* comms, int num_ranks,
                                        const hfr_comm_options_t* options);
 
-/* Collective: completes this rank's operations, then waits until every rank has come here, so that all
- * may destroy. No operation may follow. */
+/* Collective: completes this rank's operations, then waits until every rank has come here, so that
+ * all may destroy. No operation may follow. */
 HFR_API hfr_status_t hfr_comm_finalize(hfr_comm_t comm);
 
-/* Frees the communicator; NULL is allowed. Local: waits only for this rank's own started operations, at
- * most until their deadline. */
+/* Frees the communicator; NULL is allowed. Local: waits only for this rank's own started
+ * operations, at most until their deadline. */
 HFR_API hfr_status_t hfr_comm_destroy(hfr_comm_t comm);
 
-/* Fails every operation of the communicator on all ranks with HFR_ABORTED, now. The communicator must still
- * be destroyed. Any thread. */
+/* Fails every operation of the communicator on all ranks with HFR_ABORTED, now. The communicator
+ * must still be destroyed. Any thread. */
 HFR_API hfr_status_t hfr_comm_abort(hfr_comm_t comm);
 
-/* HFR_IN_PROGRESS while a non-blocking init runs, else the sticky status. Any thread, never blocks. */
+/* HFR_IN_PROGRESS while a non-blocking init runs, else the sticky status. Any thread, never blocks.
+ */
 HFR_API hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status);
 
 /* Queries: never block, any thread. Nodes are numbered by their lowest rank. */
@@ -179,9 +176,9 @@ HFR_API hfr_status_t hfr_comm_node_count(hfr_comm_t comm, int* num_nodes);
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* Allocates `bytes` of host memory that the ranks of this node read and write in place, so that an operation on
- * it needs no copies. Aligned to 4096 bytes, zeroed. Local, any thread. Freed by hfr_mem_free
- * or with the communicator. */
+/* Allocates `bytes` of host memory that the ranks of this node read and write in place, so that an
+ * operation on it needs no copies. Aligned to 4096 bytes, zeroed. Local, any thread. Freed by
+ * hfr_mem_free or with the communicator. */
 HFR_API hfr_status_t hfr_mem_alloc(hfr_comm_t comm, void** ptr, size_t bytes);
 /* NULL is allowed. No started operation may use the memory. */
 HFR_API hfr_status_t hfr_mem_free(hfr_comm_t comm, void* ptr);
@@ -191,7 +188,8 @@ HFR_API hfr_status_t hfr_mem_free(hfr_comm_t comm, void* ptr);
 /* A queue whose entries run one after the other on a thread of its own. */
 HFR_API hfr_status_t hfr_stream_create(hfr_stream_t* stream);
 /* Runs function(argument) when all earlier entries have finished. */
-HFR_API hfr_status_t hfr_stream_enqueue(hfr_stream_t stream, void (*function)(void*), void* argument);
+HFR_API hfr_status_t hfr_stream_enqueue(hfr_stream_t stream, void (*function)(void*),
+                                        void* argument);
 /* Waits until every entry has finished; returns the first failure of an operation among them. */
 HFR_API hfr_status_t hfr_stream_synchronize(hfr_stream_t stream);
 /* Waits for the entries, then frees the queue; NULL is allowed. */
@@ -199,19 +197,20 @@ HFR_API hfr_status_t hfr_stream_destroy(hfr_stream_t stream);
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
-/* recvbuf[i] = op over all ranks of sendbuf[i], for i in [0, count). Every rank gets the same bits, and
- * so does every run with the same inputs and topology.
+/* recvbuf[i] = op over all ranks of sendbuf[i], for i in [0, count). Every rank gets the same bits,
+ * and so does every run with the same inputs and topology.
  *
- * sendbuf and recvbuf hold `count` elements, aligned to the element's size; they are the same address
- * (in place) or do not overlap. All ranks pass the same count, dtype and op. A count of 0 is valid
- * and synchronises the ranks; the buffers may then be NULL.
+ * sendbuf and recvbuf hold `count` elements, aligned to the element's size; they are the same
+ * address (in place) or do not overlap. All ranks pass the same count, dtype and op. A count of 0
+ * is valid and synchronises the ranks; the buffers may then be NULL.
  *
- * Order. stream NULL: the input is ready now. stream not NULL: it is ready when the stream's earlier
- * entries have finished, and later entries run after the operation; the call returns at once.
+ * Order. stream NULL: the input is ready now. stream not NULL: it is ready when the stream's
+ * earlier entries have finished, and later entries run after the operation; the call returns at
+ * once.
  *
- * Completion. stream and request both NULL: the call returns when the operation is complete. Otherwise it
- * returns at once; *request (when not NULL) is for hfr_wait and hfr_test. Buffers must stay valid and
- * untouched until completion. Operations without a stream may overlap each other.
+ * Completion. stream and request both NULL: the call returns when the operation is complete.
+ * Otherwise it returns at once; *request (when not NULL) is for hfr_wait and hfr_test. Buffers must
+ * stay valid and untouched until completion. Operations without a stream may overlap each other.
  *
  * Errors: HFR_INVALID_ARGUMENT (nothing was started), HFR_MISMATCH, HFR_TIMEOUT, HFR_REMOTE_ERROR,
  * HFR_ABORTED, HFR_INVALID_USAGE. After any but the first the communicator has failed. */
@@ -221,7 +220,8 @@ HFR_API hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t c
 
 /* Waits for a request of `comm`; returns the operation's status. Waiting again is allowed. */
 HFR_API hfr_status_t hfr_wait(hfr_comm_t comm, hfr_request_t request);
-/* Sets *done to 1 when the request has completed or failed, else 0; makes progress; never blocks. */
+/* Sets *done to 1 when the request has completed or failed, else 0; makes progress; never blocks.
+ */
 HFR_API hfr_status_t hfr_test(hfr_comm_t comm, hfr_request_t request, int* done);
 
 #ifdef __cplusplus

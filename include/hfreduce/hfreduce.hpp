@@ -1,7 +1,7 @@
 // HFReduce for C++17: hfreduce.h with owners and exceptions. Header-only.
 //
-// Units, thread rules and errors are hfreduce.h's. A call that fails throws hfreduce::Error, which carries the status
-// and the sentence; destructors never throw.
+// Units, thread rules and errors are hfreduce.h's. A call that fails throws hfreduce::Error, which
+// carries the status and the sentence; destructors never throw.
 #ifndef HFREDUCE_HFREDUCE_HPP_
 #define HFREDUCE_HFREDUCE_HPP_
 
@@ -23,7 +23,8 @@ namespace hfreduce {
 class Error : public std::runtime_error {
  public:
   Error(hfr_status_t status, const std::string& sentence)
-      : std::runtime_error(std::string(hfr_status_string(status)) + ": " + sentence), status_(status) {}
+      : std::runtime_error(std::string(hfr_status_string(status)) + ": " + sentence),
+        status_(status) {}
   hfr_status_t status() const noexcept { return status_; }
 
  private:
@@ -71,7 +72,8 @@ inline hfr_unique_id_t make_unique_id() {
   return id;
 }
 
-// An ordered queue of host work (hfr_stream_create). Move-only; the destructor waits for its entries.
+// An ordered queue of host work (hfr_stream_create). Move-only; the destructor waits for its
+// entries.
 class Stream {
  public:
   Stream() {
@@ -119,7 +121,8 @@ class Request {
   hfr_request_t request_ = 0;
 };
 
-// `size()` elements from hfr_mem_alloc: zeroed, read in place by the node's ranks. Destroy it before its communicator.
+// `size()` elements from hfr_mem_alloc: zeroed, read in place by the node's ranks. Destroy it
+// before its communicator.
 template <typename T>
 class Memory {
  public:
@@ -143,12 +146,13 @@ class Memory {
   std::unique_ptr<T, Free> data_;
 };
 
-// One rank's communicator. Move-only. The destructor destroys without finalizing; finalize() first where all ranks
-// end together.
+// One rank's communicator. Move-only. The destructor destroys without finalizing; finalize() first
+// where all ranks end together.
 class Communicator {
  public:
   // Rank `rank` of `num_ranks`; collective.
-  Communicator(int num_ranks, const hfr_unique_id_t& id, int rank, const hfr_comm_options_t* options = nullptr) {
+  Communicator(int num_ranks, const hfr_unique_id_t& id, int rank,
+               const hfr_comm_options_t* options = nullptr) {
     hfr_comm_t comm = nullptr;
     detail::check(hfr_comm_init_rank(&comm, num_ranks, &id, rank, options));
     comm_.reset(comm);
@@ -196,11 +200,11 @@ class Communicator {
     return start_all_reduce(send, recv, count, dtype_of<T>, op, nullptr);
   }
   // With a stream: after its earlier entries, before its later ones.
-  Request start_all_reduce(const void* send, void* recv, size_t count, hfr_dtype_t dtype, hfr_op_t op,
-                           const Stream* stream) {
+  Request start_all_reduce(const void* send, void* recv, size_t count, hfr_dtype_t dtype,
+                           hfr_op_t op, const Stream* stream) {
     hfr_request_t request = 0;
-    detail::check(hfr_all_reduce(send, recv, count, dtype, op, get(), stream == nullptr ? nullptr : stream->get(),
-                                 &request),
+    detail::check(hfr_all_reduce(send, recv, count, dtype, op, get(),
+                                 stream == nullptr ? nullptr : stream->get(), &request),
                   get());
     return Request(get(), request);
   }

@@ -5,8 +5,8 @@
 
 namespace hfr {
 
-// Copies `bytes`; the ranges do not overlap. `streaming` stores past the caches, for a destination that nobody reads soon,
-// and ends with a fence, so that a later release store orders it.
+// Copies `bytes`; the ranges do not overlap. `streaming` stores past the caches, for a destination
+// that nobody reads soon, and ends with a fence, so that a later release store orders it.
 void copy_bytes(void* dst, const void* src, size_t bytes, bool streaming);
 
 }  // namespace hfr

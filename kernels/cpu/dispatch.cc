@@ -30,7 +30,8 @@ Result<const KernelTable*> select_kernel_table(const std::string& isa) {
     if (isa == table->name) return table;
     names += cat(" ", table->name);
   }
-  return Status(Code::kInvalidArgument, cat("HFREDUCE_ISA=", isa, ": this processor and this build have:", names));
+  return Status(Code::kInvalidArgument,
+                cat("HFREDUCE_ISA=", isa, ": this processor and this build have:", names));
 }
 
 }  // namespace hfr

@@ -1,9 +1,10 @@
 // The CPU reduction kernels: n-ary, stateless, one body compiled per instruction set.
 //
-// Accumulation: fp16, bf16 and fp8 in FP32, rounded once to nearest even; other types in themselves;
-// integers wrap. MIN and MAX of floats return NaN when any input is NaN. AVG divides the sum by
-// `divisor` before it rounds; integer quotients truncate towards zero. The order of adding is the order of
-// `srcs`, the same on every instruction set, so results are the same bits everywhere.
+// Accumulation: fp16, bf16 and fp8 in FP32, rounded once to nearest even; other types in
+// themselves; integers wrap. MIN and MAX of floats return NaN when any input is NaN. AVG divides
+// the sum by `divisor` before it rounds; integer quotients truncate towards zero. The order of
+// adding is the order of `srcs`, the same on every instruction set, so results are the same bits
+// everywhere.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +39,8 @@ struct KernelTable {
 // Those that this processor runs, best last. Never empty: scalar is always there.
 std::vector<const KernelTable*> supported_kernel_tables();
 
-// The best one, or the one called `isa` ("" and "auto": best). Fails naming what this processor runs.
+// The best one, or the one called `isa` ("" and "auto": best). Fails naming what this processor
+// runs.
 Result<const KernelTable*> select_kernel_table(const std::string& isa);
 
 }  // namespace hfr

@@ -1,8 +1,8 @@
-// The body of the reduction kernels. Each reduce_<isa>.cc defines HFR_ISA and includes it with its own compiler
-// flags; everything here has internal linkage, so the files cannot mix.
+// The body of the reduction kernels. Each reduce_<isa>.cc defines HFR_ISA and includes it with its
+// own compiler flags; everything here has internal linkage, so the files cannot mix.
 //
-// Works in blocks that stay in the first-level cache: each source is read once, in order, into accumulators, and the
-// block is then stored to every destination.
+// Works in blocks that stay in the first-level cache: each source is read once, in order, into
+// accumulators, and the block is then stored to every destination.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -67,7 +67,8 @@ inline T store(typename Accumulate<T>::Type value) {
   }
 }
 
-// Integers wrap: the arithmetic is done unsigned, and at least 32 bits wide so that nothing is promoted to int.
+// Integers wrap: the arithmetic is done unsigned, and at least 32 bits wide so that nothing is
+// promoted to int.
 template <typename T>
 inline T wrap_add(T a, T b) {
   using U = std::conditional_t<(sizeof(T) <= 4), uint32_t, uint64_t>;
@@ -106,13 +107,15 @@ inline A combine(A a, A b) {
 template <typename A>
 inline A divide(A sum, int divisor) {
   if constexpr (std::is_unsigned_v<A>) {
-    return static_cast<A>(sum / static_cast<std::conditional_t<(sizeof(A) < 4), unsigned, A>>(divisor));
+    return static_cast<A>(sum /
+                          static_cast<std::conditional_t<(sizeof(A) < 4), unsigned, A>>(divisor));
   } else {
     return static_cast<A>(sum / static_cast<std::conditional_t<(sizeof(A) < 4), int, A>>(divisor));
   }
 }
 
-// Copies a finished block out. Non-temporal when asked and aligned; the caller fences once at the end.
+// Copies a finished block out. Non-temporal when asked and aligned; the caller fences once at the
+// end.
 inline void store_block(void* dst, const void* block, size_t bytes, bool streaming) {
 #if defined(__AVX512F__)
   if (streaming && reinterpret_cast<uintptr_t>(dst) % 64 == 0) {
@@ -146,8 +149,8 @@ inline void fence_streaming() {
 #endif
 }
 
-// Two sources into one destination, nothing in between: the commonest case, and the one where a block's detour
-// through the cache would show.
+// Two sources into one destination, nothing in between: the commonest case, and the one where a
+// block's detour through the cache would show.
 template <typename T, Op kOp>
 void reduce_pair(const ReduceArgs& args) {
   auto* dst = static_cast<T*>(args.dsts[0]);
@@ -201,7 +204,8 @@ void reduce_blocks(const ReduceArgs& args) {
       finished = block;
     }
     for (int d = 0; d < args.num_dsts; ++d) {
-      store_block(static_cast<T*>(args.dsts[d]) + first, finished, size * sizeof(T), args.streaming);
+      store_block(static_cast<T*>(args.dsts[d]) + first, finished, size * sizeof(T),
+                  args.streaming);
     }
     first += size;
   }
@@ -229,7 +233,9 @@ constexpr void fill_row(ReduceKernel (&row)[kNumOps]) {
 constexpr KernelTable make_table(const char* name) {
   KernelTable table{};
   table.name = name;
-  auto row = [&](DType dtype) -> ReduceKernel(&)[kNumOps] { return table.reduce[static_cast<int>(dtype)]; };
+  auto row = [&](DType dtype) -> ReduceKernel(&)[kNumOps] {
+    return table.reduce[static_cast<int>(dtype)];
+  };
   fill_row<int8_t>(row(DType::kInt8));
   fill_row<uint8_t>(row(DType::kUint8));
   fill_row<int16_t>(row(DType::kInt16));

@@ -1,8 +1,10 @@
-// Conversions between FP32 and the 16- and 8-bit floats: branch-free, so that compilers turn loops of them into
-// vector code, and exact: decoding loses nothing, encoding rounds once to nearest even.
+// Conversions between FP32 and the 16- and 8-bit floats: branch-free, so that compilers turn loops
+// of them into vector code, and exact: decoding loses nothing, encoding rounds once to nearest
+// even.
 //
-// Encodings: IEEE binary16, bfloat16, and OCP 8-bit E4M3 (no infinity, NaN is S.1111.111) and E5M2 (IEEE-like).
-// What is too large becomes infinity, and NaN in E4M3, as the specification's non-saturating mode says.
+// Encodings: IEEE binary16, bfloat16, and OCP 8-bit E4M3 (no infinity, NaN is S.1111.111) and E5M2
+// (IEEE-like). What is too large becomes infinity, and NaN in E4M3, as the specification's
+// non-saturating mode says.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +25,8 @@ struct Float8E5M2 {
   uint8_t bits;
 };
 
-// Included by files that are compiled for different instruction sets: internal linkage, so that the linker never
-// hands one file's code to another's caller.
+// Included by files that are compiled for different instruction sets: internal linkage, so that the
+// linker never hands one file's code to another's caller.
 namespace {
 
 inline uint32_t float_bits(float value) {
@@ -38,15 +40,18 @@ inline float bits_float(uint32_t bits) {
   return value;
 }
 
-// Exponent and mantissa of a float with `kMantissa` mantissa bits and exponent bias `kBias`, sign stripped.
+// Exponent and mantissa of a float with `kMantissa` mantissa bits and exponent bias `kBias`, sign
+// stripped.
 template <int kMantissa, int kBias>
 inline float decode_magnitude(uint32_t magnitude) {
-  // Shifted into FP32's place the number is off by the difference of the biases; the product is exact, also for
-  // denormals.
-  return bits_float(magnitude << (23 - kMantissa)) * bits_float(static_cast<uint32_t>(254 - kBias) << 23);
+  // Shifted into FP32's place the number is off by the difference of the biases; the product is
+  // exact, also for denormals.
+  return bits_float(magnitude << (23 - kMantissa)) *
+         bits_float(static_cast<uint32_t>(254 - kBias) << 23);
 }
 
-// Bits of |value| rounded to nearest even; values past the largest finite one come out larger than it. Not for NaN.
+// Bits of |value| rounded to nearest even; values past the largest finite one come out larger than
+// it. Not for NaN.
 template <int kMantissa, int kBias>
 inline uint32_t encode_magnitude(uint32_t bits) {
   constexpr int kShift = 23 - kMantissa;
@@ -66,7 +71,9 @@ inline float load_float(Float16 value) {
   bits |= magnitude >= 0x7c00u ? 0x7f800000u | (magnitude << 13) : 0;
   return bits_float(bits | static_cast<uint32_t>(value.bits & 0x8000u) << 16);
 }
-inline float load_float(BFloat16 value) { return bits_float(static_cast<uint32_t>(value.bits) << 16); }
+inline float load_float(BFloat16 value) {
+  return bits_float(static_cast<uint32_t>(value.bits) << 16);
+}
 inline float load_float(Float8E4M3 value) {
   uint32_t magnitude = value.bits & 0x7fu;
   uint32_t bits = float_bits(decode_magnitude<3, 7>(magnitude));

@@ -1,7 +1,7 @@
 // Cancelling a set-up that blocks on another thread.
 //
-// The thread that sets up installs a flag with CancelScope; the blocking calls of net.hpp look at their
-// thread's flag several times a second and end with Code::kAborted once it is set.
+// The thread that sets up installs a flag with CancelScope; the blocking calls of net.hpp look at
+// their thread's flag several times a second and end with Code::kAborted once it is set.
 #pragma once
 
 #include <atomic>

@@ -36,7 +36,8 @@ ConfigVariable size(std::string name, std::string initial, uint64_t low, uint64_
     config.*field = *value;
     return true;
   };
-  std::string allowed = cat("bytes from ", low, " to ", high, ", with K, M or G for powers of 1024");
+  std::string allowed =
+      cat("bytes from ", low, " to ", high, ", with K, M or G for powers of 1024");
   if (multiple > 1) allowed += cat(", a multiple of ", multiple);
   return {std::move(name), std::move(initial), std::move(allowed), std::move(meaning), set};
 }
@@ -84,8 +85,8 @@ ConfigVariable log_level() {
     config.log_level = found->second;
     return true;
   };
-  return {"HFREDUCE_LOG_LEVEL", "warn", "one of off error warn info debug", "What the logger prints.",
-          set};
+  return {"HFREDUCE_LOG_LEVEL", "warn", "one of off error warn info debug",
+          "What the logger prints.", set};
 }
 
 std::vector<ConfigVariable> make_variables() {
@@ -105,10 +106,12 @@ std::vector<ConfigVariable> make_variables() {
       size("HFREDUCE_CHUNK_BYTES", "chosen", 4096, kGiB, 4096, &Config::chunk_bytes,
            "Largest chunk. Agreed by all ranks."),
       number("HFREDUCE_WINDOW", "chosen", 1, 64, &Config::window,
-             "Lanes: chunks in flight on a node. Rounded up to a multiple of the number of trees. Agreed by "
+             "Lanes: chunks in flight on a node. Rounded up to a multiple of the number of trees. "
+             "Agreed by "
              "all ranks."),
       choice("HFREDUCE_FOREST", "auto", {"auto", "tree", "ring"}, &Config::forest,
-             "How nodes are joined: the double binary tree, the ring, or by the cost model. Agreed by all "
+             "How nodes are joined: the double binary tree, the ring, or by the cost model. Agreed "
+             "by all "
              "ranks."),
       size("HFREDUCE_FLAT_BYTES", "chosen", 1, 1 << 20, 1, &Config::flat_bytes,
            "Largest message that every rank of a single node adds by itself. Agreed by all ranks."),
@@ -119,7 +122,8 @@ std::vector<ConfigVariable> make_variables() {
       choice("HFREDUCE_HUGE_PAGES", "auto", {"auto", "off"}, &Config::huge_pages,
              "Ask for huge pages in shared memory."),
       choice("HFREDUCE_BIND", "auto", {"auto", "none"}, &Config::bind,
-             "Bind the library's own threads and memory to NUMA nodes. Callers' threads are never bound."),
+             "Bind the library's own threads and memory to NUMA nodes. Callers' threads are never "
+             "bound."),
       number("HFREDUCE_SPIN_US", "chosen", 0, 10'000'000, &Config::spin_us,
              "How long a waiter spins before it yields, in microseconds."),
       words("HFREDUCE_TCP_CONGESTION", "a congestion control that the kernel offers", 15,
@@ -153,8 +157,8 @@ Status set_variable(const ConfigVariable& variable, const std::string& value,
 Status load_file(const std::string& path, Config& config) {
   std::ifstream file(path);
   if (!file) {
-    return Status(Code::kInvalidArgument,
-                  cat("HFREDUCE_CONFIG_FILE=", path, " cannot be read; it must be a readable file"));
+    return Status(Code::kInvalidArgument, cat("HFREDUCE_CONFIG_FILE=", path,
+                                              " cannot be read; it must be a readable file"));
   }
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {

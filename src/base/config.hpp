@@ -1,7 +1,7 @@
 // Config: every setting of a communicator, read once from the environment and an optional file.
 //
-// One table (config_variables) holds each variable's name, default, allowed values and meaning; reading,
-// checking and docs/configuration.md all come from it.
+// One table (config_variables) holds each variable's name, default, allowed values and meaning;
+// reading, checking and docs/configuration.md all come from it.
 #pragma once
 
 #include <cstddef>
@@ -25,14 +25,14 @@ struct Config {
   std::string secret;         // for HFREDUCE_RENDEZVOUS
   std::string socket_ifname;  // empty: the first one up
   std::string isa = "auto";
-  std::string forest = "auto";  // auto, tree, ring
-  std::string bind = "auto";    // auto, none
-  size_t heap_bytes = 0;        // hfr_mem_alloc's address space per rank; 0: the machine's memory
-  size_t flat_bytes = 0;        // largest message of the flat path; 0: measured default
-  bool direct = true;           // read peers' memory in place where it can be reached
-  std::string tcp_congestion;   // empty: the system's
+  std::string forest = "auto";   // auto, tree, ring
+  std::string bind = "auto";     // auto, none
+  size_t heap_bytes = 0;         // hfr_mem_alloc's address space per rank; 0: the machine's memory
+  size_t flat_bytes = 0;         // largest message of the flat path; 0: measured default
+  bool direct = true;            // read peers' memory in place where it can be reached
+  std::string tcp_congestion;    // empty: the system's
   uint64_t tcp_connections = 0;  // per peer; 0: chosen
-  uint64_t spin_us = 0;         // 0: chosen by how many ranks share the cores
+  uint64_t spin_us = 0;          // 0: chosen by how many ranks share the cores
   std::string huge_pages = "auto";  // auto, off
   LogLevel log_level = LogLevel::kWarn;
   std::string log_file;
@@ -52,15 +52,17 @@ struct ConfigVariable {
 };
 const std::vector<ConfigVariable>& config_variables();
 
-// Reads every variable; a file named by HFREDUCE_CONFIG_FILE (NAME=VALUE lines, # comments) comes first and the environment
-// overrides it. Fails with the variable's name, its value and what is allowed. Unknown names in the file
-// fail too; unknown HFREDUCE_* names in the environment are not looked for.
+// Reads every variable; a file named by HFREDUCE_CONFIG_FILE (NAME=VALUE lines, # comments) comes
+// first and the environment overrides it. Fails with the variable's name, its value and what is
+// allowed. Unknown names in the file fail too; unknown HFREDUCE_* names in the environment are not
+// looked for.
 Result<Config> load_config(const Environment& environment);
 
 // "64", "64K", "4M", "1G" (powers of 1024).
 std::optional<uint64_t> parse_size(const std::string& text);
 
-// The settings that must agree on all ranks, as "chunk_bytes=...;window=...": ranks compare it at set-up.
+// The settings that must agree on all ranks, as "chunk_bytes=...;window=...": ranks compare it at
+// set-up.
 std::string shared_settings(const Config& config);
 
 }  // namespace hfr

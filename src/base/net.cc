@@ -40,7 +40,8 @@ Result<SocketAddress> resolve(const HostPort& address) {
   addrinfo* found = nullptr;
   int error = getaddrinfo(address.host.c_str(), cat(address.port).c_str(), &hints, &found);
   if (error != 0) {
-    return Status(Code::kSystemError, cat("cannot resolve '", address.host, "': ", gai_strerror(error)));
+    return Status(Code::kSystemError,
+                  cat("cannot resolve '", address.host, "': ", gai_strerror(error)));
   }
   SocketAddress result;
   std::memcpy(&result.storage, found->ai_addr, found->ai_addrlen);
@@ -52,9 +53,10 @@ Result<SocketAddress> resolve(const HostPort& address) {
 Result<HostPort> numeric(const sockaddr_storage& storage, socklen_t length) {
   std::array<char, NI_MAXHOST> host{};
   std::array<char, NI_MAXSERV> port{};
-  int error = getnameinfo(reinterpret_cast<const sockaddr*>(&storage), length, host.data(), host.size(),
-                          port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV);
-  if (error != 0) return Status(Code::kSystemError, cat("cannot read an address: ", gai_strerror(error)));
+  int error = getnameinfo(reinterpret_cast<const sockaddr*>(&storage), length, host.data(),
+                          host.size(), port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV);
+  if (error != 0)
+    return Status(Code::kSystemError, cat("cannot read an address: ", gai_strerror(error)));
   return HostPort{host.data(), static_cast<uint16_t>(std::stoi(port.data()))};
 }
 
@@ -65,7 +67,8 @@ Status wait_ready(int fd, short events, uint64_t deadline_ns, const std::string&
     uint64_t now = monotonic_ns();
     if (now >= deadline_ns) return Status(Code::kTimeout, cat(what, ": deadline passed"));
     pollfd entry{fd, events, 0};
-    int timeout_ms = static_cast<int>(std::min<uint64_t>((deadline_ns - now) / 1'000'000 + 1, kCancelLookMs));
+    int timeout_ms =
+        static_cast<int>(std::min<uint64_t>((deadline_ns - now) / 1'000'000 + 1, kCancelLookMs));
     int ready = poll(&entry, 1, timeout_ms);
     if (ready > 0) return Status();
     if (ready < 0 && errno != EINTR) return system_error(what, errno);
@@ -147,7 +150,8 @@ Result<HostPort> parse_host_port(const std::string& text, bool any_port) {
   const char* end = text.data() + text.size();
   uint32_t port = 0;
   auto [stop, error] = std::from_chars(begin, end, port);
-  if (error != std::errc() || stop != end || begin == end || port > 65535 || (port == 0 && !any_port)) {
+  if (error != std::errc() || stop != end || begin == end || port > 65535 ||
+      (port == 0 && !any_port)) {
     return bad;
   }
   return HostPort{host, static_cast<uint16_t>(port)};

@@ -45,8 +45,8 @@ std::string text(const HostPort& address);
 // "host:port" or "[v6]:port"; the port is 1 to 65535 (0 allowed when `any_port`).
 Result<HostPort> parse_host_port(const std::string& text, bool any_port = false);
 
-// Numeric address of the interface called `name`, or of the first one up that is not loopback, else of
-// loopback. Fails listing the interfaces there are.
+// Numeric address of the interface called `name`, or of the first one up that is not loopback, else
+// of loopback. Fails listing the interfaces there are.
 Result<std::string> interface_address(const std::string& name);
 
 // Non-blocking, close-on-exec sockets. listen_tcp binds to exactly `address` (port 0: any) and
@@ -60,13 +60,14 @@ Result<UniqueFd> accept_tcp(int listener, uint64_t deadline_ns);
 Result<HostPort> local_address(int fd);
 Result<HostPort> remote_address(int fd);
 
-// Exactly all bytes, or an error: kTimeout at the deadline, kRemoteError when the other side closed.
-// `what` names the thing in the sentence. Works on blocking and non-blocking sockets.
+// Exactly all bytes, or an error: kTimeout at the deadline, kRemoteError when the other side
+// closed. `what` names the thing in the sentence. Works on blocking and non-blocking sockets.
 Status send_all(int fd, std::span<const std::byte> bytes, uint64_t deadline_ns,
                 const std::string& what);
 Status recv_all(int fd, std::span<std::byte> bytes, uint64_t deadline_ns, const std::string& what);
 
-// A length (4 bytes, little endian) and as many bytes. recv_frame refuses more than `limit` before reading them.
+// A length (4 bytes, little endian) and as many bytes. recv_frame refuses more than `limit` before
+// reading them.
 Status send_frame(int fd, std::span<const std::byte> bytes, uint64_t deadline_ns,
                   const std::string& what);
 Result<std::vector<std::byte>> recv_frame(int fd, size_t limit, uint64_t deadline_ns,

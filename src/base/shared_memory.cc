@@ -19,8 +19,10 @@ namespace {
 // Maps at a huge-page boundary, so that the kernel can use huge pages at all.
 Result<std::byte*> map_aligned(int fd, size_t bytes) {
   size_t reserve = bytes + kHugePageBytes;
-  void* base = mmap(nullptr, reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (base == MAP_FAILED) return system_error(cat("reserving ", bytes_text(bytes), " of addresses"), errno);
+  void* base =
+      mmap(nullptr, reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED)
+    return system_error(cat("reserving ", bytes_text(bytes), " of addresses"), errno);
   auto start = reinterpret_cast<uintptr_t>(base);
   uintptr_t aligned = round_up(start, kHugePageBytes);
   void* mapped = mmap(reinterpret_cast<void*>(aligned), bytes, PROT_READ | PROT_WRITE,
@@ -51,7 +53,8 @@ Result<SharedMemory> SharedMemory::adopt(UniqueFd fd, size_t bytes) {
   struct stat info {};
   if (fstat(fd.get(), &info) != 0) return system_error("fstat of shared memory", errno);
   if (static_cast<size_t>(info.st_size) < bytes) {
-    return Status(Code::kInternalError, cat("shared memory of ", info.st_size, " bytes, ", bytes, " expected"));
+    return Status(Code::kInternalError,
+                  cat("shared memory of ", info.st_size, " bytes, ", bytes, " expected"));
   }
   HFR_ASSIGN_OR_RETURN(std::byte * data, map_aligned(fd.get(), bytes));
   return SharedMemory(std::move(fd), data, bytes);

@@ -9,8 +9,8 @@
 
 namespace hfr {
 
-// A mapping of a memfd that other processes may map too. Memory is committed when first touched, so a large
-// sparse one costs nothing.
+// A mapping of a memfd that other processes may map too. Memory is committed when first touched, so
+// a large sparse one costs nothing.
 class SharedMemory {
  public:
   // A new memfd of `bytes`, zeroed.
@@ -27,7 +27,8 @@ class SharedMemory {
   size_t size() const { return size_; }
   int fd() const { return fd_.get(); }
 
-  // Asks for huge pages in [offset, offset + bytes), best effort. True when the system granted them.
+  // Asks for huge pages in [offset, offset + bytes), best effort. True when the system granted
+  // them.
   bool collapse(size_t offset, size_t bytes) const;
   // Gives the pages of [offset, offset + bytes) back; they read as zero afterwards.
   Status release(size_t offset, size_t bytes) const;

@@ -43,8 +43,8 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}             // NOLINT: implicit by design
-  Result(Status status) : state_(std::move(status)) {       // NOLINT: implicit by design
+  Result(T value) : state_(std::move(value)) {}        // NOLINT: implicit by design
+  Result(Status status) : state_(std::move(status)) {  // NOLINT: implicit by design
     assert(!std::get<Status>(state_).ok());
   }
 
@@ -73,17 +73,16 @@ Status system_error(const std::string& what, int error_number);
 }  // namespace hfr
 
 // Returns from the enclosing function when `expression` is not ok.
-#define HFR_RETURN_IF_ERROR(expression)                     \
-  do {                                                      \
-    ::hfr::Status hfr_status_ = (expression);               \
-    if (!hfr_status_.ok()) return hfr_status_;              \
+#define HFR_RETURN_IF_ERROR(expression)        \
+  do {                                         \
+    ::hfr::Status hfr_status_ = (expression);  \
+    if (!hfr_status_.ok()) return hfr_status_; \
   } while (false)
 
 #define HFR_CONCAT_INNER(a, b) a##b
 #define HFR_CONCAT(a, b) HFR_CONCAT_INNER(a, b)
 // HFR_ASSIGN_OR_RETURN(auto x, make_x()): takes the value, or returns the status.
-#define HFR_ASSIGN_OR_RETURN(lhs, expression)                                 \
-  auto HFR_CONCAT(hfr_result_, __LINE__) = (expression);                      \
-  if (!HFR_CONCAT(hfr_result_, __LINE__).ok())                                \
-    return HFR_CONCAT(hfr_result_, __LINE__).status();                        \
+#define HFR_ASSIGN_OR_RETURN(lhs, expression)                                                     \
+  auto HFR_CONCAT(hfr_result_, __LINE__) = (expression);                                          \
+  if (!HFR_CONCAT(hfr_result_, __LINE__).ok()) return HFR_CONCAT(hfr_result_, __LINE__).status(); \
   lhs = std::move(HFR_CONCAT(hfr_result_, __LINE__).value())

@@ -15,7 +15,8 @@ static_assert(kMacBytes == crypto_auth_BYTES && Secret::kBytes == crypto_auth_KE
 constexpr std::array<char, 8> kMagic = {'H', 'F', 'R', 'a', 'u', 't', 'h', '1'};
 constexpr std::byte kWelcome{0x57};
 
-// Idempotent and thread-safe by libsodium's word; a failure would mean that there is no random source.
+// Idempotent and thread-safe by libsodium's word; a failure would mean that there is no random
+// source.
 void ready_sodium() { [[maybe_unused]] int ready = sodium_init(); }
 
 std::vector<std::byte> make_hello(int rank) {
@@ -60,7 +61,9 @@ bool same_mac(const std::array<unsigned char, kMacBytes>& want, std::span<const 
   return sodium_memcmp(want.data(), got.data(), kMacBytes) == 0;
 }
 
-Status refused(const std::string& why) { return Status(Code::kRemoteError, "proof of membership: " + why); }
+Status refused(const std::string& why) {
+  return Status(Code::kRemoteError, "proof of membership: " + why);
+}
 
 }  // namespace
 
@@ -76,8 +79,9 @@ Secret Secret::random() {
 Secret Secret::from_passphrase(const std::string& passphrase) {
   ready_sodium();
   Secret secret;
-  crypto_generichash(secret.bytes_.data(), kBytes, reinterpret_cast<const unsigned char*>(passphrase.data()),
-                     passphrase.size(), nullptr, 0);
+  crypto_generichash(secret.bytes_.data(), kBytes,
+                     reinterpret_cast<const unsigned char*>(passphrase.data()), passphrase.size(),
+                     nullptr, 0);
   return secret;
 }
 
@@ -90,8 +94,9 @@ Secret Secret::from_bytes(std::span<const std::byte, kBytes> bytes) {
 Secret Secret::derive(const std::string& purpose) const {
   ready_sodium();
   Secret derived;
-  crypto_generichash(derived.bytes_.data(), kBytes, reinterpret_cast<const unsigned char*>(purpose.data()),
-                     purpose.size(), bytes_.data(), kBytes);
+  crypto_generichash(derived.bytes_.data(), kBytes,
+                     reinterpret_cast<const unsigned char*>(purpose.data()), purpose.size(),
+                     bytes_.data(), kBytes);
   return derived;
 }
 

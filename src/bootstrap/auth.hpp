@@ -1,14 +1,15 @@
-// Proof of membership: both sides of a connection show that they hold the communicator's secret, before anything
-// else is read.
+// Proof of membership: both sides of a connection show that they hold the communicator's secret,
+// before anything else is read.
 //
 //   connecting -> accepting   magic, nonce C, rank C
 //   accepting  -> connecting  magic, nonce A, rank A, MAC(key, "accept" | C | A)
 //   connecting -> accepting   MAC(key, "connect" | C | A)
 //   accepting  -> connecting  one byte: welcome
 //
-// C and A stand for nonce and rank. The nonces are fresh, so a recording proves nothing; the roles are in the MAC, so
-// an answer cannot be sent back to its author. The key is derived from the secret and the purpose of the
-// connection, so a proof for one purpose is none for another. MACs are HMAC-SHA512-256 (libsodium).
+// C and A stand for nonce and rank. The nonces are fresh, so a recording proves nothing; the roles
+// are in the MAC, so an answer cannot be sent back to its author. The key is derived from the
+// secret and the purpose of the connection, so a proof for one purpose is none for another. MACs
+// are HMAC-SHA512-256 (libsodium).
 #pragma once
 
 #include <array>

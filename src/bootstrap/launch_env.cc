@@ -24,8 +24,9 @@ Result<int> read_number(const char* name, const std::string& value, int low, int
   int number = 0;
   auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
   if (error != std::errc() || end != value.data() + value.size() || number < low || number > high) {
-    return Status(Code::kInvalidArgument, cat(name, "=", value, " is not allowed: it must be a whole number from ",
-                                              low, " to ", high));
+    return Status(Code::kInvalidArgument,
+                  cat(name, "=", value, " is not allowed: it must be a whole number from ", low,
+                      " to ", high));
   }
   return number;
 }
@@ -51,12 +52,14 @@ Result<LaunchInfo> read_launch_info(const Environment& environment) {
     HFR_ASSIGN_OR_RETURN(info.num_ranks, read_number(family.num_ranks, *num_ranks, 1, kMaxRanks));
     HFR_ASSIGN_OR_RETURN(info.rank, read_number(family.rank, *rank, 0, info.num_ranks - 1));
     if (auto local = get(family.local_rank)) {
-      HFR_ASSIGN_OR_RETURN(info.local_rank, read_number(family.local_rank, *local, 0, info.num_ranks - 1));
+      HFR_ASSIGN_OR_RETURN(info.local_rank,
+                           read_number(family.local_rank, *local, 0, info.num_ranks - 1));
     }
     return info;
   }
   return Status(Code::kInvalidArgument,
-                "no launcher says which rank this is: set RANK and WORLD_SIZE, or start with `hfreduce run`, torchrun, "
+                "no launcher says which rank this is: set RANK and WORLD_SIZE, or start with "
+                "`hfreduce run`, torchrun, "
                 "mpirun or srun");
 }
 

@@ -15,9 +15,9 @@ struct LaunchInfo {
   std::string source;   // "RANK and WORLD_SIZE"
 };
 
-// The first family that is there counts: RANK and WORLD_SIZE (torchrun, `hfreduce run`), Open MPI's, MPICH's (PMI),
-// Slurm's. Half a family, or a value that is no rank, is an error that names variable, value and what is
-// allowed.
+// The first family that is there counts: RANK and WORLD_SIZE (torchrun, `hfreduce run`), Open
+// MPI's, MPICH's (PMI), Slurm's. Half a family, or a value that is no rank, is an error that names
+// variable, value and what is allowed.
 Result<LaunchInfo> read_launch_info(const Environment& environment);
 
 }  // namespace hfr

@@ -1,5 +1,5 @@
-// What members and the rendezvous say to each other once membership is proven. A frame is a length and packed fields
-// (base/pack.hpp), the first of which is the kind.
+// What members and the rendezvous say to each other once membership is proven. A frame is a length
+// and packed fields (base/pack.hpp), the first of which is the kind.
 #pragma once
 
 #include <cstddef>

@@ -18,7 +18,8 @@ namespace {
 using namespace rendezvous;
 
 constexpr uint64_t kMillisecond = 1'000'000;
-// The server's own deadline verdict takes this long to arrive at most; after it, the server is the one that hangs.
+// The server's own deadline verdict takes this long to arrive at most; after it, the server is the
+// one that hangs.
 constexpr uint64_t kServerGraceNs = 500 * kMillisecond;
 constexpr uint64_t kStallVerdictNs = 700 * kMillisecond;
 constexpr uint64_t kSendNs = 1'000 * kMillisecond;
@@ -27,7 +28,8 @@ constexpr size_t kFrameOverhead = 4096;
 
 Status explain_unreachable(const JoinRequest& request, const Status& why) {
   return Status(why.code(), cat("rank ", request.rank, " cannot join at ", text(request.address),
-                                ", the rendezvous (rank 0's, unless another rank made the id): ", why.message()));
+                                ", the rendezvous (rank 0's, unless another rank made the id): ",
+                                why.message()));
 }
 
 }  // namespace
@@ -37,7 +39,8 @@ Result<std::unique_ptr<Membership>> Membership::join(JoinRequest request) {
   Membership& m = *membership;
   m.rank_ = request.rank;
   m.num_ranks_ = static_cast<size_t>(request.num_ranks);
-  m.peer_handshake_ = std::make_unique<SecretHandshake>(request.secret, "hfreduce peer", request.rank);
+  m.peer_handshake_ =
+      std::make_unique<SecretHandshake>(request.secret, "hfreduce peer", request.rank);
   if (request.listener.valid()) {
     ServerOptions options;
     options.host_rank = request.rank;
@@ -45,7 +48,8 @@ Result<std::unique_ptr<Membership>> Membership::join(JoinRequest request) {
     options.key = request.secret.derive("hfreduce rendezvous");
     options.deadline_ns = request.deadline_ns;
     options.logger = request.logger;
-    HFR_ASSIGN_OR_RETURN(m.server_, RendezvousServer::start(std::move(request.listener), std::move(options)));
+    HFR_ASSIGN_OR_RETURN(m.server_,
+                         RendezvousServer::start(std::move(request.listener), std::move(options)));
   }
   auto fd = connect_tcp(request.address, request.bind_host, request.deadline_ns);
   if (!fd.ok()) return explain_unreachable(request, fd.status());
@@ -74,7 +78,8 @@ Result<std::vector<std::vector<std::byte>>> Membership::all_gather(std::span<con
                                                                    uint64_t deadline_ns,
                                                                    const std::string& stage) {
   if (mine.size() > kMaxBlobBytes) {
-    return Status(Code::kInternalError, cat(stage, ": ", mine.size(), " bytes are more than ", kMaxBlobBytes));
+    return Status(Code::kInternalError,
+                  cat(stage, ": ", mine.size(), " bytes are more than ", kMaxBlobBytes));
   }
   uint64_t now = monotonic_ns();
   uint64_t left_ms = deadline_ns > now ? (deadline_ns - now) / kMillisecond : 0;
@@ -84,7 +89,8 @@ Result<std::vector<std::vector<std::byte>>> Membership::all_gather(std::span<con
   std::lock_guard lock(receive_mutex_);
   while (true) {
     receive();
-    // What was gathered came first: a failure that followed it belongs to what the caller does next.
+    // What was gathered came first: a failure that followed it belongs to what the caller does
+    // next.
     if (gathered_) {
       auto all = std::move(*gathered_);
       gathered_.reset();
@@ -92,8 +98,9 @@ Result<std::vector<std::vector<std::byte>>> Membership::all_gather(std::span<con
     }
     if (verdict_) return verdict_->status;
     if (closing_) {
-      return Status(Code::kRemoteError, cat(stage, ": rank ", host_rank_,
-                                            ", which hosts the rendezvous, has left the communicator"));
+      return Status(Code::kRemoteError,
+                    cat(stage, ": rank ", host_rank_,
+                        ", which hosts the rendezvous, has left the communicator"));
     }
     if (!sent.ok()) return sent;
     if (CancelScope::cancelled()) return Status(Code::kAborted, cat(stage, ": cancelled"));
@@ -118,11 +125,13 @@ std::optional<Failure> Membership::poll() {
 
 void Membership::report(const Status& status, int culprit) {
   // A control plane that is gone cannot be told; the others find out by themselves.
-  (void)send({std::string(1, kReport), cat(static_cast<int>(status.code())), cat(culprit), status.message()});
+  (void)send({std::string(1, kReport), cat(static_cast<int>(status.code())), cat(culprit),
+              status.message()});
 }
 
 Failure Membership::resolve_stall(int blamed, const Status& what) {
-  (void)send({std::string(1, kStall), cat(static_cast<int>(what.code())), cat(blamed), what.message()});
+  (void)send(
+      {std::string(1, kStall), cat(static_cast<int>(what.code())), cat(blamed), what.message()});
   if (auto verdict = await_verdict(monotonic_ns() + kStallVerdictNs)) return *verdict;
   std::string sentence = what.message();
   if (!closing_) {
@@ -189,8 +198,9 @@ void Membership::handle(std::span<const std::byte> frame) {
     case kFailure:
       if (auto fields = unpack(frame, 4)) {
         if (!verdict_) {
-          verdict_ = Failure{Status(static_cast<Code>(std::atoi((*fields)[1].c_str())), (*fields)[3]),
-                             std::atoi((*fields)[2].c_str())};
+          verdict_ =
+              Failure{Status(static_cast<Code>(std::atoi((*fields)[1].c_str())), (*fields)[3]),
+                      std::atoi((*fields)[2].c_str())};
         }
         return;
       }

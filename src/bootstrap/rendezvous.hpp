@@ -1,5 +1,5 @@
-// Rendezvous: how a communicator's ranks find each other, exchange what set-up needs, and later learn of each
-// other's end. One rank hosts a server thread; every rank, the host too, is a member.
+// Rendezvous: how a communicator's ranks find each other, exchange what set-up needs, and later
+// learn of each other's end. One rank hosts a server thread; every rank, the host too, is a member.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ namespace hfr {
 struct JoinRequest {
   int rank = 0;
   int num_ranks = 1;
-  HostPort address;       // of the rendezvous
+  HostPort address;  // of the rendezvous
   Secret secret;
   UniqueFd listener;      // valid on the rank that hosts the server
   std::string settings;   // "a=1;b=2": must be equal on all ranks
@@ -32,8 +32,8 @@ struct JoinRequest {
   Logger logger;
 };
 
-// One rank's connection to the rendezvous. Set-up calls block until their deadline; afterwards poll() and the
-// report calls serve as a control plane. Any thread, one blocking call at a time.
+// One rank's connection to the rendezvous. Set-up calls block until their deadline; afterwards
+// poll() and the report calls serve as a control plane. Any thread, one blocking call at a time.
 class Membership {
  public:
   // Returns when all ranks are there and agree; else the same sentence on all.
@@ -42,9 +42,10 @@ class Membership {
   Membership(const Membership&) = delete;
   Membership& operator=(const Membership&) = delete;
 
-  // Every rank's bytes, in rank order; at most 64 KiB a rank. `stage` is for the sentence at the deadline, which
-  // names the ranks that did not come.
-  Result<std::vector<std::vector<std::byte>>> all_gather(std::span<const std::byte> mine, uint64_t deadline_ns,
+  // Every rank's bytes, in rank order; at most 64 KiB a rank. `stage` is for the sentence at the
+  // deadline, which names the ranks that did not come.
+  Result<std::vector<std::vector<std::byte>>> all_gather(std::span<const std::byte> mine,
+                                                         uint64_t deadline_ns,
                                                          const std::string& stage);
   Status barrier(uint64_t deadline_ns, const std::string& stage);
 
@@ -57,8 +58,8 @@ class Membership {
   std::optional<Failure> poll();
   // Tells all ranks of a failure; the first one counts.
   void report(const Status& status, int culprit);
-  // At a deadline: tells whom this rank waits for (-1: unknown), and returns whom the ranks together find to be
-  // the cause. Blocks for 0.8 s at most.
+  // At a deadline: tells whom this rank waits for (-1: unknown), and returns whom the ranks
+  // together find to be the cause. Blocks for 0.8 s at most.
   Failure resolve_stall(int blamed, const Status& what);
 
   // Says goodbye, so that closing the connection is no death. Idempotent.
@@ -68,7 +69,8 @@ class Membership {
   Membership() = default;
 
   Status send(const std::vector<std::string>& fields);
-  // Takes what has arrived; at most `deadline_ns` long when `wait_for` a gathered frame or a verdict.
+  // Takes what has arrived; at most `deadline_ns` long when `wait_for` a gathered frame or a
+  // verdict.
   void receive();
   std::optional<Failure> await_verdict(uint64_t until_ns);
   void handle(std::span<const std::byte> frame);

@@ -22,7 +22,8 @@ namespace {
 using namespace rendezvous;
 
 constexpr uint64_t kMillisecond = 1'000'000;
-// A stranger may take this long to prove membership, and this many may try at once beyond the ranks.
+// A stranger may take this long to prove membership, and this many may try at once beyond the
+// ranks.
 constexpr uint64_t kProofNs = 5'000 * kMillisecond;
 constexpr size_t kMaxStrangers = 64;
 // How long reports of who waits for whom are collected before a verdict.
@@ -113,13 +114,15 @@ class Loop {
   };
 
   bool anything_unsent() const {
-    return std::any_of(connections_.begin(), connections_.end(), [](const auto& c) { return !c->out.empty(); });
+    return std::any_of(connections_.begin(), connections_.end(),
+                       [](const auto& c) { return !c->out.empty(); });
   }
 
   void turn() {
     std::vector<pollfd> entries = {{wake_, POLLIN, 0}, {listener_.get(), POLLIN, 0}};
     for (const auto& c : connections_) {
-      entries.push_back({c->fd.get(), static_cast<short>(c->out.empty() ? POLLIN : POLLIN | POLLOUT), 0});
+      entries.push_back(
+          {c->fd.get(), static_cast<short>(c->out.empty() ? POLLIN : POLLIN | POLLOUT), 0});
     }
     int ready = ::poll(entries.data(), entries.size(), 50);
     if (ready < 0 && errno != EINTR) return;
@@ -187,13 +190,15 @@ class Loop {
         return;
       }
       if (c.in.size() < 4 + size) return;
-      std::vector<std::byte> frame(c.in.begin() + 4, c.in.begin() + 4 + static_cast<std::ptrdiff_t>(size));
+      std::vector<std::byte> frame(c.in.begin() + 4,
+                                   c.in.begin() + 4 + static_cast<std::ptrdiff_t>(size));
       c.in.erase(c.in.begin(), c.in.begin() + 4 + static_cast<std::ptrdiff_t>(size));
       handle(c, frame);
     }
   }
 
-  // A connection that breaks the rules: a stranger's is only closed, a member's is that member's end.
+  // A connection that breaks the rules: a stranger's is only closed, a member's is that member's
+  // end.
   void drop(Connection& c, const std::string& why) {
     options_.logger.log(LogLevel::kWarn, "rendezvous refused a connection: ", why);
     lose(c);
@@ -230,7 +235,8 @@ class Loop {
         if ((f = fields(3))) return gather(c, *f);
         break;
       case kReport:
-        if ((f = fields(3))) return fail(static_cast<Code>(to_int((*f)[1])), to_int((*f)[2]), (*f)[3]);
+        if ((f = fields(3)))
+          return fail(static_cast<Code>(to_int((*f)[1])), to_int((*f)[2]), (*f)[3]);
         break;
       case kStall:
         if ((f = fields(3))) return stall({c.rank, to_int((*f)[2]), to_int((*f)[1]), (*f)[3]});
@@ -260,20 +266,20 @@ class Loop {
       flush(c);
     };
     if (rank < 0 || rank >= options_.num_ranks) {
-      return refuse(cat("rank ", rank, " joined with num_ranks ", mine.num_ranks, "; rank ", options_.host_rank,
-                        " joined with num_ranks ", options_.num_ranks));
+      return refuse(cat("rank ", rank, " joined with num_ranks ", mine.num_ranks, "; rank ",
+                        options_.host_rank, " joined with num_ranks ", options_.num_ranks));
     }
     Join& slot = joined_[static_cast<size_t>(rank)];
     if (slot.here) {
-      return refuse(cat("two processes joined as rank ", rank, ": ", member_name(rank, slot.label), " and ",
-                        member_name(rank, mine.label)));
+      return refuse(cat("two processes joined as rank ", rank, ": ", member_name(rank, slot.label),
+                        " and ", member_name(rank, mine.label)));
     }
     for (int other = 0; other < options_.num_ranks; ++other) {
       const Join& theirs = joined_[static_cast<size_t>(other)];
       if (!theirs.here) continue;
       auto both = [&](const char* what, const std::string& a, const std::string& b) {
-        return cat(member_name(rank, mine.label), " has ", what, a, "; ", member_name(other, theirs.label), " has ",
-                   what, b);
+        return cat(member_name(rank, mine.label), " has ", what, a, "; ",
+                   member_name(other, theirs.label), " has ", what, b);
       };
       if (theirs.num_ranks != mine.num_ranks) {
         return refuse(both("num_ranks ", mine.num_ranks, theirs.num_ranks));
@@ -298,7 +304,8 @@ class Loop {
       gathering_ = true;
       num_blobs_ = 0;
       for (auto& blob : blobs_) blob.reset();
-      gather_deadline_ns_ = monotonic_ns() + static_cast<uint64_t>(std::max(0, to_int(f[2]))) * kMillisecond;
+      gather_deadline_ns_ =
+          monotonic_ns() + static_cast<uint64_t>(std::max(0, to_int(f[2]))) * kMillisecond;
     }
     stage_ = f[1];
     auto& blob = blobs_[static_cast<size_t>(c.rank)];
@@ -309,14 +316,16 @@ class Loop {
     std::vector<std::string> all;
     for (auto& b : blobs_) all.push_back(std::move(*b));
     std::vector<std::byte> packed = pack(all);
-    broadcast({std::string(1, kGathered), std::string(reinterpret_cast<const char*>(packed.data()), packed.size())});
+    broadcast({std::string(1, kGathered),
+               std::string(reinterpret_cast<const char*>(packed.data()), packed.size())});
   }
 
   void stall(Stall report) {
     if (failure_) return;
     if (stalls_.empty()) stall_deadline_ns_ = monotonic_ns() + kStallNs;
     stalls_.push_back(std::move(report));
-    auto alive = std::count_if(member_of_.begin(), member_of_.end(), [](auto* c) { return c != nullptr; });
+    auto alive =
+        std::count_if(member_of_.begin(), member_of_.end(), [](auto* c) { return c != nullptr; });
     if (static_cast<std::ptrdiff_t>(stalls_.size()) >= alive) resolve_stall();
   }
 
@@ -347,7 +356,8 @@ class Loop {
     if (num_joined_ < options_.num_ranks) {
       if (now > options_.deadline_ns) {
         auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)].here; });
-        fail(Code::kTimeout, missing.first, cat(missing.second, " did not join before the deadline"));
+        fail(Code::kTimeout, missing.first,
+             cat(missing.second, " did not join before the deadline"));
       }
     } else if (gathering_ && now > gather_deadline_ns_) {
       auto missing = absent([&](int rank) { return !blobs_[static_cast<size_t>(rank)]; });
@@ -370,7 +380,8 @@ class Loop {
 
   void fail(Code code, int culprit, const std::string& sentence) {
     if (failure_) return;
-    std::vector<std::byte> frame = framed({std::string(1, kFailure), cat(static_cast<int>(code)), cat(culprit), sentence});
+    std::vector<std::byte> frame =
+        framed({std::string(1, kFailure), cat(static_cast<int>(code)), cat(culprit), sentence});
     failure_ = frame;
     for (auto* c : member_of_) {
       if (c == nullptr || !c->fd.valid()) continue;
@@ -400,7 +411,8 @@ class Loop {
   static void flush(Connection& c) {
     size_t sent = 0;
     while (sent < c.out.size()) {
-      ssize_t n = send(c.fd.get(), c.out.data() + sent, c.out.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      ssize_t n =
+          send(c.fd.get(), c.out.data() + sent, c.out.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n <= 0) {
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
         sent = c.out.size();
@@ -434,7 +446,8 @@ class Loop {
 
 }  // namespace
 
-Result<std::unique_ptr<RendezvousServer>> RendezvousServer::start(UniqueFd listener, ServerOptions options) {
+Result<std::unique_ptr<RendezvousServer>> RendezvousServer::start(UniqueFd listener,
+                                                                  ServerOptions options) {
   UniqueFd wake(eventfd(0, EFD_CLOEXEC));
   if (!wake.valid()) return system_error("eventfd", errno);
   std::unique_ptr<RendezvousServer> server(new RendezvousServer());

@@ -1,4 +1,5 @@
-// RendezvousServer: the one thread in which a communicator's ranks meet. Everything non-blocking, one poll loop.
+// RendezvousServer: the one thread in which a communicator's ranks meet. Everything non-blocking,
+// one poll loop.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@ namespace hfr {
 struct ServerOptions {
   int host_rank = 0;
   int num_ranks = 1;
-  Secret key;  // derived for rendezvous connections
+  Secret key;                // derived for rendezvous connections
   uint64_t deadline_ns = 0;  // for joining
   Logger logger;
 };
@@ -26,7 +27,8 @@ class RendezvousServer {
   static Result<std::unique_ptr<RendezvousServer>> start(UniqueFd listener, ServerOptions options);
   ~RendezvousServer();
 
-  // Tells the members that are left, hands them what is still unsent, and ends the thread. Idempotent.
+  // Tells the members that are left, hands them what is still unsent, and ends the thread.
+  // Idempotent.
   void stop();
 
  private:

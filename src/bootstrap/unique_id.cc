@@ -22,13 +22,13 @@ constexpr size_t kChecksumAt = 96;
 
 std::array<unsigned char, 32> checksum(std::span<const std::byte> bytes) {
   std::array<unsigned char, 32> sum{};
-  crypto_generichash(sum.data(), sum.size(), reinterpret_cast<const unsigned char*>(bytes.data()), kChecksumAt,
-                     nullptr, 0);
+  crypto_generichash(sum.data(), sum.size(), reinterpret_cast<const unsigned char*>(bytes.data()),
+                     kChecksumAt, nullptr, 0);
   return sum;
 }
 
-// Rendezvous sockets that no communicator has claimed yet, by their address. A forked child does not own its
-// parent's.
+// Rendezvous sockets that no communicator has claimed yet, by their address. A forked child does
+// not own its parent's.
 struct Waiting {
   std::mutex mutex;
   std::map<std::string, std::pair<pid_t, UniqueFd>> listeners;
@@ -45,7 +45,8 @@ std::array<std::byte, kUniqueIdBytes> encode_unique_id(const UniqueId& id) {
   std::memcpy(bytes.data(), kMagic.data(), kMagic.size());
   bytes[kPortAt] = static_cast<std::byte>(id.address.port & 0xff);
   bytes[kPortAt + 1] = static_cast<std::byte>(id.address.port >> 8);
-  std::memcpy(&bytes[kHostAt], id.address.host.data(), std::min(id.address.host.size(), kHostBytes - 1));
+  std::memcpy(&bytes[kHostAt], id.address.host.data(),
+              std::min(id.address.host.size(), kHostBytes - 1));
   std::memcpy(&bytes[kSecretAt], id.secret.bytes().data(), Secret::kBytes);
   auto sum = checksum(bytes);
   std::memcpy(&bytes[kChecksumAt], sum.data(), sum.size());
@@ -57,7 +58,8 @@ Result<UniqueId> decode_unique_id(std::span<const std::byte, kUniqueIdBytes> byt
   if (std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0 ||
       std::memcmp(&bytes[kChecksumAt], sum.data(), sum.size()) != 0) {
     return Status(Code::kInvalidArgument,
-                  "the unique id is damaged or was never made: pass on all 128 bytes that hfr_get_unique_id wrote");
+                  "the unique id is damaged or was never made: pass on all 128 bytes that "
+                  "hfr_get_unique_id wrote");
   }
   UniqueId id;
   id.address.port = static_cast<uint16_t>(std::to_integer<unsigned>(bytes[kPortAt]) |

@@ -1,4 +1,5 @@
-// The 128 bytes that hfr_get_unique_id hands out: where ranks meet and the secret that lets them in.
+// The 128 bytes that hfr_get_unique_id hands out: where ranks meet and the secret that lets them
+// in.
 #pragma once
 
 #include <array>
@@ -22,9 +23,9 @@ std::array<std::byte, kUniqueIdBytes> encode_unique_id(const UniqueId& id);
 // Fails for bytes that no encode_unique_id made: a checksum covers them.
 Result<UniqueId> decode_unique_id(std::span<const std::byte, kUniqueIdBytes> bytes);
 
-// Opens the rendezvous' socket in this process, on the interface that the settings name, and keeps it until a
-// communicator takes it. The table of kept sockets is the one thing that lives outside a communicator: an id
-// exists before its communicator does.
+// Opens the rendezvous' socket in this process, on the interface that the settings name, and keeps
+// it until a communicator takes it. The table of kept sockets is the one thing that lives outside a
+// communicator: an id exists before its communicator does.
 Result<UniqueId> open_unique_id(const Config& config);
 // The socket, if it was opened in this process and not taken yet; else an empty one.
 UniqueFd take_listener(const UniqueId& id);

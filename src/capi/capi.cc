@@ -1,12 +1,11 @@
 // The C interface: checks arguments, keeps last errors, and lets nothing escape but a status.
-#include "hfreduce/hfreduce.h"
-
 #include <cstring>
 #include <limits>
 #include <new>
 
 #include "base/text.hpp"
 #include "capi/handle.hpp"
+#include "hfreduce/hfreduce.h"
 #include "sched/signature.hpp"
 
 namespace {
@@ -67,12 +66,14 @@ hfr_status_t on_comm(hfr_comm_t comm, const char* call, Body&& body) {
 
 Status check_buffers(const void* sendbuf, const void* recvbuf, size_t count, size_t element) {
   if (count == 0) return Status();
-  if (count > static_cast<size_t>(std::numeric_limits<int64_t>::max()) / element || count > hfr::kMaxCount) {
-    return invalid(cat("hfr_all_reduce: count ", count, " of ", element, "-byte elements is more than memory can hold"));
+  if (count > static_cast<size_t>(std::numeric_limits<int64_t>::max()) / element ||
+      count > hfr::kMaxCount) {
+    return invalid(cat("hfr_all_reduce: count ", count, " of ", element,
+                       "-byte elements is more than memory can hold"));
   }
   if (sendbuf == nullptr || recvbuf == nullptr) {
-    return invalid(cat("hfr_all_reduce: ", sendbuf == nullptr ? "sendbuf" : "recvbuf", " is NULL but count is ",
-                       count));
+    return invalid(cat("hfr_all_reduce: ", sendbuf == nullptr ? "sendbuf" : "recvbuf",
+                       " is NULL but count is ", count));
   }
   auto send = reinterpret_cast<uintptr_t>(sendbuf);
   auto recv = reinterpret_cast<uintptr_t>(recvbuf);
@@ -85,7 +86,8 @@ Status check_buffers(const void* sendbuf, const void* recvbuf, size_t count, siz
     return invalid(cat("hfr_all_reduce: count ", count, " runs past the end of the address space"));
   }
   if (send != recv && send < recv + bytes && recv < send + bytes) {
-    return invalid("hfr_all_reduce: sendbuf and recvbuf overlap; they must be the same address or apart");
+    return invalid(
+        "hfr_all_reduce: sendbuf and recvbuf overlap; they must be the same address or apart");
   }
   return Status();
 }
@@ -164,8 +166,8 @@ hfr_status_t hfr_get_unique_id(hfr_unique_id_t* id) {
   });
 }
 
-hfr_status_t hfr_comm_init_rank(hfr_comm_t* comm, int num_ranks, const hfr_unique_id_t* id, int rank,
-                                const hfr_comm_options_t* options) {
+hfr_status_t hfr_comm_init_rank(hfr_comm_t* comm, int num_ranks, const hfr_unique_id_t* id,
+                                int rank, const hfr_comm_options_t* options) {
   if (comm != nullptr) *comm = nullptr;
   bool started = false;
   hfr_status_t status = guarded(nullptr, [&]() -> Status {
@@ -194,7 +196,8 @@ hfr_status_t hfr_comm_init_env(hfr_comm_t* comm, const hfr_comm_options_t* optio
   return status == HFR_SUCCESS && started ? HFR_IN_PROGRESS : status;
 }
 
-hfr_status_t hfr_comm_init_all(hfr_comm_t* comms, int num_ranks, const hfr_comm_options_t* options) {
+hfr_status_t hfr_comm_init_all(hfr_comm_t* comms, int num_ranks,
+                               const hfr_comm_options_t* options) {
   return guarded(nullptr, [&]() -> Status {
     if (comms == nullptr) return invalid("hfr_comm_init_all: comms is NULL");
     HFR_ASSIGN_OR_RETURN(hfr::StartOptions start, hfr::read_options(options));
@@ -232,7 +235,8 @@ hfr_status_t hfr_comm_abort(hfr_comm_t comm) {
 hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status) {
   if (comm == nullptr || !comm->is_valid() || status == nullptr) {
     return guarded(nullptr, [&] {
-      return invalid(cat("hfr_comm_get_async_error: ", status == nullptr ? "status is NULL" : "comm is not a communicator"));
+      return invalid(cat("hfr_comm_get_async_error: ",
+                         status == nullptr ? "status is NULL" : "comm is not a communicator"));
     });
   }
   return guarded(comm, [&] {
@@ -241,13 +245,13 @@ hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status) {
   });
 }
 
-#define HFR_QUERY(name, expression)                                                        \
-  hfr_status_t name(hfr_comm_t comm, int* value) {                                         \
-    return on_comm(comm, #name, [&](hfr::Communicator& c) -> Status {                      \
-      if (value == nullptr) return invalid(#name ": the pointer for the answer is NULL");  \
-      *value = c.shape().expression;                                                       \
-      return Status();                                                                     \
-    });                                                                                    \
+#define HFR_QUERY(name, expression)                                                       \
+  hfr_status_t name(hfr_comm_t comm, int* value) {                                        \
+    return on_comm(comm, #name, [&](hfr::Communicator& c) -> Status {                     \
+      if (value == nullptr) return invalid(#name ": the pointer for the answer is NULL"); \
+      *value = c.shape().expression;                                                      \
+      return Status();                                                                    \
+    });                                                                                   \
   }
 
 HFR_QUERY(hfr_comm_count, num_ranks)
@@ -308,8 +312,9 @@ hfr_status_t hfr_stream_destroy(hfr_stream_t stream) {
   });
 }
 
-hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count, hfr_dtype_t dtype, hfr_op_t op,
-                            hfr_comm_t comm, hfr_stream_t stream, hfr_request_t* request) {
+hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count, hfr_dtype_t dtype,
+                            hfr_op_t op, hfr_comm_t comm, hfr_stream_t stream,
+                            hfr_request_t* request) {
   return on_comm(comm, "hfr_all_reduce", [&](hfr::Communicator& c) -> Status {
     HFR_RETURN_IF_ERROR(check_operation(dtype, op));
     hfr::OpDescriptor desc;

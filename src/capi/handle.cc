@@ -25,8 +25,8 @@ Status override_setting(const char* name, const std::string& value, Config& conf
   for (const ConfigVariable& variable : config_variables()) {
     if (variable.name != name) continue;
     if (variable.set(value, config)) return Status();
-    return invalid(cat("hfr_comm_options_t: ", value, " for what ", name, " sets is not allowed: it must be ",
-                       variable.allowed));
+    return invalid(cat("hfr_comm_options_t: ", value, " for what ", name,
+                       " sets is not allowed: it must be ", variable.allowed));
   }
   return Status(Code::kInternalError, cat("no setting is called ", name));
 }
@@ -39,8 +39,8 @@ Result<StartOptions> read_options(const hfr_comm_options_t* options) {
   if (options == nullptr) return start;
   hfr_comm_options_t known = HFR_COMM_OPTIONS_INIT;
   if (options->size < sizeof(options->size) || options->size > 4096) {
-    return invalid(cat("hfr_comm_options_t: size is ", options->size,
-                       "; start from HFR_COMM_OPTIONS_INIT"));
+    return invalid(
+        cat("hfr_comm_options_t: size is ", options->size, "; start from HFR_COMM_OPTIONS_INIT"));
   }
   std::memcpy(&known, options, std::min(options->size, sizeof(known)));
   start.non_blocking = known.non_blocking != 0;
@@ -69,7 +69,8 @@ Status make_unique_id(char* bytes) {
   return Status();
 }
 
-Result<JoinSpec> spec_from_id(const char* bytes, int num_ranks, int rank, const StartOptions& start) {
+Result<JoinSpec> spec_from_id(const char* bytes, int num_ranks, int rank,
+                              const StartOptions& start) {
   HFR_RETURN_IF_ERROR(check_rank(num_ranks, rank));
   std::array<std::byte, HFR_UNIQUE_ID_BYTES> encoded{};
   std::memcpy(encoded.data(), bytes, encoded.size());
@@ -119,7 +120,8 @@ void hfr_comm::make(hfr::JoinSpec spec) {
     try {
       return hfr::Communicator::create(std::move(spec));
     } catch (const std::exception& error) {
-      return hfr::Result<std::shared_ptr<hfr::Communicator>>(Status(Code::kOutOfMemory, error.what()));
+      return hfr::Result<std::shared_ptr<hfr::Communicator>>(
+          Status(Code::kOutOfMemory, error.what()));
     }
   }();
   if (made.ok()) {
@@ -140,7 +142,8 @@ hfr::Result<hfr_comm*> hfr_comm::start(hfr::JoinSpec spec, bool non_blocking) {
     return handle.release();
   }
   handle->make(std::move(spec));
-  if (handle->state_.load(std::memory_order_acquire) == State::kFailed) return handle->start_status_;
+  if (handle->state_.load(std::memory_order_acquire) == State::kFailed)
+    return handle->start_status_;
   return handle.release();
 }
 
@@ -180,8 +183,10 @@ hfr::Status hfr_comm::ready_status(const char* call) {
     case State::kStarting:
       break;
   }
-  return Status(Code::kInvalidUsage, hfr::cat(call, ": the communicator is still being made; poll "
-                                                    "hfr_comm_get_async_error until it reports HFR_SUCCESS"));
+  return Status(Code::kInvalidUsage,
+                hfr::cat(call,
+                         ": the communicator is still being made; poll "
+                         "hfr_comm_get_async_error until it reports HFR_SUCCESS"));
 }
 
 hfr::Status hfr_comm::async_error() {

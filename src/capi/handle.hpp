@@ -1,4 +1,5 @@
-// hfr_comm: what the C handle points to. A communicator that is being made, is there, or never came to be.
+// hfr_comm: what the C handle points to. A communicator that is being made, is there, or never came
+// to be.
 #pragma once
 
 #include <atomic>
@@ -22,7 +23,8 @@ Result<StartOptions> read_options(const hfr_comm_options_t* options);
 
 // Opens a rendezvous in this process; writes HFR_UNIQUE_ID_BYTES.
 Status make_unique_id(char* bytes);
-Result<JoinSpec> spec_from_id(const char* bytes, int num_ranks, int rank, const StartOptions& start);
+Result<JoinSpec> spec_from_id(const char* bytes, int num_ranks, int rank,
+                              const StartOptions& start);
 Result<JoinSpec> spec_from_environment(const StartOptions& start);
 
 }  // namespace hfr

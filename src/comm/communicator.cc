@@ -107,7 +107,8 @@ Status Communicator::all_reduce(const OpDescriptor& desc, HostStream* stream, ui
     if (more) wake_progress_thread();
     return status_of(op);
   }
-  if (stream == nullptr) executor_.progress();  // announce it now, and finish it if the others are there
+  if (stream == nullptr)
+    executor_.progress();  // announce it now, and finish it if the others are there
   engine_.unlock();
   if (stream != nullptr) {
     stream->enqueue([self = shared_from_this(), op] { return self->run_in_stream(op); });
@@ -172,15 +173,15 @@ void Communicator::look_around(uint64_t now_ns) {
                         : cat("rank ", stall->wait.rank, " (node ",
                               shape.node_of_rank[static_cast<size_t>(stall->wait.rank)], ")");
   if (stall->peer_lost) {
-    fail({Status(Code::kRemoteError, cat("rank ", shape.rank, " (node ", shape.node, ") lost ", who, " in ",
-                                         stall->operation, ", waiting for ", stall->wait.stage)),
+    fail({Status(Code::kRemoteError,
+                 cat("rank ", shape.rank, " (node ", shape.node, ") lost ", who, " in ",
+                     stall->operation, ", waiting for ", stall->wait.stage)),
           stall->wait.rank});
     return;
   }
-  Status timeout(Code::kTimeout,
-                 cat("rank ", shape.rank, " (node ", shape.node, ") waited ",
-                     parts_.config.timeout_ms, " ms in ", stall->operation, " for ", who, ": ",
-                     stall->wait.stage));
+  Status timeout(Code::kTimeout, cat("rank ", shape.rank, " (node ", shape.node, ") waited ",
+                                     parts_.config.timeout_ms, " ms in ", stall->operation, " for ",
+                                     who, ": ", stall->wait.stage));
   fail(in_context(parts_.membership->resolve_stall(stall->wait.rank, timeout)));
 }
 
@@ -188,11 +189,13 @@ Failure Communicator::in_context(const Failure& failure) const {
   const Shape& shape = parts_.shape;
   std::string sentence = failure.status.message();
   if (failure.rank >= 0 && failure.rank < shape.num_ranks) {
-    sentence += cat("; rank ", failure.rank, " is on node ", shape.node_of_rank[static_cast<size_t>(failure.rank)]);
+    sentence += cat("; rank ", failure.rank, " is on node ",
+                    shape.node_of_rank[static_cast<size_t>(failure.rank)]);
   }
   if (auto stall = executor_.oldest()) {
     sentence += cat("; rank ", shape.rank, " (node ", shape.node, ") was in ", stall->operation);
-    if (stall->wait.rank >= 0) sentence += cat(", waiting for rank ", stall->wait.rank, ": ", stall->wait.stage);
+    if (stall->wait.rank >= 0)
+      sentence += cat(", waiting for rank ", stall->wait.rank, ": ", stall->wait.stage);
   }
   return {Status(failure.status.code(), sentence), failure.rank};
 }
@@ -251,9 +254,11 @@ Status Communicator::finalize() {
 
 void Communicator::shut_down() {
   engine_.lock(*this);
-  // What waits for a stream that may never come is given up; what runs is finished or fails by its deadline.
+  // What waits for a stream that may never come is given up; what runs is finished or fails by its
+  // deadline.
   if (!executor_.idle() && !executor_.all_ready()) {
-    fail({Status(Code::kAborted, cat("rank ", parts_.shape.rank, " destroyed the communicator while operations waited "
+    fail({Status(Code::kAborted, cat("rank ", parts_.shape.rank,
+                                     " destroyed the communicator while operations waited "
                                      "for their streams")),
           parts_.shape.rank});
   }
@@ -271,8 +276,8 @@ void Communicator::shut_down() {
 }
 
 void Communicator::abort() {
-  Failure failure{Status(Code::kAborted, cat("rank ", parts_.shape.rank, " (node ", parts_.shape.node,
-                                             ") called hfr_comm_abort")),
+  Failure failure{Status(Code::kAborted, cat("rank ", parts_.shape.rank, " (node ",
+                                             parts_.shape.node, ") called hfr_comm_abort")),
                   parts_.shape.rank};
   // Whoever drives the engine sees the cell in its next turn.
   publish_failure(context_.staging.failure(), failure);
@@ -311,7 +316,8 @@ Result<void*> Communicator::allocate(size_t bytes) {
 
 Status Communicator::free(void* ptr) {
   if (heap_ == nullptr) {
-    return Status(Code::kInvalidArgument, "hfr_mem_free: this communicator has allocated no memory");
+    return Status(Code::kInvalidArgument,
+                  "hfr_mem_free: this communicator has allocated no memory");
   }
   return heap_->free(ptr);
 }

@@ -1,10 +1,10 @@
-// Communicator: one rank's membership of a set of ranks. Wires the concrete parts together and decides which thread
-// makes progress.
+// Communicator: one rank's membership of a set of ranks. Wires the concrete parts together and
+// decides which thread makes progress.
 //
-// Progress: a thread that waits drives the engine itself, so that a small blocking operation pays for no
-// hand-over. What runs asynchronously while nobody waits is driven by a progress thread, started with the first
-// such operation. One lock says who holds the engine; a driver lets go of it between turns when somebody else
-// wants it.
+// Progress: a thread that waits drives the engine itself, so that a small blocking operation pays
+// for no hand-over. What runs asynchronously while nobody waits is driven by a progress thread,
+// started with the first such operation. One lock says who holds the engine; a driver lets go of it
+// between turns when somebody else wants it.
 //
 // Threads: all functions may be called from any thread, except the destructor.
 #pragma once
@@ -98,7 +98,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   EngineContext context_;
   Executor executor_;
   EngineLock engine_;
-  std::atomic<int> drivers_{0};       // threads in wait(): the progress thread leaves the work to them
+  std::atomic<int> drivers_{0};  // threads in wait(): the progress thread leaves the work to them
   std::atomic<bool> finalized_{false};
   std::atomic<bool> failure_told_{false};
 

@@ -11,8 +11,9 @@ Heap::Heap(const SharedMemory& memory, size_t offset, size_t bytes, bool huge_pa
 
 Result<void*> Heap::allocate(size_t bytes) {
   if (bytes > capacity_) {
-    return Status(Code::kOutOfMemory, cat("hfr_mem_alloc of ", bytes_text(bytes), ": the heap holds ",
-                                          bytes_text(capacity_), "; raise HFREDUCE_HEAP_BYTES"));
+    return Status(Code::kOutOfMemory,
+                  cat("hfr_mem_alloc of ", bytes_text(bytes), ": the heap holds ",
+                      bytes_text(capacity_), "; raise HFREDUCE_HEAP_BYTES"));
   }
   size_t size = round_up(bytes == 0 ? 1 : bytes, kPageBytes);
   const bool large = size >= kHugePageBytes;
@@ -38,8 +39,9 @@ Status Heap::free(void* ptr) {
   auto offset = static_cast<size_t>(static_cast<std::byte*>(ptr) - memory_.data());
   auto used = used_.find(offset);
   if (used == used_.end()) {
-    return Status(Code::kInvalidArgument,
-                  "hfr_mem_free: this address is not one that hfr_mem_alloc of this communicator returned");
+    return Status(
+        Code::kInvalidArgument,
+        "hfr_mem_free: this address is not one that hfr_mem_alloc of this communicator returned");
   }
   auto [start, size] = *used;
   used_.erase(used);

@@ -10,8 +10,8 @@
 
 namespace hfr {
 
-// First fit over a range of a sparse shared mapping. Blocks are whole pages, zeroed, on huge pages where they are
-// large enough. Any thread.
+// First fit over a range of a sparse shared mapping. Blocks are whole pages, zeroed, on huge pages
+// where they are large enough. Any thread.
 class Heap {
  public:
   // Serves [offset, offset + bytes) of `memory`, which outlives the heap.

@@ -44,8 +44,8 @@ bool same_user(int fd) {
   return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == getuid();
 }
 
-// What goes through the door: in one process the address of a shared_ptr, which the receiver copies before it
-// answers; else two descriptors beside the byte.
+// What goes through the door: in one process the address of a shared_ptr, which the receiver copies
+// before it answers; else two descriptors beside the byte.
 Status send_descriptors(int fd, int staging, int heap) {
   std::byte mark{1};
   iovec part{&mark, 1};
@@ -61,7 +61,8 @@ Status send_descriptors(int fd, int staging, int heap) {
   header->cmsg_type = SCM_RIGHTS;
   header->cmsg_len = CMSG_LEN(sizeof(fds));
   std::memcpy(CMSG_DATA(header), fds.data(), sizeof(fds));
-  if (sendmsg(fd, &message, MSG_NOSIGNAL) != 1) return system_error("handing shared memory over", errno);
+  if (sendmsg(fd, &message, MSG_NOSIGNAL) != 1)
+    return system_error("handing shared memory over", errno);
   return Status();
 }
 
@@ -74,11 +75,14 @@ Result<std::array<UniqueFd, 2>> receive_descriptors(int fd) {
   message.msg_iovlen = 1;
   message.msg_control = control.data();
   message.msg_controllen = control.size();
-  if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != 1) return system_error("receiving shared memory", errno);
+  if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != 1)
+    return system_error("receiving shared memory", errno);
   cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(2 * sizeof(int))) {
-    return Status(Code::kSystemError,
-                  "receiving shared memory: no descriptors came; is the limit on open files reached?");
+  if (header == nullptr || header->cmsg_type != SCM_RIGHTS ||
+      header->cmsg_len != CMSG_LEN(2 * sizeof(int))) {
+    return Status(
+        Code::kSystemError,
+        "receiving shared memory: no descriptors came; is the limit on open files reached?");
   }
   std::array<int, 2> fds{};
   std::memcpy(fds.data(), CMSG_DATA(header), sizeof(fds));
@@ -134,9 +138,11 @@ Result<MemoryDoor> MemoryDoor::open() {
 }
 
 Result<std::shared_ptr<NodeMemory>> MemoryDoor::make(size_t staging_bytes, size_t heap_bytes,
-                                                     std::set<int> ranks, const Handshake& handshake,
+                                                     std::set<int> ranks,
+                                                     const Handshake& handshake,
                                                      uint64_t deadline_ns) {
-  HFR_ASSIGN_OR_RETURN(SharedMemory staging, SharedMemory::create("hfreduce-staging", staging_bytes));
+  HFR_ASSIGN_OR_RETURN(SharedMemory staging,
+                       SharedMemory::create("hfreduce-staging", staging_bytes));
   UniqueFd heap_fd(memfd_create("hfreduce-heap", MFD_CLOEXEC));
   if (!heap_fd.valid()) return system_error("memfd_create", errno);
   if (ftruncate(heap_fd.get(), static_cast<off_t>(heap_bytes)) != 0) {
@@ -147,7 +153,8 @@ Result<std::shared_ptr<NodeMemory>> MemoryDoor::make(size_t staging_bytes, size_
     auto missing = [&](const Status& why) {
       std::string names;
       for (int rank : ranks) names += cat(names.empty() ? "rank " : ", rank ", rank);
-      return Status(why.code(), cat(names, " did not fetch the node's shared memory: ", why.message()));
+      return Status(why.code(),
+                    cat(names, " did not fetch the node's shared memory: ", why.message()));
     };
     auto peer = accept_tcp(listener_.get(), deadline_ns);
     if (!peer.ok()) return missing(peer.status());
@@ -163,14 +170,16 @@ Result<std::shared_ptr<NodeMemory>> MemoryDoor::make(size_t staging_bytes, size_
 }
 
 Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, int door_rank,
-                                                      size_t staging_bytes, size_t heap_bytes, const Handshake& handshake,
+                                                      size_t staging_bytes, size_t heap_bytes,
+                                                      const Handshake& handshake,
                                                       uint64_t deadline_ns) {
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return system_error("local socket", errno);
   LocalAddress address = abstract_address(name);
   if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address.storage), address.length) != 0) {
     return system_error(
-        "cannot reach the node's shared memory (ranks with one HFREDUCE_HOSTID must be on one machine and in one "
+        "cannot reach the node's shared memory (ranks with one HFREDUCE_HOSTID must be on one "
+        "machine and in one "
         "network namespace)",
         errno);
   }
@@ -186,7 +195,8 @@ Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, i
     memory = *theirs;
   } else {
     HFR_ASSIGN_OR_RETURN(auto fds, receive_descriptors(fd.get()));
-    HFR_ASSIGN_OR_RETURN(SharedMemory staging, SharedMemory::adopt(std::move(fds[0]), staging_bytes));
+    HFR_ASSIGN_OR_RETURN(SharedMemory staging,
+                         SharedMemory::adopt(std::move(fds[0]), staging_bytes));
     memory = std::make_shared<NodeMemory>(std::move(staging), std::move(fds[1]), heap_bytes);
   }
   std::byte thanks{1};

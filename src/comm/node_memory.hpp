@@ -1,8 +1,8 @@
 // NodeMemory: the memory that a node's ranks share, and how they come by it.
 //
-// The lowest local rank makes two memfds, staging and heap, and hands them over a local socket (abstract name, proof of
-// membership first). A rank in the same process gets the very same mapping, so that threads share
-// addresses; every other process maps the descriptors itself.
+// The lowest local rank makes two memfds, staging and heap, and hands them over a local socket
+// (abstract name, proof of membership first). A rank in the same process gets the very same
+// mapping, so that threads share addresses; every other process maps the descriptors itself.
 #pragma once
 
 #include <memory>
@@ -35,17 +35,18 @@ class NodeMemory {
   SharedMemory heap_;
 };
 
-// A socket at which the node's lowest rank hands the memory out. Every rank opens one before it is known
-// who that is.
+// A socket at which the node's lowest rank hands the memory out. Every rank opens one before it is
+// known who that is.
 class MemoryDoor {
  public:
   static Result<MemoryDoor> open();
   const std::string& name() const { return name_; }
 
-  // Makes the memory and hands it to `ranks`. Others are turned away; the sentence at the deadline names who did
-  // not come.
-  Result<std::shared_ptr<NodeMemory>> make(size_t staging_bytes, size_t heap_bytes, std::set<int> ranks,
-                                           const Handshake& handshake, uint64_t deadline_ns);
+  // Makes the memory and hands it to `ranks`. Others are turned away; the sentence at the deadline
+  // names who did not come.
+  Result<std::shared_ptr<NodeMemory>> make(size_t staging_bytes, size_t heap_bytes,
+                                           std::set<int> ranks, const Handshake& handshake,
+                                           uint64_t deadline_ns);
 
  private:
   MemoryDoor(UniqueFd listener, std::string name)
@@ -56,8 +57,9 @@ class MemoryDoor {
 };
 
 // The other local ranks' side: asks at the door called `name`, which is `door_rank`'s.
-Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, int door_rank, size_t staging_bytes,
-                                                      size_t heap_bytes, const Handshake& handshake,
+Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, int door_rank,
+                                                      size_t staging_bytes, size_t heap_bytes,
+                                                      const Handshake& handshake,
                                                       uint64_t deadline_ns);
 
 }  // namespace hfr

@@ -37,11 +37,14 @@ std::vector<std::byte> encode(const RankInfo& info) {
 
 Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
   auto fields = unpack(bytes, 4);
-  if (!fields) return Status(Code::kInternalError, cat("rank ", rank, " sent set-up data that cannot be read"));
+  if (!fields)
+    return Status(Code::kInternalError,
+                  cat("rank ", rank, " sent set-up data that cannot be read"));
   return RankInfo{(*fields)[0], (*fields)[1], (*fields)[2], (*fields)[3]};
 }
 
-// The nodes whose owners this node's owners exchange messages with, over all forests and the butterfly.
+// The nodes whose owners this node's owners exchange messages with, over all forests and the
+// butterfly.
 std::set<int> neighbour_nodes(const NodeSchedules& schedules, const Shape& shape) {
   std::set<int> nodes;
   auto note = [&](const Schedule& schedule) {
@@ -56,8 +59,8 @@ std::set<int> neighbour_nodes(const NodeSchedules& schedules, const Shape& shape
   return nodes;
 }
 
-// The ranks this rank talks to: owners of the same lanes on neighbouring nodes. Both sides come to the same
-// answer, because every forest's edges carry puts both ways.
+// The ranks this rank talks to: owners of the same lanes on neighbouring nodes. Both sides come to
+// the same answer, because every forest's edges carry puts both ways.
 std::vector<int> peer_ranks(const Parts& parts) {
   const Shape& shape = parts.shape;
   std::set<int> ranks;
@@ -153,7 +156,8 @@ class SetUp {
     return Status();
   }
 
-  // With a core for each rank of the machine a waiter may spin; else the core belongs to somebody who works.
+  // With a core for each rank of the machine a waiter may spin; else the core belongs to somebody
+  // who works.
   WaitPolicy wait_policy(int ranks_on_machine) const {
     WaitPolicy policy;
     if (parts_.config.spin_us > 0) {
@@ -174,16 +178,18 @@ class SetUp {
     const Handshake& handshake = parts_.membership->handshake();
     if (shape.local_rank == 0) {
       const auto& local = shape.nodes[static_cast<size_t>(shape.node)];
-      HFR_ASSIGN_OR_RETURN(parts_.memory, door.make(staging_bytes, heap_bytes, {local.begin() + 1, local.end()},
-                                                    handshake, deadline_ns_));
+      HFR_ASSIGN_OR_RETURN(parts_.memory,
+                           door.make(staging_bytes, heap_bytes, {local.begin() + 1, local.end()},
+                                     handshake, deadline_ns_));
       const SharedMemory& staging = parts_.memory->staging();
       if (parts_.config.bind == "auto") interleave_memory(staging.data(), staging.size());
       if (parts_.config.huge_pages == "auto") staging.collapse(0, staging.size());
       return Status();
     }
     int first = shape.nodes[static_cast<size_t>(shape.node)][0];
-    HFR_ASSIGN_OR_RETURN(parts_.memory, fetch_node_memory(infos_[static_cast<size_t>(first)].door, first,
-                                                          staging_bytes, heap_bytes, handshake, deadline_ns_));
+    HFR_ASSIGN_OR_RETURN(parts_.memory,
+                         fetch_node_memory(infos_[static_cast<size_t>(first)].door, first,
+                                           staging_bytes, heap_bytes, handshake, deadline_ns_));
     return Status();
   }
 
@@ -196,19 +202,22 @@ class SetUp {
                        .logger = parts_.logger};
     parts_.transport = make_tcp_transport(std::move(options));
     HFR_ASSIGN_OR_RETURN(std::vector<std::byte> address, parts_.transport->listen());
-    HFR_ASSIGN_OR_RETURN(auto addresses, parts_.membership->all_gather(address, deadline_ns_,
-                                                                       "exchanging transport addresses"));
+    HFR_ASSIGN_OR_RETURN(
+        auto addresses,
+        parts_.membership->all_gather(address, deadline_ns_, "exchanging transport addresses"));
     std::vector<int> peers = peer_ranks(parts_);
     std::vector<std::vector<std::byte>> theirs;
     for (int peer : peers) theirs.push_back(addresses[static_cast<size_t>(peer)]);
     return parts_.transport->connect(peers, theirs, deadline_ns_);
   }
 
-  // A rank that fails tells the others why; one that fails because another did says what that one said.
+  // A rank that fails tells the others why; one that fails because another did says what that one
+  // said.
   Status explain(const Status& status) {
     if (auto failure = parts_.membership->poll()) return failure->status;
     parts_.membership->report(
-        Status(status.code(), cat("set-up failed on rank ", spec_.rank, ": ", status.message())), spec_.rank);
+        Status(status.code(), cat("set-up failed on rank ", spec_.rank, ": ", status.message())),
+        spec_.rank);
     uint64_t until = monotonic_ns() + 300'000'000;
     Waiter waiter(WaitPolicy{.spin_ns = 0, .sleep_after_ns = 0});
     while (monotonic_ns() < until) {

@@ -1,4 +1,5 @@
-// Set-up: from "I am rank r of n, meet there" to everything a communicator runs on. Blocks; explains.
+// Set-up: from "I am rank r of n, meet there" to everything a communicator runs on. Blocks;
+// explains.
 #pragma once
 
 #include <memory>
@@ -19,7 +20,7 @@ namespace hfr {
 struct JoinSpec {
   int rank = 0;
   int num_ranks = 1;
-  HostPort address;   // the rendezvous
+  HostPort address;  // the rendezvous
   Secret secret;
   UniqueFd listener;  // valid on the rank that hosts the rendezvous
   Config config;
@@ -38,7 +39,7 @@ struct Parts {
   EngineLimits limits;
   NodeSchedules schedules;
   WaitPolicy wait;
-  size_t heap_bytes = 0;  // per rank
+  size_t heap_bytes = 0;                 // per rank
   std::unique_ptr<Transport> transport;  // null with a single node
 };
 

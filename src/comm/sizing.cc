@@ -6,7 +6,8 @@
 namespace hfr {
 namespace {
 
-constexpr size_t kNodeChunkBytes = size_t{128} << 10;  // both staging slots of a chunk stay in an L2 cache
+constexpr size_t kNodeChunkBytes = size_t{128}
+                                   << 10;  // both staging slots of a chunk stay in an L2 cache
 constexpr size_t kWireChunkBytes = size_t{512} << 10;  // sends of this size move fastest over TCP
 constexpr size_t kButterflyBytes = size_t{16} << 10;
 constexpr size_t kFlatBytes = size_t{8} << 10;
@@ -15,8 +16,8 @@ constexpr size_t kStreamingBytes = size_t{16} << 20;
 constexpr int kLanesPerRank = 2;
 constexpr int kMinWindow = 4;
 
-// Chunks take lanes and trees in turn: a window that is a multiple of every forest's number of trees keeps each
-// lane to one tree.
+// Chunks take lanes and trees in turn: a window that is a multiple of every forest's number of
+// trees keeps each lane to one tree.
 int trees_multiple(int num_nodes) {
   if (num_nodes == 1) return 1;
   int ring = num_nodes <= kMaxRingNodes ? num_nodes : 1;

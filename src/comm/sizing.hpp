@@ -1,5 +1,5 @@
-// Sizing: the numbers that a communicator runs with, from its shape and its settings. Pure. docs/configuration.md
-// says where the defaults were measured.
+// Sizing: the numbers that a communicator runs with, from its shape and its settings. Pure.
+// docs/configuration.md says where the defaults were measured.
 #pragma once
 
 #include "base/config.hpp"
@@ -7,7 +7,8 @@
 
 namespace hfr {
 
-// The largest number of nodes for which the ring is considered: few enough that the window stays small.
+// The largest number of nodes for which the ring is considered: few enough that the window stays
+// small.
 constexpr int kMaxRingNodes = 8;
 
 StagingShape size_staging(const Shape& shape, const Config& config);

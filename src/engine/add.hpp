@@ -5,8 +5,8 @@
 
 namespace hfr {
 
-// A descriptor that collects sources; when it is full it adds what it has and goes on from there. For destinations
-// that are none of the later sources.
+// A descriptor that collects sources; when it is full it adds what it has and goes on from there.
+// For destinations that are none of the later sources.
 class Adder {
  public:
   Adder(ReducePool& pool, const ReduceDescriptor& shape) : pool_(pool), work_(shape) {}

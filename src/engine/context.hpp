@@ -1,4 +1,5 @@
-// EngineContext: the parts that one rank's engine works with. Wired by comm/, shared by the engine's files.
+// EngineContext: the parts that one rank's engine works with. Wired by comm/, shared by the
+// engine's files.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,7 @@ struct EngineLimits {
   size_t publish_bytes = 0;    // flat path: past this a reachable input is read where it is
   size_t butterfly_bytes = 0;  // up to here nodes exchange instead of climbing a tree
   size_t min_chunk_bytes = 4096;
-  size_t min_pull_bytes = 0;   // from here to max_pull_bytes owners pull inputs where they can
+  size_t min_pull_bytes = 0;  // from here to max_pull_bytes owners pull inputs where they can
   size_t max_pull_bytes = 0;
   size_t streaming_bytes = 0;  // from here on results are stored past the caches
   uint64_t timeout_ns = 0;
@@ -58,9 +59,10 @@ struct EngineContext {
   Staging staging;
   EngineLimits limits;
   NodeSchedules schedules;
-  bool one_process = false;  // all local ranks are threads of this process: any address can be reached
-  bool direct = true;        // reading peers' memory in place is allowed
-  PeerMemory peer_memory;    // available: private buffers of the node's processes can be pulled
+  bool one_process =
+      false;           // all local ranks are threads of this process: any address can be reached
+  bool direct = true;  // reading peers' memory in place is allowed
+  PeerMemory peer_memory;  // available: private buffers of the node's processes can be pulled
   HeapView heap;
   std::function<std::byte*()> map_heap;  // maps the heap on first use; afterwards heap.base is set
   Clock& clock;
@@ -68,8 +70,8 @@ struct EngineContext {
   ReducePool& pool;
   Transport* transport;  // null with a single node
 
-  // The owner who makes a final value stores it to its own buffer as it adds, beside the slot that the other
-  // local ranks copy out of.
+  // The owner who makes a final value stores it to its own buffer as it adds, beside the slot that
+  // the other local ranks copy out of.
   bool owner_keeps_result() const { return device.host_accessible() && shape.num_local() > 1; }
 
   // Mapped when the first peer names an address in it.

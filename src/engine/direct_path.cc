@@ -1,6 +1,7 @@
-// The direct path: one node, all buffers within reach. Each rank adds its slice of all inputs and writes it to
-// all outputs: n reads and n writes of a slice, no staging. A slice of any buffer is touched by one rank only, so in
-// place needs no extra care; the two meetings are the posts and the sliced counters.
+// The direct path: one node, all buffers within reach. Each rank adds its slice of all inputs and
+// writes it to all outputs: n reads and n writes of a slice, no staging. A slice of any buffer is
+// touched by one rank only, so in place needs no extra care; the two meetings are the posts and the
+// sliced counters.
 #include <algorithm>
 
 #include "engine/direct_guard.hpp"
@@ -12,7 +13,8 @@ namespace {
 // A turn adds this much, so that other work and failures are seen in time.
 constexpr size_t kBlockBytes = size_t{1} << 20;
 
-// Bytes [begin, end) of `bytes` that local rank `rank` of `num` adds; whole cache lines but for the last.
+// Bytes [begin, end) of `bytes` that local rank `rank` of `num` adds; whole cache lines but for the
+// last.
 std::pair<size_t, size_t> slice(size_t bytes, int rank, int num) {
   size_t lines = (bytes + kCacheLine - 1) / kCacheLine;
   auto cut = [&](int r) {

@@ -10,7 +10,8 @@
 namespace hfr {
 namespace {
 
-// A lost peer may only be the messenger of another rank's failure: the control plane gets this long to tell.
+// A lost peer may only be the messenger of another rank's failure: the control plane gets this long
+// to tell.
 constexpr uint64_t kLostPeerGraceNs = 300'000'000;
 
 std::string operation_text(const Operation& o) {
@@ -59,7 +60,8 @@ void Executor::set_ready(uint64_t number) {
 }
 
 bool Executor::all_ready() {
-  for (uint64_t n = completed_.load(std::memory_order_relaxed); n < submitted_.load(std::memory_order_relaxed); ++n) {
+  for (uint64_t n = completed_.load(std::memory_order_relaxed);
+       n < submitted_.load(std::memory_order_relaxed); ++n) {
     if (!op(n).ready.load(std::memory_order_acquire)) return false;
   }
   return true;
@@ -112,8 +114,8 @@ void Executor::post(Operation& o) {
   const bool reach_recv = context_.direct && (context_.one_process || heap_recv);
   const bool flat = context_.shape.num_nodes() == 1 && o.bytes <= context_.limits.flat_bytes;
   if (flat) {
-    // Reading in place costs the owner a wait for its readers: worth it past a few cache lines, and impossible in
-    // place, where the result would overwrite what others still read.
+    // Reading in place costs the owner a wait for its readers: worth it past a few cache lines, and
+    // impossible in place, where the result would overwrite what others still read.
     if (reach_send && o.desc.send != o.desc.recv && o.bytes > context_.limits.publish_bytes) {
       flags = Post::kSendDirect;
     } else {
@@ -154,10 +156,9 @@ bool Executor::gather_posts(Operation& o) {
     const Post& p = context_.staging.post(r, o.number);
     if (p.signature == o.signature) continue;
     int rank = context_.shape.nodes[context_.shape.node][r];
-    fail({Status(Code::kMismatch,
-                 cat("operation #", o.number, ": rank ", context_.shape.rank, " started an ",
-                     signature_text(o.signature), "; rank ", rank, " started an ",
-                     signature_text(p.signature))),
+    fail({Status(Code::kMismatch, cat("operation #", o.number, ": rank ", context_.shape.rank,
+                                      " started an ", signature_text(o.signature), "; rank ", rank,
+                                      " started an ", signature_text(p.signature))),
           rank});
     return false;
   }
@@ -171,7 +172,8 @@ void Executor::choose_path(Operation& o) {
   for (int r = 0; r < num_local_; ++r) {
     const Post& p = context_.staging.post(r, o.number);
     auto reach = [&](uint64_t where) {
-      return context_.one_process ? reinterpret_cast<std::byte*>(where) : context_.heap_base() + where;
+      return context_.one_process ? reinterpret_cast<std::byte*>(where)
+                                  : context_.heap_base() + where;
     };
     auto idx = static_cast<size_t>(r);
     o.sends[idx] = (p.flags & Post::kSendDirect) != 0 ? reach(p.send) : nullptr;
@@ -181,8 +183,8 @@ void Executor::choose_path(Operation& o) {
     if ((p.flags & Post::kSendDirect) != 0) o.wait_for_readers = true;
     all_direct &= o.sends[idx] != nullptr && o.recvs[idx] != nullptr;
   }
-  // A flat result that is added in several passes would overwrite an input in place that is still to be read: there
-  // the published copy serves.
+  // A flat result that is added in several passes would overwrite an input in place that is still
+  // to be read: there the published copy serves.
   const bool one_node = context_.shape.num_nodes() == 1;
   const bool flat = one_node && o.bytes <= context_.limits.flat_bytes;
   const bool keep_copy = o.bytes == 0 || (flat && num_local_ > ReduceDescriptor::kMaxSources);
@@ -193,7 +195,8 @@ void Executor::choose_path(Operation& o) {
   if (flat) {
     o.path = OpPath::kFlat;
     o.added = false;
-  } else if (one_node && (num_local_ == 1 || (all_direct && num_local_ <= ReduceDescriptor::kMaxDestinations))) {
+  } else if (one_node && (num_local_ == 1 ||
+                          (all_direct && num_local_ <= ReduceDescriptor::kMaxDestinations))) {
     o.path = OpPath::kDirect;
     o.slice_done = 0;
     o.added = false;
@@ -310,8 +313,8 @@ bool Executor::feed_copies(Operation& o) {
   const bool streaming = o.bytes >= context_.limits.streaming_bytes;
   auto me = static_cast<size_t>(me_);
   // My own entry of sends is my own buffer when the CPU can read it; peers see the post.
-  const bool peers_read =
-      (staging.post(me_, o.number).flags & (Post::kSendDirect | Post::kSendPull | Post::kPublished)) != 0;
+  const bool peers_read = (staging.post(me_, o.number).flags &
+                           (Post::kSendDirect | Post::kSendPull | Post::kPublished)) != 0;
   const auto* send = static_cast<const std::byte*>(o.desc.send);
   auto* recv = static_cast<std::byte*>(o.desc.recv);
   bool moved = false;
@@ -369,17 +372,20 @@ Operation* Executor::find_chunk(uint64_t chunk, uint64_t& from) {
 }
 
 bool Executor::lanes_finished(const Operation& o) const {
-  if (o.retired < o.owned || o.copied_out < o.num_chunks || o.copied_in < o.num_chunks) return false;
+  if (o.retired < o.owned || o.copied_out < o.num_chunks || o.copied_in < o.num_chunks)
+    return false;
   if (o.copy_out_end == 0) return true;
   // The copy-out queue runs in order: its last chunk stands for all.
-  int lane = static_cast<int>((o.copy_out_end - 1) % static_cast<uint64_t>(context_.staging.shape().window));
+  int lane = static_cast<int>((o.copy_out_end - 1) %
+                              static_cast<uint64_t>(context_.staging.shape().window));
   return context_.staging.drained(lane, me_).load() >= o.copy_out_end;
 }
 
 bool Executor::complete_operations() {
   bool moved = false;
   uint64_t completed = completed_.load(std::memory_order_relaxed);
-  // Each is looked at, not just the first: a lane operation that is finished no longer needs its queues polled.
+  // Each is looked at, not just the first: a lane operation that is finished no longer needs its
+  // queues polled.
   for (uint64_t n = completed; n < running_ && !failed(); ++n) {
     Operation& o = op(n);
     if (o.state == OpState::kRunning && o.path == OpPath::kLanes && lanes_finished(o)) {
@@ -405,8 +411,8 @@ void Executor::fail(const Failure& failure) {
 }
 
 void Executor::leave_buffers() {
-  // Threads of this process may be adding from or into each other's buffers. They look at the failure cell after
-  // raising their flag, so once every flag is down nobody starts again.
+  // Threads of this process may be adding from or into each other's buffers. They look at the
+  // failure cell after raising their flag, so once every flag is down nobody starts again.
   if (!context_.one_process) return;
   context_.staging.busy(me_).value.store(0, std::memory_order_seq_cst);
   for (int r = 0; r < num_local_; ++r) {
@@ -465,7 +471,8 @@ std::optional<Executor::Stall> Executor::check(uint64_t now_ns) {
       }
     }
   }
-  if (first.started_ns == 0 || now_ns < first.started_ns + context_.limits.timeout_ns) return std::nullopt;
+  if (first.started_ns == 0 || now_ns < first.started_ns + context_.limits.timeout_ns)
+    return std::nullopt;
   return oldest();
 }
 
@@ -473,7 +480,8 @@ std::optional<Executor::Stall> Executor::oldest() const {
   uint64_t completed = completed_.load(std::memory_order_relaxed);
   if (completed == submitted_.load(std::memory_order_relaxed)) return std::nullopt;
   const Operation& first = op(completed);
-  return Stall{false, first.state == OpState::kQueued ? Wait{} : what_waits(first), operation_text(first)};
+  return Stall{false, first.state == OpState::kQueued ? Wait{} : what_waits(first),
+               operation_text(first)};
 }
 
 }  // namespace hfr

@@ -1,16 +1,16 @@
-// Executor: one rank's engine. It takes operations in order, chooses each one's path, and moves them all on by
-// short turns, progress(), that never block, allocate, lock or call back.
+// Executor: one rank's engine. It takes operations in order, chooses each one's path, and moves
+// them all on by short turns, progress(), that never block, allocate, lock or call back.
 //
 //   submit -> queued -> posted -> running on its path -> done      (operation.hpp)
 //                                  flat    flat_path.cc
 //                                  direct  direct_path.cc
 //                                  lanes   lane.cc, copies here
 //
-// Operations start in order on every rank, and complete in order, so that a request is done when the count of
-// completed operations has passed it.
+// Operations start in order on every rank, and complete in order, so that a request is done when
+// the count of completed operations has passed it.
 //
-// Threads: every member function belongs to whoever holds the engine (comm/ sees to that), except those that say
-// otherwise.
+// Threads: every member function belongs to whoever holds the engine (comm/ sees to that), except
+// those that say otherwise.
 #pragma once
 
 #include <array>
@@ -42,8 +42,8 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  // Takes the operation's number; nothing when kMaxSubmitted are open: make progress and try again. The
-  // descriptor is checked by the caller.
+  // Takes the operation's number; nothing when kMaxSubmitted are open: make progress and try again.
+  // The descriptor is checked by the caller.
   std::optional<uint64_t> submit(const OpDescriptor& desc);
 
   // The input of `op` is there. Any thread.
@@ -56,22 +56,26 @@ class Executor {
   bool progress();
 
   // Any thread. A failed executor has no operation under way.
-  bool done(uint64_t op) const { return completed_.load(std::memory_order_acquire) > op || failed(); }
+  bool done(uint64_t op) const {
+    return completed_.load(std::memory_order_acquire) > op || failed();
+  }
   bool completed(uint64_t op) const { return completed_.load(std::memory_order_acquire) > op; }
   bool idle() const {
-    return completed_.load(std::memory_order_acquire) == submitted_.load(std::memory_order_relaxed) ||
+    return completed_.load(std::memory_order_acquire) ==
+               submitted_.load(std::memory_order_relaxed) ||
            failed();
   }
   bool failed() const { return failed_.load(std::memory_order_acquire); }
   // Once failed(): what, and whose fault.
   const Failure& failure() const { return failure_; }
 
-  // The first failure counts; the others are forgotten. Afterwards no buffer of the caller is touched by any rank of
-  // this process.
+  // The first failure counts; the others are forgotten. Afterwards no buffer of the caller is
+  // touched by any rank of this process.
   void fail(const Failure& failure);
 
-  // For waits that take long; about once a millisecond. Starts deadlines, and returns what the oldest operation
-  // waits for once its deadline has passed, or once a peer that it waits for is gone.
+  // For waits that take long; about once a millisecond. Starts deadlines, and returns what the
+  // oldest operation waits for once its deadline has passed, or once a peer that it waits for is
+  // gone.
   struct Stall {
     bool peer_lost = false;  // else: deadline
     Wait wait;
@@ -81,8 +85,8 @@ class Executor {
   // The oldest operation that is not complete, and what it waits for.
   std::optional<Stall> oldest() const;
 
-  // For lanes: the operation that `chunk` belongs to, from operation `from` on; null when it has not
-  // started. `from` moves along.
+  // For lanes: the operation that `chunk` belongs to, from operation `from` on; null when it has
+  // not started. `from` moves along.
   Operation* find_chunk(uint64_t chunk, uint64_t& from);
   // For lanes: the pool has finished lane `token`'s add.
   void add_finished(Token token);
@@ -112,12 +116,12 @@ class Executor {
   const int num_local_;
   std::vector<std::unique_ptr<Operation>> ops_;
   std::atomic<uint64_t> submitted_{0};  // written by the engine's holder only
-  uint64_t posted_ = 0;    // operations [0, posted_) have been announced
-  uint64_t running_ = 0;   // [0, running_) have been put on their paths
+  uint64_t posted_ = 0;                 // operations [0, posted_) have been announced
+  uint64_t running_ = 0;                // [0, running_) have been put on their paths
   std::atomic<uint64_t> completed_{0};
   uint64_t next_chunk_ = 0;
   uint64_t open_lane_ops_ = 0;
-  std::vector<Lane> lanes_;  // this rank's own
+  std::vector<Lane> lanes_;              // this rank's own
   std::vector<uint64_t> lost_since_ns_;  // per rank; 0: there
   bool any_lost_ = false;
   Arrivals arrivals_;

@@ -1,7 +1,8 @@
-// The flat path: small messages on one node. Every rank's post carries its input, in the cache line of its flag when
-// it is tiny; every rank adds all inputs itself, in rank order. One hop, no second meeting: a post is
-// overwritten only when every rank has long completed the operation (staging.hpp). Inputs that are read where
-// they lie cost one more hop, in which their owner learns that all have read.
+// The flat path: small messages on one node. Every rank's post carries its input, in the cache line
+// of its flag when it is tiny; every rank adds all inputs itself, in rank order. One hop, no second
+// meeting: a post is overwritten only when every rank has long completed the operation
+// (staging.hpp). Inputs that are read where they lie cost one more hop, in which their owner learns
+// that all have read.
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"

@@ -25,8 +25,8 @@ Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
   auto first = static_cast<uint32_t>(idx * landings_per_lane(shape.num_rounds));
   transport.set_landing(first + kResultLanding, staging.result(idx), shape.slot_bytes);
   for (int i = 0; i < kMaxChildren; ++i) {
-    transport.set_landing(first + kFirstChildLanding + static_cast<uint32_t>(i), staging.child(idx, i),
-                          shape.slot_bytes);
+    transport.set_landing(first + kFirstChildLanding + static_cast<uint32_t>(i),
+                          staging.child(idx, i), shape.slot_bytes);
   }
   for (int r = 0; r < shape.num_rounds; ++r) {
     for (int copy = 0; copy < 2; ++copy) {
@@ -61,11 +61,12 @@ void Lane::begin(Operation& op) {
   begun_ = true;
   result_ = context_->staging.result(idx_);
   if (context_->shape.num_local() == 1 && context_->device.host_accessible()) {
-    // Nobody else copies out: sums and the final value go straight to the user's buffer. The peer sends the
-    // final value only after this rank's contribution, so the landing is not in use now.
+    // Nobody else copies out: sums and the final value go straight to the user's buffer. The peer
+    // sends the final value only after this rank's contribution, so the landing is not in use now.
     result_ = static_cast<std::byte*>(op.desc.recv) + op.chunk_offset(chunk_);
     if (context_->transport != nullptr) {
-      context_->transport->set_landing(landing({SlotKind::kResult, 0}), result_, op.chunk_size(chunk_));
+      context_->transport->set_landing(landing({SlotKind::kResult, 0}), result_,
+                                       op.chunk_size(chunk_));
     }
   }
   value_ = result_;
@@ -101,7 +102,8 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     if (local && (!local_inputs_here(op) || !result_slot_free())) return false;
     if (!local && puts_pending_ > 0) return false;  // the old sum is still being read
     for (SlotRef src : step.srcs) {
-      if (src.kind != SlotKind::kLocal && src.kind != SlotKind::kResult && !has_arrived(src)) return false;
+      if (src.kind != SlotKind::kLocal && src.kind != SlotKind::kResult && !has_arrived(src))
+        return false;
     }
     ReduceDescriptor shape;
     shape.dsts[0] = result_;
@@ -177,7 +179,8 @@ bool Lane::run_put(const Step& step, Operation& op) {
   tag.chunk = chunk_;
   tag.signature = op.signature;
   int peer = context_->shape.owner(step.peer, idx_);
-  if (!context_->transport->put(peer, value_, op.chunk_size(chunk_), tag, static_cast<Token>(idx_))) {
+  if (!context_->transport->put(peer, value_, op.chunk_size(chunk_), tag,
+                                static_cast<Token>(idx_))) {
     return false;
   }
   ++puts_pending_;
@@ -192,14 +195,15 @@ bool Lane::check_arrivals(const Operation& op, Executor& executor) {
   const int num_landings = landings_per_lane(context_->staging.shape().num_rounds);
   for (int i = idx_ * num_landings; i < (idx_ + 1) * num_landings; ++i) {
     auto at = static_cast<size_t>(i);
-    if (arrivals_->chunk_plus_one[at] != chunk_ + 1 || arrivals_->signature[at] == op.signature) continue;
+    if (arrivals_->chunk_plus_one[at] != chunk_ + 1 || arrivals_->signature[at] == op.signature)
+      continue;
     const Shape& shape = context_->shape;
     const int rank = arrivals_->peer[at];
     executor.fail({Status(Code::kMismatch,
-                          cat("operation #", op.number, ": rank ", shape.rank, " (node ", shape.node,
-                              ") started an ", signature_text(op.signature), "; rank ", rank, " (node ",
-                              shape.node_of_rank[static_cast<size_t>(rank)], ") started an ",
-                              signature_text(arrivals_->signature[at]))),
+                          cat("operation #", op.number, ": rank ", shape.rank, " (node ",
+                              shape.node, ") started an ", signature_text(op.signature), "; rank ",
+                              rank, " (node ", shape.node_of_rank[static_cast<size_t>(rank)],
+                              ") started an ", signature_text(arrivals_->signature[at]))),
                    rank});
     return false;
   }
@@ -208,7 +212,8 @@ bool Lane::check_arrivals(const Operation& op, Executor& executor) {
 
 bool Lane::local_inputs_here(const Operation& op) const {
   for (int r = 0; r < context_->shape.num_local(); ++r) {
-    if (op.sends[static_cast<size_t>(r)] != nullptr || op.pulls[static_cast<size_t>(r)] != 0) continue;
+    if (op.sends[static_cast<size_t>(r)] != nullptr || op.pulls[static_cast<size_t>(r)] != 0)
+      continue;
     if (context_->staging.landed(idx_, r).load() < chunk_ + 1) return false;
   }
   return true;
@@ -217,14 +222,16 @@ bool Lane::local_inputs_here(const Operation& op) const {
 bool Lane::pull_input(int local_rank, const Operation& op, Executor& executor) {
   auto idx = static_cast<size_t>(local_rank);
   if (context_->peer_memory.pull(local_rank, op.pulls[idx] + op.chunk_offset(chunk_),
-                                 context_->peer_memory.scratch(local_rank), op.chunk_size(chunk_))) {
+                                 context_->peer_memory.scratch(local_rank),
+                                 op.chunk_size(chunk_))) {
     return true;
   }
   const Shape& shape = context_->shape;
   int rank = shape.nodes[static_cast<size_t>(shape.node)][idx];
   executor.fail({Status(Code::kRemoteError,
-                        cat("operation #", op.number, ": rank ", shape.rank, " cannot read the input of rank ",
-                            rank, " (node ", shape.node, "): that process has ended or given the buffer up")),
+                        cat("operation #", op.number, ": rank ", shape.rank,
+                            " cannot read the input of rank ", rank, " (node ", shape.node,
+                            "): that process has ended or given the buffer up")),
                  rank});
   return false;
 }

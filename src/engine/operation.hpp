@@ -42,14 +42,15 @@ struct Operation {
   std::atomic<bool> ready{false};
   OpState state = OpState::kQueued;
   OpPath path = OpPath::kLanes;
-  uint64_t started_ns = 0;  // set by the first slow check that sees it ready; deadlines count from here
+  uint64_t started_ns =
+      0;  // set by the first slow check that sees it ready; deadlines count from here
 
   // Where each local rank's buffers can be read and written; null where they cannot.
   std::vector<const std::byte*> sends;
   std::vector<std::byte*> recvs;
   std::vector<uint64_t> pulls;  // where an owner fetches that rank's input from; 0: it is copied in
-  int posts_seen = 0;             // kPosted: local ranks whose posts are there
-  bool added = false;             // kFlat, kDirect: this rank's adding is done
+  int posts_seen = 0;           // kPosted: local ranks whose posts are there
+  bool added = false;           // kFlat, kDirect: this rank's adding is done
   bool wait_for_readers = false;  // kFlat: somebody's input is read where it is
 
   // kDirect: bytes of this rank's slice that are done. kLanes: the chunks.
@@ -59,11 +60,11 @@ struct Operation {
   size_t chunk_bytes = 0;
   bool butterfly = false;
   const std::vector<Schedule>* forest = nullptr;
-  uint64_t copied_in = 0;   // chunks handed to the copy-in queue, or not needing it
-  uint64_t copied_out = 0;  // likewise
+  uint64_t copied_in = 0;     // chunks handed to the copy-in queue, or not needing it
+  uint64_t copied_out = 0;    // likewise
   uint64_t copy_out_end = 0;  // chunk + 1 of the last one that was queued for copy-out; 0: none
-  uint64_t retired = 0;     // chunks of this rank's own lanes that are finished
-  uint64_t owned = 0;       // how many there are
+  uint64_t retired = 0;       // chunks of this rank's own lanes that are finished
+  uint64_t owned = 0;         // how many there are
 
   const Schedule& schedule(uint64_t chunk, const Schedule& butterfly_schedule) const {
     return butterfly ? butterfly_schedule : (*forest)[chunk % forest->size()];

@@ -13,7 +13,8 @@ void PeerMemory::Free::operator()(std::byte* memory) const { std::free(memory); 
 PeerMemory::PeerMemory(std::vector<pid_t> pids, size_t scratch_bytes)
     : pids_(std::move(pids)),
       scratch_bytes_(scratch_bytes),
-      scratch_(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, pids_.size() * scratch_bytes))) {
+      scratch_(
+          static_cast<std::byte*>(std::aligned_alloc(kPageBytes, pids_.size() * scratch_bytes))) {
   if (scratch_ == nullptr) pids_.clear();
 }
 

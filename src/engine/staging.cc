@@ -7,7 +7,8 @@ Staging::Staging(const StagingShape& shape, std::byte* memory) : shape_(shape), 
   auto window = static_cast<size_t>(shape.window);
   posts_offset_ = round_up(sizeof(FailureCell), kPageBytes);
   // One line more than a power of two, so that ranks' posts do not share cache sets.
-  post_stride_ = round_up(sizeof(Post) - Post::kInlineBytes + shape.flat_bytes, kCacheLine) + kCacheLine;
+  post_stride_ =
+      round_up(sizeof(Post) - Post::kInlineBytes + shape.flat_bytes, kCacheLine) + kCacheLine;
   counters_offset_ = round_up(posts_offset_ + local * kPostRing * post_stride_, kPageBytes);
   size_t num_counters = 3 * local + window * (2 + 2 * local);
   lanes_offset_ = round_up(counters_offset_ + num_counters * sizeof(Counter), kHugePageBytes);

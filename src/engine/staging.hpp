@@ -8,12 +8,12 @@
 //   | lanes[window]      input[rank] | result | child[2] | round[2 * rounds]     |
 //   +----------------------------------------------------------------------------+
 //
-// Every counter is written by one rank and only grows. A slot is free for its next use when the counter named beside
-// it says so:
-//   post      op - ring has completed on every rank (at most ring / 2 operations of a rank are open)
-//   input     added[lane]      >= the lane's previous chunk + 1
-//   result    drained[lane][*] >= the lane's previous chunk + 1
-//   child     our contribution's parent role: the tree's own rule (docs/schedules.md)
+// Every counter is written by one rank and only grows. A slot is free for its next use when the
+// counter named beside it says so:
+//   post      op - ring has completed on every rank (at most ring / 2 operations of a rank are
+//   open) input     added[lane]      >= the lane's previous chunk + 1 result    drained[lane][*] >=
+//   the lane's previous chunk + 1 child     our contribution's parent role: the tree's own rule
+//   (docs/schedules.md)
 #pragma once
 
 #include <cstddef>
@@ -28,8 +28,8 @@
 
 namespace hfr {
 
-// Operations that a rank may have posted and not completed: half the ring, so that a post is never overwritten
-// while somebody may read it.
+// Operations that a rank may have posted and not completed: half the ring, so that a post is never
+// overwritten while somebody may read it.
 constexpr int kPostRing = 16;
 constexpr int kMaxOpenOps = kPostRing / 2;
 
@@ -44,7 +44,8 @@ struct StagingShape {
   bool operator==(const StagingShape&) const = default;
 };
 
-// One rank's announcement of one operation: its first cache line says everything and holds a tiny message.
+// One rank's announcement of one operation: its first cache line says everything and holds a tiny
+// message.
 struct alignas(kCacheLine) Post {
   static constexpr size_t kInlineBytes = 24;
   enum Flags : uint32_t {
@@ -56,7 +57,7 @@ struct alignas(kCacheLine) Post {
 
   std::atomic<uint64_t> seq;  // operation number + 1, stored last
   uint64_t signature;         // sched/signature.hpp
-  uint64_t send;              // heap offset; an address when the node is one process, or to pull from
+  uint64_t send;  // heap offset; an address when the node is one process, or to pull from
   uint64_t recv;
   uint32_t flags;
   uint32_t unused;

@@ -1,7 +1,7 @@
 // Waiter: spins, then yields, then sleeps, the longer the wait the cheaper.
 //
-// A flag in shared memory is seen in 0.2 us by a spinner; a yield costs about 1 us; waking a sleeper can
-// cost 40 us. So only long waits sleep, in steps that grow to a millisecond.
+// A flag in shared memory is seen in 0.2 us by a spinner; a yield costs about 1 us; waking a
+// sleeper can cost 40 us. So only long waits sleep, in steps that grow to a millisecond.
 #pragma once
 
 #include <sched.h>
@@ -39,7 +39,9 @@ class Waiter {
   }
 
   // One step of waiting. Returns the time when it looked at the clock, else 0.
-  uint64_t pause() { return pause([](uint64_t ns) { sleep(ns); }); }
+  uint64_t pause() {
+    return pause([](uint64_t ns) { sleep(ns); });
+  }
 
   // `sleep_for(ns)` sleeps at most so long, better until something happens.
   template <typename Sleep>

@@ -5,7 +5,8 @@
 
 namespace hfr {
 
-// Names one submitted piece of work; chosen by the submitter, returned unchanged. Fits a verbs wr_id.
+// Names one submitted piece of work; chosen by the submitter, returned unchanged. Fits a verbs
+// wr_id.
 using Token = uint64_t;
 
 }  // namespace hfr

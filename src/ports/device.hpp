@@ -1,8 +1,9 @@
 // Device: where one rank's buffers live, seen as two in-order copy queues.
 //
-// A copy waits for a counter, moves bytes, then advances another counter, with no host thread between
-// two copies where the hardware can do that (CUDA stream memory operations). Staging and its counters
-// are in the node's shared segment, so the queues of different ranks meet only in counters.
+// A copy waits for a counter, moves bytes, then advances another counter, with no host thread
+// between two copies where the hardware can do that (CUDA stream memory operations). Staging and
+// its counters are in the node's shared segment, so the queues of different ranks meet only in
+// counters.
 //
 // Threads: one thread at a time (the executor's).
 #pragma once
@@ -31,7 +32,8 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  // The CPU can read and write the rank's buffers in place: the owner then needs no copies of its own.
+  // The CPU can read and write the rank's buffers in place: the owner then needs no copies of its
+  // own.
   virtual bool host_accessible() const = 0;
 
   // Appends to the direction's queue. False when the queue is full: poll and try again.

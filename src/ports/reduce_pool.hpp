@@ -10,8 +10,8 @@
 
 namespace hfr {
 
-// dsts[d][i] = op over s of srcs[s][i], for i in [0, count), in the order of the sources. A destination may
-// be the same address as a source, or overlap none.
+// dsts[d][i] = op over s of srcs[s][i], for i in [0, count), in the order of the sources. A
+// destination may be the same address as a source, or overlap none.
 struct ReduceDescriptor {
   static constexpr int kMaxSources = 18;       // 16 ranks and 2 children
   static constexpr int kMaxDestinations = 16;  // every local rank's buffer
@@ -22,7 +22,7 @@ struct ReduceDescriptor {
   size_t count = 0;  // elements
   DType dtype = DType::kFloat32;
   Op op = Op::kSum;
-  int divisor = 1;  // Op::kAvg only: the result is divided by it (1: a partial sum)
+  int divisor = 1;         // Op::kAvg only: the result is divided by it (1: a partial sum)
   bool streaming = false;  // store past the caches: nobody reads the result soon
   // A further destination that is stored past the caches while the others stay in them; null: none.
   void* streaming_dst = nullptr;

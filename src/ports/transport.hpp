@@ -1,11 +1,11 @@
 // Transport: moves bytes into memory of other nodes' owners.
 //
-// A receiver has *landings*: numbered places where a peer's bytes go. put() carries the landing's number;
-// when the bytes are there the receiver's poll() reports an arrival. Where a landing lies may change
-// between two arrivals in it (set_landing), never while one can be under way.
+// A receiver has *landings*: numbered places where a peer's bytes go. put() carries the landing's
+// number; when the bytes are there the receiver's poll() reports an arrival. Where a landing lies
+// may change between two arrivals in it (set_landing), never while one can be under way.
 //
-// Set-up (listen, connect) may block until its deadline and explains failures. The datapath (put, poll)
-// never blocks, allocates or throws. Threads: one thread at a time (the executor's).
+// Set-up (listen, connect) may block until its deadline and explains failures. The datapath (put,
+// poll) never blocks, allocates or throws. Threads: one thread at a time (the executor's).
 #pragma once
 
 #include <cstddef>
@@ -29,9 +29,9 @@ struct PutTag {
 struct TransportEvent {
   enum class Kind : uint8_t { kPutDone, kArrival, kPeerLost };
   Kind kind = Kind::kPutDone;
-  int peer = -1;     // rank of the other side
-  Token token = 0;   // kPutDone: the put's; its source memory may be reused
-  PutTag tag;        // kArrival
+  int peer = -1;       // rank of the other side
+  Token token = 0;     // kPutDone: the put's; its source memory may be reused
+  PutTag tag;          // kArrival
   uint64_t bytes = 0;  // kArrival
 };
 
@@ -47,9 +47,9 @@ class Transport {
 
   virtual TransportCapabilities capabilities() const = 0;
 
-  // Set-up, in this order: every rank calls listen() once and publishes the bytes it returns; then, with the bytes of
-  // every peer it talks to, connect(). `addresses[i]` belongs to rank `peers[i]`; both sides name each
-  // other. Returns when every connection is up and authenticated.
+  // Set-up, in this order: every rank calls listen() once and publishes the bytes it returns; then,
+  // with the bytes of every peer it talks to, connect(). `addresses[i]` belongs to rank `peers[i]`;
+  // both sides name each other. Returns when every connection is up and authenticated.
   virtual Result<std::vector<std::byte>> listen() = 0;
   virtual Status connect(std::span<const int> peers,
                          std::span<const std::vector<std::byte>> addresses,
@@ -72,8 +72,8 @@ class Transport {
   virtual std::string peer_error(int peer) const = 0;
 };
 
-// The proof of membership that runs on a fresh connection before anything else is parsed. Implemented by
-// bootstrap/, used by transports that own sockets.
+// The proof of membership that runs on a fresh connection before anything else is parsed.
+// Implemented by bootstrap/, used by transports that own sockets.
 class Handshake {
  public:
   virtual ~Handshake() = default;

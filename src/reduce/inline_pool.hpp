@@ -1,5 +1,5 @@
-// InlinePool: adds on the thread that submits. Right where every rank brings its own thread and the ranks
-// of a node together have a core each.
+// InlinePool: adds on the thread that submits. Right where every rank brings its own thread and the
+// ranks of a node together have a core each.
 #pragma once
 
 #include <array>

@@ -24,7 +24,8 @@ struct PerfError : std::runtime_error {
 
 void check(hfr_comm_t comm, hfr_status_t status, const char* what) {
   if (status == HFR_SUCCESS) return;
-  throw PerfError(std::string(what) + ": " + hfr_status_string(status) + ": " + hfr_get_last_error(comm));
+  throw PerfError(std::string(what) + ": " + hfr_status_string(status) + ": " +
+                  hfr_get_last_error(comm));
 }
 
 // A rank's buffer, private or from hfr_mem_alloc.
@@ -36,7 +37,8 @@ class Buffer {
       check(comm, hfr_mem_alloc(comm, &data_, size), "hfr_mem_alloc");
     } else {
       data_ = std::aligned_alloc(kAlignment, size);
-      if (data_ == nullptr) throw PerfError("out of memory for a buffer of " + std::to_string(size) + " bytes");
+      if (data_ == nullptr)
+        throw PerfError("out of memory for a buffer of " + std::to_string(size) + " bytes");
     }
     std::memset(data_, 0, size);
   }
@@ -81,7 +83,8 @@ class Progress {
     size_t filled = kWidth * done_ / total_;
     std::string bar(filled, '#');
     bar.resize(kWidth, '.');
-    std::fprintf(stderr, "\r[%s] %zu/%zu%s", bar.c_str(), done_, total_, done_ == total_ ? "\r\033[K" : "");
+    std::fprintf(stderr, "\r[%s] %zu/%zu%s", bar.c_str(), done_, total_,
+                 done_ == total_ ? "\r\033[K" : "");
     std::fflush(stderr);
   }
 
@@ -136,8 +139,8 @@ class Perf {
     return row;
   }
 
-  Side measure_side(const Row& row, std::byte* send, std::byte* recv, const std::vector<std::byte>& input,
-                    const std::vector<std::byte>& expected) {
+  Side measure_side(const Row& row, std::byte* send, std::byte* recv,
+                    const std::vector<std::byte>& input, const std::vector<std::byte>& expected) {
     fill(row, send, input);
     for (int i = 0; i < options_.warmups; ++i) iterate(row, send, recv);
     meet();
@@ -171,7 +174,8 @@ class Perf {
 
   void iterate(const Row& row, std::byte* send, std::byte* recv) {
     if (options_.aggregate == 1) {
-      check(comm_, hfr_all_reduce(send, recv, row.count, row.type, row.op, comm_, nullptr, nullptr), "hfr_all_reduce");
+      check(comm_, hfr_all_reduce(send, recv, row.count, row.type, row.op, comm_, nullptr, nullptr),
+            "hfr_all_reduce");
     } else {
       check(comm_, hfr_wait(comm_, start_operations(row, send, recv)), "hfr_wait");
     }
@@ -180,22 +184,26 @@ class Perf {
   hfr_request_t start_operations(const Row& row, std::byte* send, std::byte* recv) {
     hfr_request_t request = 0;
     for (int k = 0; k < options_.aggregate; ++k) {
-      check(comm_, hfr_all_reduce(send + part(row, k), recv + part(row, k), row.count, row.type, row.op, comm_, nullptr,
-                                  &request),
+      check(comm_,
+            hfr_all_reduce(send + part(row, k), recv + part(row, k), row.count, row.type, row.op,
+                           comm_, nullptr, &request),
             "hfr_all_reduce");
     }
     return request;
   }
 
   void meet() {
-    check(comm_, hfr_all_reduce(nullptr, nullptr, 0, HFR_INT8, HFR_SUM, comm_, nullptr, nullptr), "hfr_all_reduce");
+    check(comm_, hfr_all_reduce(nullptr, nullptr, 0, HFR_INT8, HFR_SUM, comm_, nullptr, nullptr),
+          "hfr_all_reduce");
   }
 
   double combine(double seconds) {
     constexpr hfr_op_t kOps[] = {HFR_SUM, HFR_AVG, HFR_MIN, HFR_MAX};
     double mine = options_.average == 0 && rank_ != 0 ? 0 : seconds;
     double all = 0;
-    check(comm_, hfr_all_reduce(&mine, &all, 1, HFR_FLOAT64, kOps[options_.average], comm_, nullptr, nullptr),
+    check(comm_,
+          hfr_all_reduce(&mine, &all, 1, HFR_FLOAT64, kOps[options_.average], comm_, nullptr,
+                         nullptr),
           "hfr_all_reduce");
     return all;
   }
@@ -203,7 +211,8 @@ class Perf {
   size_t add_up(size_t value) {
     uint64_t mine = value;
     uint64_t all = 0;
-    check(comm_, hfr_all_reduce(&mine, &all, 1, HFR_UINT64, HFR_SUM, comm_, nullptr, nullptr), "hfr_all_reduce");
+    check(comm_, hfr_all_reduce(&mine, &all, 1, HFR_UINT64, HFR_SUM, comm_, nullptr, nullptr),
+          "hfr_all_reduce");
     return all;
   }
 
@@ -212,16 +221,22 @@ class Perf {
     std::vector<int64_t> all(static_cast<size_t>(num_ranks_) * 2);
     all[static_cast<size_t>(rank_) * 2] = node_;
     all[static_cast<size_t>(rank_) * 2 + 1] = getpid();
-    check(comm_, hfr_all_reduce(all.data(), all.data(), all.size(), HFR_INT64, HFR_SUM, comm_, nullptr, nullptr),
+    check(comm_,
+          hfr_all_reduce(all.data(), all.data(), all.size(), HFR_INT64, HFR_SUM, comm_, nullptr,
+                         nullptr),
           "hfr_all_reduce");
     if (rank_ != 0) return;
     int version = 0;
     hfr_get_version(&version);
-    std::printf("# hfreduce perf version %d.%d.%d\n", version / 10000, version / 100 % 100, version % 100);
-    std::printf("# nThread 1 nGpus 1 minBytes %zu maxBytes %zu step: %s warmup iters: %d iters: %d agg iters: %d "
-                "validation: %d device: host buffers: %s\n#\n",
-                options_.min_bytes, options_.max_bytes, step_text().c_str(), options_.warmups, options_.iterations,
-                options_.aggregate, options_.check ? 1 : 0, options_.registered ? "hfr_mem_alloc" : "private");
+    std::printf("# hfreduce perf version %d.%d.%d\n", version / 10000, version / 100 % 100,
+                version % 100);
+    std::printf(
+        "# nThread 1 nGpus 1 minBytes %zu maxBytes %zu step: %s warmup iters: %d iters: %d agg "
+        "iters: %d "
+        "validation: %d device: host buffers: %s\n#\n",
+        options_.min_bytes, options_.max_bytes, step_text().c_str(), options_.warmups,
+        options_.iterations, options_.aggregate, options_.check ? 1 : 0,
+        options_.registered ? "hfr_mem_alloc" : "private");
     std::printf("# Using %d ranks on %d nodes\n", num_ranks_, num_nodes_);
     for (int r = 0; r < num_ranks_; ++r) {
       std::printf("#  Rank %2d node %2lld pid %6lld device host\n", r,
@@ -237,21 +252,26 @@ class Perf {
 
   void print_header() const {
     if (rank_ != 0) return;
-    std::printf("#\n"
-                "#                                                              out-of-place                       in-place\n"
-                "#       size         count      type   redop    root     time   algbw   busbw #wrong     time   algbw   busbw #wrong\n"
-                "#        (B)    (elements)                               (us)  (GB/s)  (GB/s)            (us)  (GB/s)  (GB/s)\n");
+    std::printf(
+        "#\n"
+        "#                                                              out-of-place               "
+        "        in-place\n"
+        "#       size         count      type   redop    root     time   algbw   busbw #wrong     "
+        "time   algbw   busbw #wrong\n"
+        "#        (B)    (elements)                               (us)  (GB/s)  (GB/s)            "
+        "(us)  (GB/s)  (GB/s)\n");
     std::fflush(stdout);
   }
 
   void print_row(const Row& row) const {
     if (rank_ != 0) return;
-    std::printf("%12zu  %12zu  %8s  %6s  %6d", row.bytes, row.count, type_name(row.type), op_name(row.op), -1);
+    std::printf("%12zu  %12zu  %8s  %6s  %6d", row.bytes, row.count, type_name(row.type),
+                op_name(row.op), -1);
     for (const Side* side : {&row.out_of_place, &row.in_place}) {
       std::string wrong = options_.check ? std::to_string(side->wrong) : "N/A";
       std::printf("  %7.*f  %6.2f  %6.2f  %5s", side->seconds < 1e-4 ? 2 : 1, side->seconds * 1e6,
-                  algorithm_bandwidth(row.bytes, side->seconds), bus_bandwidth(row.bytes, side->seconds, num_ranks_),
-                  wrong.c_str());
+                  algorithm_bandwidth(row.bytes, side->seconds),
+                  bus_bandwidth(row.bytes, side->seconds, num_ranks_), wrong.c_str());
     }
     std::printf("\n");
     std::fflush(stdout);
@@ -279,13 +299,18 @@ class Perf {
   void write_json(size_t wrong, double bandwidth) const {
     nlohmann::ordered_json results = nlohmann::ordered_json::array();
     for (const Row& row : rows_) {
-      nlohmann::ordered_json entry = {{"size", row.bytes},          {"count", row.count}, {"type", type_name(row.type)},
-                                      {"redop", op_name(row.op)}, {"root", -1}};
+      nlohmann::ordered_json entry = {{"size", row.bytes},
+                                      {"count", row.count},
+                                      {"type", type_name(row.type)},
+                                      {"redop", op_name(row.op)},
+                                      {"root", -1}};
       auto side = [&](const Side& s) {
-        nlohmann::ordered_json values = {{"time_us", s.seconds * 1e6},
-                                         {"algbw", algorithm_bandwidth(row.bytes, s.seconds)},
-                                         {"busbw", bus_bandwidth(row.bytes, s.seconds, num_ranks_)}};
-        values["wrong"] = options_.check ? nlohmann::ordered_json(s.wrong) : nlohmann::ordered_json(nullptr);
+        nlohmann::ordered_json values = {
+            {"time_us", s.seconds * 1e6},
+            {"algbw", algorithm_bandwidth(row.bytes, s.seconds)},
+            {"busbw", bus_bandwidth(row.bytes, s.seconds, num_ranks_)}};
+        values["wrong"] =
+            options_.check ? nlohmann::ordered_json(s.wrong) : nlohmann::ordered_json(nullptr);
         return values;
       };
       entry["out_of_place"] = side(row.out_of_place);

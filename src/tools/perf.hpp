@@ -17,17 +17,18 @@ struct PerfOptions {
   std::vector<hfr_dtype_t> types = {HFR_FLOAT32};
   int iterations = 20;
   int warmups = 5;
-  int aggregate = 1;     // operations in flight per iteration
+  int aggregate = 1;  // operations in flight per iteration
   bool check = true;
-  bool blocking = true;  // false: the iterations are started one after the other and waited for together
+  bool blocking =
+      true;  // false: the iterations are started one after the other and waited for together
   bool registered = false;  // buffers from hfr_mem_alloc
   int average = 1;          // over ranks: 0 rank 0's time, 1 mean, 2 least, 3 most
   std::string json_file;
   std::string command_line;
 };
 
-// Runs as the rank that `comm` is. Rank 0 prints. Returns the process' exit status: 1 when values were wrong or a
-// call failed.
+// Runs as the rank that `comm` is. Rank 0 prints. Returns the process' exit status: 1 when values
+// were wrong or a call failed.
 int run_perf(hfr_comm_t comm, const PerfOptions& options);
 
 // As num_threads ranks of this process.

@@ -43,13 +43,14 @@ uint64_t encode(hfr_dtype_t dtype, int value) {
   FloatFormat f = format(dtype);
   if (f.exponent_bits == 0 || value == 0) return static_cast<uint64_t>(value);
   int exponent = std::ilogb(static_cast<double>(value));
-  auto mantissa = static_cast<uint64_t>(std::ldexp(value - std::ldexp(1.0, exponent), f.mantissa_bits - exponent));
+  auto mantissa = static_cast<uint64_t>(
+      std::ldexp(value - std::ldexp(1.0, exponent), f.mantissa_bits - exponent));
   uint64_t bias = (uint64_t{1} << (f.exponent_bits - 1)) - 1;
   return (bias + static_cast<uint64_t>(exponent)) << f.mantissa_bits | mantissa;
 }
 
-// Two ranks differ from the others at each element, so that the result is small enough for 8 bits at any number of
-// ranks, and a rank that is left out or added twice shows.
+// Two ranks differ from the others at each element, so that the result is small enough for 8 bits
+// at any number of ranks, and a rank that is left out or added twice shows.
 int input_value(hfr_op_t op, int rank, int num_ranks, size_t i) {
   const auto n = static_cast<size_t>(num_ranks);
   const bool first = static_cast<size_t>(rank) == i % n;
@@ -123,14 +124,17 @@ std::vector<size_t> size_sequence(size_t first, size_t last, size_t step, double
   std::vector<size_t> sizes;
   for (size_t size = first; size <= last;) {
     sizes.push_back(size);
-    size_t next = factor > 1 ? static_cast<size_t>(static_cast<double>(size) * factor) : size + step;
+    size_t next =
+        factor > 1 ? static_cast<size_t>(static_cast<double>(size) * factor) : size + step;
     if (next <= size) break;
     size = next;
   }
   return sizes;
 }
 
-double algorithm_bandwidth(size_t bytes, double seconds) { return static_cast<double>(bytes) / 1e9 / seconds; }
+double algorithm_bandwidth(size_t bytes, double seconds) {
+  return static_cast<double>(bytes) / 1e9 / seconds;
+}
 double bus_bandwidth(size_t bytes, double seconds, int num_ranks) {
   return algorithm_bandwidth(bytes, seconds) * 2.0 * (num_ranks - 1) / num_ranks;
 }
@@ -142,7 +146,8 @@ size_t pattern_period(int num_ranks) {
 
 std::vector<std::byte> input_pattern(hfr_dtype_t dtype, hfr_op_t op, int rank, int num_ranks) {
   // min and max vary with (rank + i) % 3 too, which 21 n covers.
-  return make_pattern(dtype, num_ranks, [&](size_t i) { return input_value(op, rank, num_ranks, i); });
+  return make_pattern(dtype, num_ranks,
+                      [&](size_t i) { return input_value(op, rank, num_ranks, i); });
 }
 std::vector<std::byte> expected_pattern(hfr_dtype_t dtype, hfr_op_t op, int num_ranks) {
   return make_pattern(dtype, num_ranks, [&](size_t i) { return expected_value(op, num_ranks, i); });

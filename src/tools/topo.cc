@@ -35,13 +35,16 @@ int show_topology(const TopoOptions& options) {
   auto topology = discover_topology();
   auto window = window_of(options);
   if (!topology.ok() || !window.ok()) {
-    std::cerr << "hfreduce topo: " << (topology.ok() ? window.status() : topology.status()).message() << "\n";
+    std::cerr << "hfreduce topo: "
+              << (topology.ok() ? window.status() : topology.status()).message() << "\n";
     return 1;
   }
   JobShape job{options.nodes, options.ranks_per_node, *window};
   std::cout << topology_text(*topology) << job_text(job);
-  if (!options.svg_file.empty() && !write_file(options.svg_file, svg_drawing(*topology, job))) return 1;
-  if (!options.dot_file.empty() && !write_file(options.dot_file, dot_graph(*topology, job))) return 1;
+  if (!options.svg_file.empty() && !write_file(options.svg_file, svg_drawing(*topology, job)))
+    return 1;
+  if (!options.dot_file.empty() && !write_file(options.dot_file, dot_graph(*topology, job)))
+    return 1;
   return 0;
 }
 

@@ -7,7 +7,8 @@
 
 namespace hfr::tools {
 
-// How a job lies on its nodes: which local rank owns which lane, and which nodes each lane's chunks visit.
+// How a job lies on its nodes: which local rank owns which lane, and which nodes each lane's chunks
+// visit.
 struct JobShape {
   int nodes = 1;
   int ranks_per_node = 1;

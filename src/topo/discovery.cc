@@ -27,13 +27,15 @@ std::string info(hwloc_obj_t object, const char* key) {
 }
 
 void find_numa_nodes(hwloc_topology_t topology, Topology& result) {
-  for (hwloc_obj_t node = nullptr; (node = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, node)) != nullptr;) {
+  for (hwloc_obj_t node = nullptr;
+       (node = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, node)) != nullptr;) {
     NumaNode numa;
     numa.idx = static_cast<int>(node->os_index);
     numa.bytes = node->attr->numanode.local_memory;
     hwloc_obj_t socket = hwloc_get_ancestor_obj_by_type(topology, HWLOC_OBJ_PACKAGE, node);
     numa.socket = socket == nullptr ? 0 : static_cast<int>(socket->logical_index);
-    numa.num_cores = std::max(0, hwloc_get_nbobjs_inside_cpuset_by_type(topology, node->cpuset, HWLOC_OBJ_CORE));
+    numa.num_cores =
+        std::max(0, hwloc_get_nbobjs_inside_cpuset_by_type(topology, node->cpuset, HWLOC_OBJ_CORE));
     result.numa_nodes.push_back(numa);
   }
 }
@@ -41,7 +43,8 @@ void find_numa_nodes(hwloc_topology_t topology, Topology& result) {
 void find_caches(hwloc_topology_t topology, Topology& result) {
   std::map<int, CacheLevel> levels;
   for (hwloc_obj_type_t type : {HWLOC_OBJ_L1CACHE, HWLOC_OBJ_L2CACHE, HWLOC_OBJ_L3CACHE}) {
-    for (hwloc_obj_t cache = nullptr; (cache = hwloc_get_next_obj_by_type(topology, type, cache)) != nullptr;) {
+    for (hwloc_obj_t cache = nullptr;
+         (cache = hwloc_get_next_obj_by_type(topology, type, cache)) != nullptr;) {
       CacheLevel& level = levels[static_cast<int>(cache->attr->cache.depth)];
       level.level = static_cast<int>(cache->attr->cache.depth);
       level.bytes = cache->attr->cache.size;
@@ -77,8 +80,8 @@ void find_devices(hwloc_topology_t topology, Topology& result) {
       continue;
     }
     char bus_id[24];
-    std::snprintf(bus_id, sizeof(bus_id), "%04x:%02x:%02x.%x", attributes.domain, attributes.bus, attributes.dev,
-                  attributes.func);
+    std::snprintf(bus_id, sizeof(bus_id), "%04x:%02x:%02x.%x", attributes.domain, attributes.bus,
+                  attributes.dev, attributes.func);
     device.bus_id = bus_id;
     device.name = info(pci, "PCIVendor");
     std::string model = info(pci, "PCIDevice");
@@ -96,11 +99,13 @@ void find_devices(hwloc_topology_t topology, Topology& result) {
 
 Result<Topology> discover_topology() {
   hwloc_topology_t raw = nullptr;
-  if (hwloc_topology_init(&raw) != 0) return Status(Code::kSystemError, "hwloc cannot be initialised");
+  if (hwloc_topology_init(&raw) != 0)
+    return Status(Code::kSystemError, "hwloc cannot be initialised");
   Handle topology(raw);
   hwloc_topology_set_io_types_filter(raw, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
   if (hwloc_topology_load(raw) != 0) {
-    return Status(Code::kSystemError, "hwloc cannot read this machine's topology; is /sys mounted?");
+    return Status(Code::kSystemError,
+                  "hwloc cannot read this machine's topology; is /sys mounted?");
   }
   Topology result;
   result.processor = info(hwloc_get_obj_by_type(raw, HWLOC_OBJ_PACKAGE, 0), "CPUModel");

@@ -23,10 +23,10 @@ struct NumaNode {
 struct PciDevice {
   enum class Kind { kGpu, kNic };
   Kind kind = Kind::kGpu;
-  std::string bus_id;   // "0000:17:00.0"
-  std::string name;     // vendor and model where known
+  std::string bus_id;       // "0000:17:00.0"
+  std::string name;         // vendor and model where known
   std::string system_name;  // "mlx5_0", "eth0"; empty when no driver shows one
-  int numa = -1;        // nearest NUMA node, -1 unknown
+  int numa = -1;            // nearest NUMA node, -1 unknown
 };
 
 struct Topology {

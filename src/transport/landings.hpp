@@ -1,4 +1,5 @@
-// LandingTable: where each numbered landing of a rank lies. Owned by its transport, used by one thread.
+// LandingTable: where each numbered landing of a rank lies. Owned by its transport, used by one
+// thread.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
-// All-reduce on threads: shapes, types, operations, sizes around chunk and vector edges, in and out of place.
+// All-reduce on threads: shapes, types, operations, sizes around chunk and vector edges, in and out
+// of place.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,8 +17,8 @@ struct Buffers {
 };
 
 // One operation and its check; `in_place` decides where the result goes.
-void check_one(hfr_comm_t comm, int rank, int num_ranks, hfr_dtype_t dtype, hfr_op_t op, size_t count,
-               bool in_place) {
+void check_one(hfr_comm_t comm, int rank, int num_ranks, hfr_dtype_t dtype, hfr_op_t op,
+               size_t count, bool in_place) {
   std::vector<std::byte> in = make_input(dtype, op, rank, num_ranks, count);
   std::vector<std::byte> out(in.size());
   void* recv = in_place ? in.data() : out.data();
@@ -27,8 +28,8 @@ void check_one(hfr_comm_t comm, int rank, int num_ranks, hfr_dtype_t dtype, hfr_
   const auto* got = static_cast<const std::byte*>(recv);
   auto wrong = std::mismatch(want.begin(), want.end(), got);
   EXPECT_TRUE(wrong.first == want.end())
-      << "dtype " << dtype << " op " << op << " count " << count << " in place " << in_place << " rank " << rank
-      << " first wrong byte " << (wrong.first - want.begin());
+      << "dtype " << dtype << " op " << op << " count " << count << " in place " << in_place
+      << " rank " << rank << " first wrong byte " << (wrong.first - want.begin());
 }
 
 class Shapes : public testing::TestWithParam<std::vector<int>> {};
@@ -56,15 +57,17 @@ TEST_P(Shapes, SizesAroundEdges) {
   shape.chunk_bytes = 8192;
   const int n = shape.num_ranks();
   run_cluster(shape, [&](int rank, hfr_comm_t comm) {
-    for (size_t bytes : {4, 8, 60, 64, 68, 252, 256, 1020, 4092, 4096, 4100, 8188, 8192, 8196, 16384,
-                         24572, 32768, 65532, 65536, 65540, 131072, 300004}) {
+    for (size_t bytes :
+         {4,    8,    60,   64,    68,    252,   256,   1020,  4092,  4096,   4100,
+          8188, 8192, 8196, 16384, 24572, 32768, 65532, 65536, 65540, 131072, 300004}) {
       check_one(comm, rank, n, HFR_FLOAT32, HFR_SUM, bytes / 4, false);
       check_one(comm, rank, n, HFR_FLOAT32, HFR_SUM, bytes / 4, true);
     }
     for (size_t count : {1, 3, 63, 65, 4095, 8193, 70001}) {
       check_one(comm, rank, n, HFR_UINT8, HFR_SUM, count, false);
     }
-    EXPECT_EQ(hfr_all_reduce(nullptr, nullptr, 0, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr), HFR_SUCCESS)
+    EXPECT_EQ(hfr_all_reduce(nullptr, nullptr, 0, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr),
+              HFR_SUCCESS)
         << hfr_get_last_error(comm);
   });
 }
@@ -77,8 +80,8 @@ std::vector<std::vector<int>> shapes() {
       list.push_back(std::vector<int>(static_cast<size_t>(nodes), ranks));
     }
   }
-  list.push_back({20});         // more local ranks than a kernel takes sources
-  list.push_back({1, 3, 2});    // nodes of different sizes
+  list.push_back({20});       // more local ranks than a kernel takes sources
+  list.push_back({1, 3, 2});  // nodes of different sizes
   list.push_back({4, 1, 1, 2});
   return list;
 }
@@ -97,8 +100,8 @@ INSTANTIATE_TEST_SUITE_P(Threads, Shapes, testing::ValuesIn(shapes()), shape_nam
 class Windows : public testing::TestWithParam<int> {};
 
 TEST_P(Windows, RandomTrains) {
-  for (std::vector<int> nodes : {std::vector<int>{3}, std::vector<int>{2, 2}, std::vector<int>{1, 1, 1},
-                                 std::vector<int>{2, 2, 2, 2}}) {
+  for (std::vector<int> nodes : {std::vector<int>{3}, std::vector<int>{2, 2},
+                                 std::vector<int>{1, 1, 1}, std::vector<int>{2, 2, 2, 2}}) {
     ClusterShape shape;
     shape.ranks_per_node = nodes;
     shape.window = static_cast<uint32_t>(GetParam());
@@ -142,12 +145,13 @@ TEST_P(Windows, RandomTrains) {
             in = static_cast<std::byte*>(s.shared);
             if (s.in_place) out = in;
           }
-          ASSERT_EQ(hfr_all_reduce(in, out, s.count, s.dtype, s.op, comm, nullptr, &s.request), HFR_SUCCESS)
+          ASSERT_EQ(hfr_all_reduce(in, out, s.count, s.dtype, s.op, comm, nullptr, &s.request),
+                    HFR_SUCCESS)
               << hfr_get_last_error(comm);
         }
         for (Started& s : train) {
           ASSERT_EQ(hfr_wait(comm, s.request), HFR_SUCCESS) << hfr_get_last_error(comm);
-          const void* got = !s.in_place ? s.buffers.out.data()
+          const void* got = !s.in_place           ? s.buffers.out.data()
                             : s.shared != nullptr ? s.shared
                                                   : s.buffers.in.data();
           std::vector<std::byte> want = make_expected(s.dtype, s.op, n, s.count);
@@ -175,8 +179,8 @@ TEST(AllReduce, SameBitsOnEveryRankAndEveryRun) {
       std::uniform_real_distribution<float> uniform(-1, 1);
       std::vector<float> data(100'000);
       for (float& x : data) x = uniform(random);
-      ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32, HFR_SUM, comm, nullptr,
-                               nullptr),
+      ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32, HFR_SUM, comm,
+                               nullptr, nullptr),
                 HFR_SUCCESS);
       results[static_cast<size_t>(rank)] = data;
     });
@@ -199,8 +203,8 @@ TEST(AllReduce, CloseToDoublePrecision) {
   }
   run_cluster(shape, [&](int rank, hfr_comm_t comm) {
     std::vector<float> out(count);
-    ASSERT_EQ(hfr_all_reduce(inputs[static_cast<size_t>(rank)].data(), out.data(), count, HFR_FLOAT32, HFR_SUM,
-                             comm, nullptr, nullptr),
+    ASSERT_EQ(hfr_all_reduce(inputs[static_cast<size_t>(rank)].data(), out.data(), count,
+                             HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr),
               HFR_SUCCESS);
     for (size_t i = 0; i < count; ++i) ASSERT_NEAR(out[i], exact[i], 6 * 6.0e-8 * 6) << i;
   });
@@ -223,11 +227,13 @@ TEST(AllReduce, StreamsKeepOrder) {
     };
     // data = rank + 1; sum = 6; plus rank + 1; sum = 18 + 6 = 24.
     ASSERT_EQ(hfr_stream_enqueue(stream, work, &fill), HFR_SUCCESS);
-    ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_INT32, HFR_SUM, comm, stream, nullptr),
+    ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_INT32, HFR_SUM, comm,
+                             stream, nullptr),
               HFR_SUCCESS);
     ASSERT_EQ(hfr_stream_enqueue(stream, work, &fill), HFR_SUCCESS);
     hfr_request_t request = 0;
-    ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_INT32, HFR_SUM, comm, stream, &request),
+    ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_INT32, HFR_SUM, comm,
+                             stream, &request),
               HFR_SUCCESS);
     ASSERT_EQ(hfr_wait(comm, request), HFR_SUCCESS);
     ASSERT_EQ(hfr_stream_synchronize(stream), HFR_SUCCESS);
@@ -242,8 +248,8 @@ TEST(AllReduce, TestMakesProgress) {
   run_cluster(shape, [](int, hfr_comm_t comm) {
     std::vector<float> data(300'000, 1.0f);
     hfr_request_t request = 0;
-    ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32, HFR_SUM, comm, nullptr,
-                             &request),
+    ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32, HFR_SUM, comm,
+                             nullptr, &request),
               HFR_SUCCESS);
     int done = 0;
     while (done == 0) ASSERT_EQ(hfr_test(comm, request, &done), HFR_SUCCESS);
@@ -258,8 +264,8 @@ TEST(AllReduce, SeveralThreadsOfARankMayWait) {
     std::vector<std::vector<int>> data(8, std::vector<int>(10'000, 1));
     std::vector<hfr_request_t> requests(data.size());
     for (size_t i = 0; i < data.size(); ++i) {
-      ASSERT_EQ(hfr_all_reduce(data[i].data(), data[i].data(), data[i].size(), HFR_INT32, HFR_SUM, comm, nullptr,
-                               &requests[i]),
+      ASSERT_EQ(hfr_all_reduce(data[i].data(), data[i].data(), data[i].size(), HFR_INT32, HFR_SUM,
+                               comm, nullptr, &requests[i]),
                 HFR_SUCCESS);
     }
     std::vector<std::thread> waiters;
@@ -273,12 +279,13 @@ TEST(AllReduce, SeveralThreadsOfARankMayWait) {
 
 TEST(AllReduce, InitAllFromOneThread) {
   std::vector<hfr_comm_t> comms(4);
-  ASSERT_EQ(hfr_comm_init_all(comms.data(), 4, nullptr), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+  ASSERT_EQ(hfr_comm_init_all(comms.data(), 4, nullptr), HFR_SUCCESS)
+      << hfr_get_last_error(nullptr);
   std::vector<std::vector<float>> data(4, std::vector<float>(50'000, 2.0f));
   std::vector<hfr_request_t> requests(4);
   for (size_t r = 0; r < 4; ++r) {
-    ASSERT_EQ(hfr_all_reduce(data[r].data(), data[r].data(), data[r].size(), HFR_FLOAT32, HFR_SUM, comms[r],
-                             nullptr, &requests[r]),
+    ASSERT_EQ(hfr_all_reduce(data[r].data(), data[r].data(), data[r].size(), HFR_FLOAT32, HFR_SUM,
+                             comms[r], nullptr, &requests[r]),
               HFR_SUCCESS);
   }
   for (size_t r = 0; r < 4; ++r) EXPECT_EQ(hfr_wait(comms[r], requests[r]), HFR_SUCCESS);
@@ -293,8 +300,8 @@ TEST(AllReduce, MoreSubmittedThanTheQueueHolds) {
     std::vector<int> data(1000, 1);
     hfr_request_t last = 0;
     for (int i = 0; i < 1000; ++i) {
-      ASSERT_EQ(hfr_all_reduce(&data[static_cast<size_t>(i)], &data[static_cast<size_t>(i)], 1, HFR_INT32,
-                               HFR_SUM, comm, nullptr, &last),
+      ASSERT_EQ(hfr_all_reduce(&data[static_cast<size_t>(i)], &data[static_cast<size_t>(i)], 1,
+                               HFR_INT32, HFR_SUM, comm, nullptr, &last),
                 HFR_SUCCESS);
     }
     ASSERT_EQ(hfr_wait(comm, last), HFR_SUCCESS);

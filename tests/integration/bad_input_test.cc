@@ -22,8 +22,8 @@ TEST(BadInput, ArgumentsOfAllReduce) {
   std::vector<float> data(16, 1.0f);
   auto* bytes = reinterpret_cast<char*>(data.data());
   auto call = [&](const void* send, void* recv, size_t count, int dtype, int op) {
-    return hfr_all_reduce(send, recv, count, static_cast<hfr_dtype_t>(dtype), static_cast<hfr_op_t>(op), comm,
-                          nullptr, nullptr);
+    return hfr_all_reduce(send, recv, count, static_cast<hfr_dtype_t>(dtype),
+                          static_cast<hfr_op_t>(op), comm, nullptr, nullptr);
   };
   EXPECT_EQ(call(nullptr, bytes, 4, HFR_FLOAT32, HFR_SUM), HFR_INVALID_ARGUMENT);
   EXPECT_THAT(last_error(comm), HasSubstr("sendbuf is NULL"));
@@ -51,7 +51,8 @@ TEST(BadInput, NullAndForeignHandles) {
   float x = 0;
   int value = 0;
   hfr_status_t status = HFR_SUCCESS;
-  EXPECT_EQ(hfr_all_reduce(&x, &x, 1, HFR_FLOAT32, HFR_SUM, nullptr, nullptr, nullptr), HFR_INVALID_ARGUMENT);
+  EXPECT_EQ(hfr_all_reduce(&x, &x, 1, HFR_FLOAT32, HFR_SUM, nullptr, nullptr, nullptr),
+            HFR_INVALID_ARGUMENT);
   EXPECT_THAT(last_error(nullptr), HasSubstr("not a communicator"));
   EXPECT_EQ(hfr_wait(nullptr, 0), HFR_INVALID_ARGUMENT);
   EXPECT_EQ(hfr_test(nullptr, 0, &value), HFR_INVALID_ARGUMENT);
@@ -99,7 +100,8 @@ TEST(BadInput, EnvironmentNamesVariableValueAndWhatIsAllowed) {
   setenv("HFREDUCE_WINDOW", "many", 1);
   EXPECT_EQ(hfr_comm_init_all(&comm, 1, nullptr), HFR_INVALID_ARGUMENT);
   unsetenv("HFREDUCE_WINDOW");
-  EXPECT_THAT(last_error(nullptr), AllOf(HasSubstr("HFREDUCE_WINDOW=many"), HasSubstr("from 1 to 64")));
+  EXPECT_THAT(last_error(nullptr),
+              AllOf(HasSubstr("HFREDUCE_WINDOW=many"), HasSubstr("from 1 to 64")));
 }
 
 TEST(BadInput, OlderOptionStructIsAccepted) {
@@ -118,27 +120,30 @@ struct Started {
 };
 
 // Rank 1 starts something else; every rank must get HFR_MISMATCH with both sides named.
-void expect_mismatch(const std::vector<int>& nodes, Started common, Started odd, const std::string& text) {
+void expect_mismatch(const std::vector<int>& nodes, Started common, Started odd,
+                     const std::string& text) {
   ClusterShape shape;
   shape.ranks_per_node = nodes;
   shape.timeout_ms = 20'000;
   run_cluster(shape, [&](int rank, hfr_comm_t comm) {
     Started mine = rank == 1 ? odd : common;
     std::vector<double> data(1 << 18);
-    hfr_status_t status =
-        hfr_all_reduce(data.data(), data.data(), mine.count, mine.dtype, mine.op, comm, nullptr, nullptr);
+    hfr_status_t status = hfr_all_reduce(data.data(), data.data(), mine.count, mine.dtype, mine.op,
+                                         comm, nullptr, nullptr);
     EXPECT_EQ(status, HFR_MISMATCH) << "rank " << rank << ": " << hfr_get_last_error(comm);
     EXPECT_THAT(last_error(comm), AllOf(HasSubstr("rank 1"), HasSubstr(text))) << "rank " << rank;
     // Sticky.
-    EXPECT_EQ(hfr_all_reduce(data.data(), data.data(), 1, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr),
-              HFR_MISMATCH);
+    EXPECT_EQ(
+        hfr_all_reduce(data.data(), data.data(), 1, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr),
+        HFR_MISMATCH);
   });
 }
 
 TEST(BadInput, MismatchedCountsTypesAndOperations) {
   const Started small{100, HFR_FLOAT32, HFR_SUM};
   const Started large{100'000, HFR_FLOAT32, HFR_SUM};
-  for (const std::vector<int>& nodes : {std::vector<int>{3}, std::vector<int>{1, 1}, std::vector<int>{2, 2}}) {
+  for (const std::vector<int>& nodes :
+       {std::vector<int>{3}, std::vector<int>{1, 1}, std::vector<int>{2, 2}}) {
     expect_mismatch(nodes, small, {101, HFR_FLOAT32, HFR_SUM}, "101");
     expect_mismatch(nodes, small, {100'000, HFR_FLOAT32, HFR_SUM}, "100000");
     expect_mismatch(nodes, large, {100, HFR_FLOAT32, HFR_SUM}, "100000");
@@ -153,13 +158,14 @@ TEST(BadInput, CallsAfterAbortAndFinalize) {
   shape.ranks_per_node = {2, 1};
   run_cluster(shape, [](int rank, hfr_comm_t comm) {
     std::vector<float> data(100'000, 1.0f);
-    ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr),
+    ASSERT_EQ(hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32, HFR_SUM, comm,
+                             nullptr, nullptr),
               HFR_SUCCESS);
     if (rank == 2) {
       ASSERT_EQ(hfr_comm_abort(comm), HFR_SUCCESS);
     }
-    hfr_status_t status =
-        hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr);
+    hfr_status_t status = hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32,
+                                         HFR_SUM, comm, nullptr, nullptr);
     EXPECT_EQ(status, HFR_ABORTED) << hfr_get_last_error(comm);
     EXPECT_THAT(last_error(comm), HasSubstr("rank 2"));
     EXPECT_EQ(hfr_comm_finalize(comm), HFR_ABORTED);
@@ -168,7 +174,8 @@ TEST(BadInput, CallsAfterAbortAndFinalize) {
   ASSERT_EQ(hfr_comm_init_all(&comm, 1, nullptr), HFR_SUCCESS);
   ASSERT_EQ(hfr_comm_finalize(comm), HFR_SUCCESS);
   float x = 1;
-  EXPECT_EQ(hfr_all_reduce(&x, &x, 1, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr), HFR_INVALID_USAGE);
+  EXPECT_EQ(hfr_all_reduce(&x, &x, 1, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr),
+            HFR_INVALID_USAGE);
   EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
 }
 

@@ -1,4 +1,5 @@
-// Runs communicators as threads of the test: nodes by HFREDUCE_HOSTID, all through the public C interface.
+// Runs communicators as threads of the test: nodes by HFREDUCE_HOSTID, all through the public C
+// interface.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,9 +26,10 @@ struct ClusterShape {
   }
 };
 
-// Runs `body(rank, comm)` on a thread for each rank. The communicator is finalized, when nothing failed, and destroyed
-// afterwards.
-inline void run_cluster(const ClusterShape& shape, const std::function<void(int, hfr_comm_t)>& body) {
+// Runs `body(rank, comm)` on a thread for each rank. The communicator is finalized, when nothing
+// failed, and destroyed afterwards.
+inline void run_cluster(const ClusterShape& shape,
+                        const std::function<void(int, hfr_comm_t)>& body) {
   hfr_unique_id_t id;
   ASSERT_EQ(hfr_get_unique_id(&id), HFR_SUCCESS) << hfr_get_last_error(nullptr);
   const int num_ranks = shape.num_ranks();

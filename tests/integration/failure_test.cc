@@ -1,8 +1,9 @@
-// Real processes that die, stop or abort at random moments of set-up, operation and tear-down. Every other rank must
-// come back with an error that names the rank, within its deadline and a second, and leave nothing behind.
+// Real processes that die, stop or abort at random moments of set-up, operation and tear-down.
+// Every other rank must come back with an error that names the rank, within its deadline and a
+// second, and leave nothing behind.
 //
-// Each trial forks its ranks; a rank writes one line when it is through. The parent strikes one of them after
-// a random time, waits for the others, and reads what they say.
+// Each trial forks its ranks; a rank writes one line when it is through. The parent strikes one of
+// them after a random time, waits for the others, and reads what they say.
 #include <dirent.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -54,8 +55,8 @@ void write_line(int fd, const std::string& line) {
   [[maybe_unused]] ssize_t written = write(fd, line.data(), line.size());
 }
 
-// What a rank does until somebody is struck: a mixture of sizes, so that every path is hit, and now and then a new
-// communicator, so that set-up and tear-down are too.
+// What a rank does until somebody is struck: a mixture of sizes, so that every path is hit, and now
+// and then a new communicator, so that set-up and tear-down are too.
 void run_rank(const Trial& trial, const hfr_unique_id_t& id, int rank, int out) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::string host_id = "node" + std::to_string(rank / trial.ranks_per_node);
@@ -71,22 +72,26 @@ void run_rank(const Trial& trial, const hfr_unique_id_t& id, int rank, int out) 
   std::mt19937 random(99);
   while (status == HFR_SUCCESS) {
     size_t count = random() % 2 == 0 ? 1 + random() % 200 : 1 + random() % data.size();
-    status = hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_MAX, comm, nullptr, nullptr);
+    status = hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_MAX, comm, nullptr,
+                            nullptr);
     if (status != HFR_SUCCESS) error = hfr_get_last_error(comm);
   }
   if (comm != nullptr) hfr_comm_destroy(comm);
   int leaked = open_descriptors() - before;
   // The rendezvous of rank 0 was opened before.
   if (rank == 0) ++leaked;
-  write_line(out, "end " + std::to_string(status) + " " + std::to_string(leaked) + " " + error + "\n");
+  write_line(out,
+             "end " + std::to_string(status) + " " + std::to_string(leaked) + " " + error + "\n");
   _exit(0);
 }
 
-// Reads lines of `fd` until one begins with `word`; false at the deadline or when the writer is gone.
+// Reads lines of `fd` until one begins with `word`; false at the deadline or when the writer is
+// gone.
 bool read_until(int fd, const std::string& word, Clock::time_point deadline, std::string& line) {
   std::string text;
   while (true) {
-    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
     if (left <= 0) return false;
     pollfd entry{fd, POLLIN, 0};
     if (poll(&entry, 1, static_cast<int>(left)) <= 0) return false;
@@ -106,8 +111,9 @@ bool read_until(int fd, const std::string& word, Clock::time_point deadline, std
 
 void run_trial(const Trial& trial, int number) {
   SCOPED_TRACE("trial " + std::to_string(number) + ": " + std::to_string(trial.nodes) + "x" +
-               std::to_string(trial.ranks_per_node) + ", rank " + std::to_string(trial.victim) + " gets signal " +
-               std::to_string(trial.signal) + " after " + std::to_string(trial.after_ms) + " ms");
+               std::to_string(trial.ranks_per_node) + ", rank " + std::to_string(trial.victim) +
+               " gets signal " + std::to_string(trial.signal) + " after " +
+               std::to_string(trial.after_ms) + " ms");
   struct Rank {
     pid_t pid;
     int out;
@@ -147,12 +153,13 @@ void run_trial(const Trial& trial, int number) {
   for (const Rank& rank : ranks) {
     ASSERT_TRUE(read_until(rank.out, "start", Clock::now() + std::chrono::seconds(30), line));
   }
-  auto strike = Clock::now() + std::chrono::microseconds(static_cast<int64_t>(trial.after_ms * 1000));
+  auto strike =
+      Clock::now() + std::chrono::microseconds(static_cast<int64_t>(trial.after_ms * 1000));
   while (Clock::now() < strike) std::this_thread::yield();
   kill(ranks[static_cast<size_t>(trial.victim)].pid, trial.signal);
   auto struck = Clock::now();
-  // The machine may be busy with other tests: the promise is deadline + 1 s, the bound here leaves room for
-  // being scheduled late, and a hang still shows.
+  // The machine may be busy with other tests: the promise is deadline + 1 s, the bound here leaves
+  // room for being scheduled late, and a hang still shows.
   auto latest = struck + std::chrono::milliseconds(kTimeoutMs + 1000) + std::chrono::seconds(20);
   std::string victim_name = "rank " + std::to_string(trial.victim);
   for (int rank = 0; rank < trial.num_ranks(); ++rank) {
@@ -162,7 +169,8 @@ void run_trial(const Trial& trial, int number) {
     int status = 0, leaked = 0, used = 0;
     ASSERT_EQ(sscanf(line.c_str(), "end %d %d %n", &status, &leaked, &used), 2) << line;
     std::string error = line.substr(static_cast<size_t>(used));
-    EXPECT_TRUE(status == HFR_TIMEOUT || status == HFR_REMOTE_ERROR) << "rank " << rank << ": " << line;
+    EXPECT_TRUE(status == HFR_TIMEOUT || status == HFR_REMOTE_ERROR)
+        << "rank " << rank << ": " << line;
     EXPECT_NE(error.find(victim_name), std::string::npos) << "rank " << rank << " says: " << error;
     EXPECT_LE(leaked, 0) << "rank " << rank << " left descriptors open";
   }
@@ -184,7 +192,8 @@ void run_trials(unsigned seed, int count, int signal) {
     trial.victim = static_cast<int>(random() % static_cast<unsigned>(trial.num_ranks()));
     trial.signal = signal;
     // Set-up takes a few milliseconds; a third of the strikes fall into it.
-    trial.after_ms = random() % 3 == 0 ? (random() % 10'000) / 1000.0 : (random() % 80'000) / 1000.0;
+    trial.after_ms =
+        random() % 3 == 0 ? (random() % 10'000) / 1000.0 : (random() % 80'000) / 1000.0;
     run_trial(trial, i);
   }
 }

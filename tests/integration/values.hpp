@@ -41,8 +41,8 @@ inline uint64_t encode(hfr_dtype_t dtype, int value) {
   }
 }
 
-// Rank's input at `i`. The values keep every partial result of up to 136 ranks exact in the narrowest type: sums have
-// few ranks that are not 0, products few that are not 1.
+// Rank's input at `i`. The values keep every partial result of up to 136 ranks exact in the
+// narrowest type: sums have few ranks that are not 0, products few that are not 1.
 inline int input_value(hfr_op_t op, int rank, int num_ranks, size_t i) {
   int holder = static_cast<int>(i % static_cast<size_t>(num_ranks));
   int second = static_cast<int>((i / 7) % static_cast<size_t>(num_ranks));
@@ -100,17 +100,21 @@ inline void put(std::vector<std::byte>& buffer, size_t size, size_t i, uint64_t 
   std::memcpy(buffer.data() + i * size, &bits, size);
 }
 
-inline std::vector<std::byte> make_input(hfr_dtype_t dtype, hfr_op_t op, int rank, int num_ranks, size_t count) {
+inline std::vector<std::byte> make_input(hfr_dtype_t dtype, hfr_op_t op, int rank, int num_ranks,
+                                         size_t count) {
   size_t size = hfr_dtype_size(dtype);
   std::vector<std::byte> buffer(count * size);
-  for (size_t i = 0; i < count; ++i) put(buffer, size, i, encode(dtype, input_value(op, rank, num_ranks, i)));
+  for (size_t i = 0; i < count; ++i)
+    put(buffer, size, i, encode(dtype, input_value(op, rank, num_ranks, i)));
   return buffer;
 }
 
-inline std::vector<std::byte> make_expected(hfr_dtype_t dtype, hfr_op_t op, int num_ranks, size_t count) {
+inline std::vector<std::byte> make_expected(hfr_dtype_t dtype, hfr_op_t op, int num_ranks,
+                                            size_t count) {
   size_t size = hfr_dtype_size(dtype);
   std::vector<std::byte> buffer(count * size);
-  for (size_t i = 0; i < count; ++i) put(buffer, size, i, encode(dtype, expected_value(op, num_ranks, i)));
+  for (size_t i = 0; i < count; ++i)
+    put(buffer, size, i, encode(dtype, expected_value(op, num_ranks, i)));
   return buffer;
 }
 

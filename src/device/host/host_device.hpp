@@ -1,5 +1,5 @@
-// HostDevice: buffers in host memory. Its copy engine is the thread that polls: two in-order queues, as a
-// GPU's two copy engines would be.
+// HostDevice: buffers in host memory. Its copy engine is the thread that polls: two in-order
+// queues, as a GPU's two copy engines would be.
 #pragma once
 
 #include <array>

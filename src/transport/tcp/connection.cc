@@ -55,7 +55,8 @@ bool Connection::flush_once() {
                             rest};
     total += rest;
   };
-  for (uint32_t i = sent_; i != queued_ && num_pieces + 2 <= kPieces && total < kMaxSendBytes; ++i) {
+  for (uint32_t i = sent_; i != queued_ && num_pieces + 2 <= kPieces && total < kMaxSendBytes;
+       ++i) {
     const SendEntry& entry = entries_[i % kSendDepth];
     if (entry.src == nullptr) {
       add(&entry, kHeader + entry.header.bytes);
@@ -76,7 +77,8 @@ bool Connection::flush_once() {
     }
   } while (taken < 0 && errno == EINTR);
   if (taken < 0) {
-    // A broken connection may still hold frames that the peer sent before it left: reading finds its end.
+    // A broken connection may still hold frames that the peer sent before it left: reading finds
+    // its end.
     if (errno != EAGAIN && errno != ENOBUFS) {
       send_failed_ = true;
       readable_ = true;
@@ -137,8 +139,8 @@ void Connection::parse_header() {
 }
 
 void Connection::read_once() {
-  // After a small frame another one is likely: take many at once. After a large one only its header, so
-  // that the payload goes straight to its landing.
+  // After a small frame another one is likely: take many at once. After a large one only its
+  // header, so that the payload goes straight to its landing.
   size_t ahead = frame_.bytes <= kReceiveBuffer / 4 ? kReceiveBuffer : kHeader;
   size_t want = 0;
   ssize_t got = 0;

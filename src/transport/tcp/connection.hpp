@@ -18,7 +18,7 @@ class Connection {
  public:
   static constexpr uint32_t kSendDepth = 64;  // puts between submission and the report of kPutDone
   static constexpr size_t kInlineBytes = 256;
-  static constexpr size_t kMaxSendBytes = size_t{1} << 20;   // of one system call
+  static constexpr size_t kMaxSendBytes = size_t{1} << 20;    // of one system call
   static constexpr size_t kReceiveBuffer = size_t{16} << 10;  // small frames per system call
 
   // `landings` outlives the connection.
@@ -29,7 +29,8 @@ class Connection {
 
   // Sending: entries [reported_, sent_) left, [sent_, queued_) wait.
   bool send_queue_full() const { return queued_ - reported_ == kSendDepth; }
-  // Queues a frame and, when nothing waits before it, hands it to the kernel. Not when the queue is full.
+  // Queues a frame and, when nothing waits before it, hands it to the kernel. Not when the queue is
+  // full.
   void send(const FrameHeader& header, const void* src, Token token);
   // Hands on what waits.
   void flush();

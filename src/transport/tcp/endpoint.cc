@@ -58,8 +58,8 @@ size_t Endpoint::poll(std::span<TransportEvent> events) {
       }
       connection.begin_turn();
     }
-    // A connection that runs ahead keeps its frame until the others have caught up; the sender hands the
-    // lowest sequence to the kernel first, so one connection can always go on.
+    // A connection that runs ahead keeps its frame until the others have caught up; the sender
+    // hands the lowest sequence to the kernel first, so one connection can always go on.
     for (bool moved = true; moved;) {
       moved = false;
       for (Connection& connection : connections_) {

@@ -32,8 +32,8 @@ class Endpoint {
   const std::string& error() const { return error_; }
 
  private:
-  // Puts to one landing take one connection, so that they cannot overtake each other. A landing gets its
-  // connection when first used, in turns.
+  // Puts to one landing take one connection, so that they cannot overtake each other. A landing
+  // gets its connection when first used, in turns.
   Connection& route(uint32_t landing);
   void check_loss();
 

@@ -31,9 +31,10 @@ Status tune(int fd, const TcpOptions& options) {
   if (options.congestion.empty()) return Status();
   if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, options.congestion.data(),
                  static_cast<socklen_t>(options.congestion.size())) != 0) {
-    return system_error(cat("HFREDUCE_TCP_CONGESTION=", options.congestion,
-                            " is refused by the kernel (see net.ipv4.tcp_allowed_congestion_control)"),
-                        errno);
+    return system_error(
+        cat("HFREDUCE_TCP_CONGESTION=", options.congestion,
+            " is refused by the kernel (see net.ipv4.tcp_allowed_congestion_control)"),
+        errno);
   }
   return Status();
 }
@@ -70,7 +71,8 @@ class Collection {
     std::lock_guard lock(mutex_);
     std::vector<int> peers;
     for (const auto& [peer, sockets] : sockets_) {
-      if (std::any_of(sockets.begin(), sockets.end(), [](const UniqueFd& fd) { return !fd.valid(); })) {
+      if (std::any_of(sockets.begin(), sockets.end(),
+                      [](const UniqueFd& fd) { return !fd.valid(); })) {
         peers.push_back(peer);
       }
     }
@@ -86,24 +88,28 @@ class Collection {
   Status failure_;
 };
 
-Status exchange_hello(int fd, const Hello& mine, Hello& theirs, bool connecting, uint64_t deadline_ns) {
+Status exchange_hello(int fd, const Hello& mine, Hello& theirs, bool connecting,
+                      uint64_t deadline_ns) {
   const std::string what = "greeting";
   auto send = [&] { return send_all(fd, std::as_bytes(std::span(&mine, 1)), deadline_ns, what); };
   if (connecting) HFR_RETURN_IF_ERROR(send());
-  HFR_RETURN_IF_ERROR(recv_all(fd, std::as_writable_bytes(std::span(&theirs, 1)), deadline_ns, what));
+  HFR_RETURN_IF_ERROR(
+      recv_all(fd, std::as_writable_bytes(std::span(&theirs, 1)), deadline_ns, what));
   if (theirs.magic != Hello::kMagic || theirs.version != Hello::kVersion) {
-    return Status(Code::kMismatch, "the other side speaks another version of the transport's protocol");
+    return Status(Code::kMismatch,
+                  "the other side speaks another version of the transport's protocol");
   }
   if (theirs.num_connections != mine.num_connections) {
-    return Status(Code::kMismatch, cat("HFREDUCE_TCP_CONNECTIONS is ", mine.num_connections, " here and ",
-                                       theirs.num_connections, " there; it must be the same on all ranks"));
+    return Status(Code::kMismatch,
+                  cat("HFREDUCE_TCP_CONNECTIONS is ", mine.num_connections, " here and ",
+                      theirs.num_connections, " there; it must be the same on all ranks"));
   }
   return connecting ? Status() : send();
 }
 
 // One outgoing connection, proven and greeted.
-Status connect_one(const TcpOptions& options, int peer, int idx, const HostPort& address, uint64_t deadline_ns,
-                   Collection& collection) {
+Status connect_one(const TcpOptions& options, int peer, int idx, const HostPort& address,
+                   uint64_t deadline_ns, Collection& collection) {
   HFR_ASSIGN_OR_RETURN(UniqueFd fd, connect_tcp(address, options.bind_host, deadline_ns));
   HFR_RETURN_IF_ERROR(tune(fd.get(), options));
   auto rank = options.handshake.run(fd.get(), Handshake::Side::kConnecting, deadline_ns);
@@ -118,11 +124,13 @@ Status connect_one(const TcpOptions& options, int peer, int idx, const HostPort&
   return Status();
 }
 
-Status accept_one(const TcpOptions& options, UniqueFd fd, uint64_t deadline_ns, Collection& collection) {
+Status accept_one(const TcpOptions& options, UniqueFd fd, uint64_t deadline_ns,
+                  Collection& collection) {
   HFR_RETURN_IF_ERROR(tune(fd.get(), options));
   auto rank = options.handshake.run(fd.get(), Handshake::Side::kAccepting, deadline_ns);
   if (!rank.ok()) {
-    options.logger.log(LogLevel::kWarn, "transport refused a connection: ", rank.status().message());
+    options.logger.log(LogLevel::kWarn,
+                       "transport refused a connection: ", rank.status().message());
     return Status();
   }
   Hello mine;
@@ -130,7 +138,8 @@ Status accept_one(const TcpOptions& options, UniqueFd fd, uint64_t deadline_ns, 
   Hello theirs;
   HFR_RETURN_IF_ERROR(exchange_hello(fd.get(), mine, theirs, false, deadline_ns));
   if (!collection.add(*rank, theirs.connection_idx, std::move(fd))) {
-    options.logger.log(LogLevel::kWarn, "transport refused a connection of rank ", *rank, " that it did not expect");
+    options.logger.log(LogLevel::kWarn, "transport refused a connection of rank ", *rank,
+                       " that it did not expect");
   }
   return Status();
 }
@@ -147,7 +156,9 @@ int num_connections(const TcpOptions& options) {
   return options.connections == 0 ? kDefaultTcpConnections : options.connections;
 }
 
-Result<UniqueFd> open_listener(const TcpOptions& options) { return listen_tcp({options.bind_host, 0}); }
+Result<UniqueFd> open_listener(const TcpOptions& options) {
+  return listen_tcp({options.bind_host, 0});
+}
 
 Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int listener,
                                                std::span<const int> peers,
@@ -162,15 +173,17 @@ Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int li
     std::string at(reinterpret_cast<const char*>(addresses[i].data()), addresses[i].size());
     auto address = parse_host_port(at);
     if (!address.ok()) {
-      collection.fail(Status(Code::kInternalError, cat("rank ", peer, " published no address: ", at)));
+      collection.fail(
+          Status(Code::kInternalError, cat("rank ", peer, " published no address: ", at)));
       break;
     }
     for (int idx = 0; idx < per_peer; ++idx) {
       threads.emplace_back([&, peer, idx, address = *address] {
         Status status = connect_one(options, peer, idx, address, deadline_ns, collection);
         if (!status.ok()) {
-          collection.fail(Status(status.code(), cat("rank ", options.rank, " cannot connect to rank ", peer, " at ",
-                                                    text(address), ": ", status.message())));
+          collection.fail(
+              Status(status.code(), cat("rank ", options.rank, " cannot connect to rank ", peer,
+                                        " at ", text(address), ": ", status.message())));
         }
       });
     }
@@ -183,8 +196,8 @@ Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int li
     uint64_t now = monotonic_ns();
     if (!failure.ok()) break;
     if (now >= deadline_ns) {
-      failure = Status(Code::kTimeout, cat("rank ", options.rank, " waited for connections with ", list_ranks(missing),
-                                           " until the deadline"));
+      failure = Status(Code::kTimeout, cat("rank ", options.rank, " waited for connections with ",
+                                           list_ranks(missing), " until the deadline"));
       break;
     }
     if (CancelScope::cancelled()) {

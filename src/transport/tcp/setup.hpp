@@ -23,8 +23,9 @@ int num_connections(const TcpOptions& options);
 // Checks the options and listens on options.bind_host, any port.
 Result<UniqueFd> open_listener(const TcpOptions& options);
 
-// Of each pair the lower rank connects and the higher accepts. Every connection runs the handshake on its own
-// thread, so that a slow or hostile one holds up nobody. Order of the result is that of `peers`.
+// Of each pair the lower rank connects and the higher accepts. Every connection runs the handshake
+// on its own thread, so that a slow or hostile one holds up nobody. Order of the result is that of
+// `peers`.
 Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int listener,
                                                std::span<const int> peers,
                                                std::span<const std::vector<std::byte>> addresses,

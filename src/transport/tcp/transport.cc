@@ -43,8 +43,8 @@ class TcpTransport : public Transport {
                  uint64_t deadline_ns) override {
     epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_.valid()) return system_error("epoll_create1", errno);
-    HFR_ASSIGN_OR_RETURN(auto sockets,
-                         tcp::connect_peers(options_, listener_.get(), peers, addresses, deadline_ns));
+    HFR_ASSIGN_OR_RETURN(
+        auto sockets, tcp::connect_peers(options_, listener_.get(), peers, addresses, deadline_ns));
     listener_.reset();
     endpoints_.reserve(sockets.size());
     for (tcp::PeerSockets& peer : sockets) {

@@ -11,7 +11,8 @@
 namespace hfr {
 
 struct TcpOptions {
-  std::string bind_host;  // numeric address of the chosen interface; listens and connects from it only
+  std::string
+      bind_host;  // numeric address of the chosen interface; listens and connects from it only
   int rank = 0;
   const Handshake& handshake;  // outlives connect()
   std::string congestion;      // TCP_CONGESTION; empty: the system's

@@ -28,7 +28,8 @@ static_assert(sizeof(Hello) == 12 && std::is_trivially_copyable_v<Hello>);
 
 struct FrameHeader {
   uint32_t landing = 0;
-  // Position among all puts to this peer, over all its connections: the receiver reports in this order.
+  // Position among all puts to this peer, over all its connections: the receiver reports in this
+  // order.
   uint32_t sequence = 0;
   uint64_t bytes = 0;
   uint64_t chunk = 0;

@@ -1,0 +1,169 @@
+"""What the timing programs print, and what is made of it: medians, ratios, tables."""
+
+import re
+import statistics
+from dataclasses import dataclass
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def parse_size(text):
+    """'64K' -> 65536. K, M and G are powers of 1024."""
+    match = re.fullmatch(r"([0-9]+)([KMG]?)", text.strip(), re.IGNORECASE)
+    if not match or int(match[1]) == 0:
+        raise ValueError(f"'{text}' is not a size: write bytes, with K, M or G for powers of 1024")
+    return int(match[1]) * UNITS[match[2].upper()]
+
+
+def parse_sizes(text):
+    return [parse_size(item) for item in text.split(",")]
+
+
+def format_size(size):
+    for unit in "GMK":
+        if size % UNITS[unit] == 0:
+            return f"{size // UNITS[unit]}{unit}"
+    return str(size)
+
+
+@dataclass
+class Timing:
+    """One size in one run of one program, in microseconds per operation."""
+
+    median_us: float
+    min_us: float
+    max_us: float
+
+
+def parse_output(text, sizes):
+    """({size: Timing}, version) of a program's standard output.
+
+    A line is `size_bytes median_us min_us max_us`, or a remark that begins with '#', the first of
+    which names the library and its version. Anything else, a missing size or a doubled one is a
+    ValueError: a launcher that chats on standard output must not pass for a measurement.
+    """
+    timings = {}
+    version = ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            version = version or line[1:].strip()
+            continue
+        if not line.strip():
+            continue
+        words = line.split()
+        try:
+            size = int(words[0])
+            values = [float(word) for word in words[1:]]
+        except ValueError:
+            raise ValueError(f"'{line}' is not 'size_bytes median_us min_us max_us'") from None
+        if len(values) != 3 or not 0 < values[1] <= values[0] <= values[2]:
+            raise ValueError(f"'{line}' is not 'size_bytes median_us min_us max_us'")
+        if size in timings:
+            raise ValueError(f"size {size} came twice")
+        timings[size] = Timing(*values)
+    missing = [size for size in sizes if size not in timings]
+    if missing or len(timings) != len(sizes):
+        raise ValueError(f"sizes {sorted(timings)} came, {sorted(sizes)} were asked for")
+    return timings, version
+
+
+def library_median(rounds, library, size):
+    """Median over the rounds of one library's medians; None when it never ran.
+
+    `rounds` is a list of {library: {size: Timing}}, one per round.
+    """
+    times = [one[library][size].median_us for one in rounds if library in one]
+    return statistics.median(times) if times else None
+
+
+@dataclass
+class Row:
+    """HFReduce against the best peer at one size. Ratio: the peer's time over HFReduce's."""
+
+    size: int
+    ours_us: float
+    peer: str
+    peer_us: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+def compare(rounds, libraries, sizes, ours="hfreduce"):
+    """One Row per size. The best peer has the lowest median over all rounds; the ratio is taken
+    within each round, where both ran next to each other, and its median and range are reported."""
+    rows = []
+    for size in sizes:
+        ours_us = library_median(rounds, ours, size)
+        peers = [
+            (library_median(rounds, library, size), library)
+            for library in libraries
+            if library != ours and library_median(rounds, library, size) is not None
+        ]
+        if ours_us is None or not peers:
+            continue
+        peer_us, peer = min(peers)
+        ratios = [
+            one[peer][size].median_us / one[ours][size].median_us
+            for one in rounds
+            if peer in one and ours in one
+        ]
+        if not ratios:
+            continue
+        rows.append(
+            Row(size, ours_us, peer, peer_us, statistics.median(ratios), min(ratios), max(ratios))
+        )
+    return rows
+
+
+def format_us(value):
+    if value is None:
+        return "-"
+    if value < 100:
+        return f"{value:.2f}"
+    return f"{value:,.0f}"
+
+
+def markdown(header, lines):
+    """A table that reads well as text and as Markdown; the first column is left-aligned."""
+    cells = [header] + lines
+    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
+
+    def row(line):
+        padded = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|" + "|".join(
+        "-" * (width + 2) if i == 0 else "-" * (width + 1) + ":" for i, width in enumerate(widths)
+    )
+    return "\n".join([row(header), rule + "|"] + [row(line) for line in lines])
+
+
+def comparison_table(rows):
+    header = ["bytes", "HFReduce us", "GB/s", "best peer us", "peer", "peer/HFReduce", "range"]
+    lines = [
+        [
+            format_size(row.size),
+            format_us(row.ours_us),
+            f"{row.size / row.ours_us / 1e3:.2f}",
+            format_us(row.peer_us),
+            row.peer,
+            f"{row.ratio:.2f}",
+            f"{row.ratio_low:.2f}-{row.ratio_high:.2f}",
+        ]
+        for row in rows
+    ]
+    return markdown(header, lines)
+
+
+def library_table(rounds, libraries, sizes):
+    """Median over the rounds of every library, in microseconds."""
+    lines = [
+        [format_size(size)]
+        + [format_us(library_median(rounds, library, size)) for library in libraries]
+        for size in sizes
+    ]
+    return markdown(["bytes"] + list(libraries), lines)
