@@ -1,344 +1,158 @@
 #include "sched/verify.hpp"
 
 #include <algorithm>
-#include <deque>
-#include <map>
-#include <optional>
-#include <random>
+#include <numeric>
+#include <set>
 
 #include "base/text.hpp"
+#include "sched/lane_proof.hpp"
 
 namespace hfr {
 namespace {
 
-constexpr int kUsesOfEachLane = 4;
-constexpr int kNumRandomOrders = 8;
+using NodeSchedulesRef = const std::vector<Schedule>*;
 
-// A sum, as how often each node's input is in it and how often it was divided.
-struct Value {
-  std::vector<uint16_t> inputs;
-  int divided = 0;
-  bool operator==(const Value&) const = default;
-};
+bool is_landing(const SlotRef& slot) { return slot.kind != SlotKind::kLocal; }
 
-struct Landing {
-  bool full = false;  // arrived, not consumed
-  uint64_t chunk = 0;
-  Value value;
-};
-
-struct Lane {
-  uint64_t chunk = 0;
-  size_t step = 0;
-  Value result;
-  bool received = false;
-  bool published = false;
-  int puts_pending = 0;
-  bool drained = true;  // the last published result was copied out
-  std::map<int, Landing> landings;
-};
-
-struct Message {
-  int lane = 0;
-  uint64_t chunk = 0;
-  SlotRef dst;
-  Value as_posted;
-};
-
-// One order of events: smaller is sooner.
-struct Order {
-  enum class Kind { kForward, kBackward, kDeliverLast, kDeliverLifo, kStarve, kRandom };
-  Kind kind = Kind::kForward;
-  int node = 0;  // kStarve
-  unsigned seed = 0;
-};
-
-int landing_key(const SlotRef& slot, uint64_t chunk, int window) {
-  if (slot.kind == SlotKind::kChild) return slot.idx;
-  auto copy = static_cast<int>(chunk / static_cast<uint64_t>(window) % 2);
-  return 100 + 2 * slot.idx + copy;
+// The sentence that says what is wrong with `slot` as a place, or nothing.
+std::string slot_fault(const SlotRef& slot, int num_nodes) {
+  if (slot.kind == SlotKind::kChild && slot.idx >= kMaxChildren) {
+    return cat("names child slot ", static_cast<int>(slot.idx), " of ", kMaxChildren);
+  }
+  const int rounds = butterfly_rounds(num_nodes);
+  if (slot.kind == SlotKind::kRound && slot.idx >= rounds) {
+    return cat("names round slot ", static_cast<int>(slot.idx), " of ", rounds);
+  }
+  return {};
 }
 
-class Machine {
- public:
-  Machine(const std::vector<const ScheduleSet*>& train, int window, Order order)
-      : train_(train),
-        window_(window),
-        order_(order),
-        num_nodes_(static_cast<int>(train[0]->size())),
-        random_(order.seed) {
-    lanes_.resize(static_cast<size_t>(num_nodes_ * window));
-    for (size_t i = 0; i < lanes_.size(); ++i) {
-      lanes_[i].chunk = i % static_cast<size_t>(window);
-      lanes_[i].result.inputs.assign(static_cast<size_t>(num_nodes_), 0);
-    }
-    channels_.resize(static_cast<size_t>(num_nodes_ * num_nodes_));
-  }
+bool is_other_node(int who, int node, int num_nodes) {
+  return who >= 0 && who < num_nodes && who != node;
+}
 
-  Status run() {
-    while (true) {
-      bool moved = false;
-      for (int event : events()) {
-        HFR_ASSIGN_OR_RETURN(bool done, perform(event));
-        moved |= done;
-        // All orders but the plain ones look again after each event, so that the preferred kind
-        // always goes first.
-        if (done && order_.kind != Order::Kind::kForward && order_.kind != Order::Kind::kBackward)
-          break;
-      }
-      if (!moved) return finish();
-    }
-  }
-
- private:
-  // Events: [0, lanes) steps, [lanes, 2 lanes) copy-outs, then deliveries by channel.
-  int num_lanes() const { return num_nodes_ * window_; }
-  int node_of(int event) const {
-    if (event < 2 * num_lanes()) return event % num_lanes() / window_;
-    return (event - 2 * num_lanes()) % num_nodes_;
-  }
-
-  const std::vector<int>& events() {
-    if (events_.empty()) {
-      for (int e = 0; e < 2 * num_lanes(); ++e) events_.push_back(e);
-      for (int c = 0; c < num_nodes_ * num_nodes_; ++c) {
-        if (c / num_nodes_ != c % num_nodes_) events_.push_back(2 * num_lanes() + c);
-      }
-      auto delivery = [&](int e) { return e >= 2 * num_lanes(); };
-      switch (order_.kind) {
-        case Order::Kind::kBackward:
-          std::reverse(events_.begin(), events_.end());
-          break;
-        case Order::Kind::kDeliverLifo:
-          std::stable_partition(events_.begin(), events_.end(), [&](int e) { return delivery(e); });
-          std::reverse(events_.begin(), events_.end());
-          break;
-        case Order::Kind::kStarve:
-          std::stable_partition(events_.begin(), events_.end(),
-                                [&](int e) { return node_of(e) != order_.node; });
-          break;
-        default:
-          break;
-      }
-    }
-    if (order_.kind == Order::Kind::kRandom) std::shuffle(events_.begin(), events_.end(), random_);
-    return events_;
-  }
-
-  Result<bool> perform(int event) {
-    if (event < num_lanes()) return step(event / window_, event % window_);
-    if (event < 2 * num_lanes()) return copy_out(lanes_[static_cast<size_t>(event - num_lanes())]);
-    int channel = event - 2 * num_lanes();
-    return deliver(channel / num_nodes_, channel % num_nodes_);
-  }
-
-  const Schedule& schedule(int node, const Lane& lane) const {
-    return (*train_[lane.chunk])[static_cast<size_t>(node)];
-  }
-  Lane& lane_of(int node, int idx) { return lanes_[static_cast<size_t>(node * window_ + idx)]; }
-
-  Status broken(int node, const Lane& lane, const std::string& what) const {
-    std::string where = "after its last step";
-    if (lane.chunk < train_.size() && lane.step < schedule(node, lane).steps.size()) {
-      where = cat("step ", lane.step);
-    }
-    return Status(Code::kInternalError,
-                  cat("node ", node, ", chunk ", lane.chunk, ", ", where, ": ", what));
-  }
-
-  static Result<bool> copy_out(Lane& lane) {
-    if (lane.drained) return false;
-    lane.drained = true;
-    return true;
-  }
-
-  Result<bool> step(int node, int idx) {
-    Lane& lane = lane_of(node, idx);
-    if (lane.chunk >= train_.size()) return false;
-    const std::vector<Step>& steps = schedule(node, lane).steps;
-    if (lane.step == steps.size()) {
-      if (lane.puts_pending > 0) return false;
-      if (!lane.published) return broken(node, lane, "the schedule never publishes");
-      lane.chunk += static_cast<uint64_t>(window_);
-      lane.step = 0;
-      lane.received = lane.published = false;
-      return true;
-    }
-    const Step& step = steps[lane.step];
-    HFR_ASSIGN_OR_RETURN(bool done, run(node, idx, lane, step));
-    if (done) ++lane.step;
-    return done;
-  }
-
-  Result<bool> run(int node, int idx, Lane& lane, const Step& step) {
-    switch (step.kind) {
-      case StepKind::kAdd:
-        return add(node, lane, step);
-      case StepKind::kPut:
-        if (step.peer < 0 || step.peer >= num_nodes_ || step.peer == node) {
-          return broken(node, lane, cat("puts to node ", step.peer));
-        }
-        channels_[static_cast<size_t>(node * num_nodes_ + step.peer)].push_back(
-            {idx, lane.chunk, step.dst, lane.result});
-        ++lane.puts_pending;
-        return true;
-      case StepKind::kReceive:
-        return lane.received;
-      case StepKind::kPublish: {
-        const Value& value = lane.result;
-        for (int from = 0; from < num_nodes_; ++from) {
-          uint16_t times = value.inputs[static_cast<size_t>(from)];
-          if (times != 1)
-            return broken(
-                node, lane,
-                cat("publishes a value that holds node ", from, "'s input ", times, " times"));
-        }
-        if (value.divided != 1)
-          return broken(node, lane,
-                        cat("publishes a value that was divided ", value.divided, " times"));
-        lane.drained = false;
-        lane.published = true;
-        return true;
-      }
-    }
-    return false;
-  }
-
-  Result<bool> add(int node, Lane& lane, const Step& step) {
-    bool local = false;
-    for (const SlotRef& src : step.srcs) {
-      local |= src.kind == SlotKind::kLocal;
-      if (src.kind == SlotKind::kLocal || src.kind == SlotKind::kResult) continue;
-      const Landing& landing = lane.landings[landing_key(src, lane.chunk, window_)];
-      if (!landing.full || landing.chunk != lane.chunk) return false;
-    }
-    // The executor's own rules: the slot is free, and nobody still sends the old value.
-    if (local && !lane.drained) return false;
-    if (lane.puts_pending > 0) return false;
-    Value sum;
-    sum.inputs.assign(static_cast<size_t>(num_nodes_), 0);
-    for (const SlotRef& src : step.srcs) {
-      if (src.kind == SlotKind::kLocal) {
-        ++sum.inputs[static_cast<size_t>(node)];
-        continue;
-      }
-      const Value* value = &lane.result;
-      if (src.kind != SlotKind::kResult) {
-        Landing& landing = lane.landings[landing_key(src, lane.chunk, window_)];
-        landing.full = false;
-        value = &landing.value;
-      }
-      for (size_t i = 0; i < sum.inputs.size(); ++i) {
-        sum.inputs[i] = static_cast<uint16_t>(sum.inputs[i] + value->inputs[i]);
-      }
-      sum.divided += value->divided;
-    }
-    sum.divided += step.final ? 1 : 0;
-    lane.result = sum;
-    return true;
-  }
-
-  Result<bool> deliver(int from, int to) {
-    auto& channel = channels_[static_cast<size_t>(from * num_nodes_ + to)];
-    if (channel.empty()) return false;
-    Message message = channel.front();
-    channel.pop_front();
-    Lane& sender = lane_of(from, message.lane);
-    if (!(sender.result == message.as_posted)) {
-      return broken(from, sender,
-                    cat("the result changed while a put of chunk ", message.chunk, " to node ", to,
-                        " could still read it"));
-    }
-    --sender.puts_pending;
-    Lane& lane = lane_of(to, message.lane);
-    if (message.dst.kind == SlotKind::kResult) {
-      if (lane.chunk != message.chunk) {
-        return broken(to, lane,
-                      cat("node ", from, "'s final value of chunk ", message.chunk,
-                          " overwrites the result slot in use"));
-      }
-      if (lane.received) return broken(to, lane, cat("node ", from, " sends a second final value"));
-      if (lane.puts_pending > 0 || !lane.drained) {
-        return broken(
-            to, lane,
-            cat("node ", from, "'s final value overwrites a result that may still be read"));
-      }
-      lane.result = message.as_posted;
-      lane.received = true;
-      return true;
-    }
-    Landing& landing = lane.landings[landing_key(message.dst, message.chunk, window_)];
-    if (landing.full) {
-      return broken(to, lane,
-                    cat("node ", from, "'s sum of chunk ", message.chunk,
-                        " overwrites that of chunk ", landing.chunk, ", which nobody has read"));
-    }
-    if (message.chunk < lane.chunk || message.chunk > lane.chunk + static_cast<uint64_t>(window_)) {
-      return broken(to, lane, cat("node ", from, " sends a sum of chunk ", message.chunk, " here"));
-    }
-    landing = {true, message.chunk, message.as_posted};
-    return true;
-  }
-
-  Status finish() const {
-    for (int node = 0; node < num_nodes_; ++node) {
-      for (int idx = 0; idx < window_; ++idx) {
-        const Lane& lane = lanes_[static_cast<size_t>(node * window_ + idx)];
-        if (lane.chunk < train_.size()) return broken(node, lane, "waits for ever");
-        for (const auto& [key, landing] : lane.landings) {
-          if (landing.full)
-            return broken(node, lane, cat("nobody reads what arrived for chunk ", landing.chunk));
+std::string step_fault(const Step& step, int node, int num_nodes) {
+  if (step.kind == StepKind::kPublish) return {};
+  if (std::string fault = slot_fault(step.dst, num_nodes); !fault.empty()) return fault;
+  switch (step.kind) {
+    case StepKind::kAdd:
+      if (step.dst.kind != SlotKind::kResult) return "adds into something else than the result";
+      if (step.srcs.empty()) return "adds nothing";
+      for (size_t i = 0; i < step.srcs.size(); ++i) {
+        const SlotRef& src = step.srcs[i];
+        if (std::string fault = slot_fault(src, num_nodes); !fault.empty()) return fault;
+        const bool lands = src.kind == SlotKind::kChild || src.kind == SlotKind::kRound;
+        if (lands && !is_other_node(src.from, node, num_nodes)) {
+          return cat("reads a landing from node ", src.from);
         }
       }
-    }
-    return Status();
+      return {};
+    case StepKind::kPut:
+      if (step.srcs != std::vector<SlotRef>{{SlotKind::kResult}}) {
+        return "puts something else than the result";
+      }
+      if (!is_landing(step.dst)) return "puts into local inputs";
+      if (!is_other_node(step.peer, node, num_nodes)) return cat("puts to node ", step.peer);
+      return {};
+    case StepKind::kReceive:
+      if (step.dst.kind != SlotKind::kResult) return "receives into something else than the result";
+      if (!is_other_node(step.dst.from, node, num_nodes)) {
+        return cat("receives from node ", step.dst.from);
+      }
+      return {};
+    case StepKind::kPublish:
+      break;
   }
+  return {};
+}
 
-  const std::vector<const ScheduleSet*>& train_;
-  const int window_;
-  const Order order_;
-  const int num_nodes_;
-  std::mt19937 random_;
-  std::vector<Lane> lanes_;
-  std::vector<std::deque<Message>> channels_;
-  std::vector<int> events_;
-};
+// What one look at the steps tells, so that the proof need not doubt indices.
+Status check_form(const std::vector<Schedule>& schedules, int num_nodes, int tree) {
+  auto refuse = [&](const std::string& what) {
+    return Status(Code::kInvalidArgument, cat("tree ", tree, ": ", what));
+  };
+  if (static_cast<int>(schedules.size()) != num_nodes) {
+    return refuse(
+        cat("has schedules for ", schedules.size(), " nodes and the first tree for ", num_nodes));
+  }
+  for (int node = 0; node < num_nodes; ++node) {
+    const Schedule& schedule = schedules[static_cast<size_t>(node)];
+    if (schedule.node != node) {
+      return refuse(cat("has node ", schedule.node, "'s schedule in the place of node ", node));
+    }
+    int publishes = 0;
+    for (size_t i = 0; i < schedule.steps.size(); ++i) {
+      const Step& step = schedule.steps[i];
+      publishes += step.kind == StepKind::kPublish ? 1 : 0;
+      const std::string fault = step_fault(step, node, num_nodes);
+      if (fault.empty()) continue;
+      return refuse(
+          cat("node ", node, ", step ", i, " (", step_text(step), "), every chunk: ", fault));
+    }
+    if (publishes != 1) {
+      return refuse(cat("node ", node, ", after its last step, every chunk: has published ",
+                        publishes, " times and must once"));
+    }
+  }
+  return {};
+}
 
-std::vector<Order> orders(int num_nodes) {
-  std::vector<Order> list = {{Order::Kind::kForward},
-                             {Order::Kind::kBackward},
-                             {Order::Kind::kDeliverLast},
-                             {Order::Kind::kDeliverLifo}};
-  // Each node starved in turn; of many nodes a sample.
-  int stride = std::max(1, num_nodes / 8);
-  for (int node = 0; node < num_nodes; node += stride) list.push_back({Order::Kind::kStarve, node});
-  for (unsigned seed = 1; seed <= kNumRandomOrders; ++seed)
-    list.push_back({Order::Kind::kRandom, 0, seed});
-  return list;
+Status check_window(size_t num_trees, int window) {
+  if (window >= 1 && static_cast<size_t>(window) % num_trees == 0) return {};
+  return Status(
+      Code::kInvalidArgument,
+      cat("a window of ", window, " is not a multiple of the number of trees, ", num_trees,
+          ": a lane would change its tree from chunk to chunk; make the window a multiple "
+          "of ",
+          num_trees));
 }
 
 }  // namespace
 
-Status verify_train(const std::vector<const ScheduleSet*>& train, int window) {
-  if (window < 1) return Status(Code::kInvalidArgument, cat("a window of ", window, " lanes"));
-  for (const Order& order : orders(static_cast<int>(train[0]->size()))) {
-    HFR_RETURN_IF_ERROR(Machine(train, window, order).run());
-  }
-  return Status();
+Status verify(const ForestSchedules& cycle, int window) {
+  return verify_train({cycle}, {0}, window);
 }
 
-Status verify(const std::vector<ScheduleSet>& cycle, int window) {
-  const int num_trees = static_cast<int>(cycle.size());
-  if (window < 1 || window % num_trees != 0) {
+Status verify_train(const std::vector<ForestSchedules>& forests, const std::vector<int>& order,
+                    int window) {
+  if (forests.empty() || order.empty()) {
     return Status(Code::kInvalidArgument,
-                  cat("a window of ", window, " lanes is not a multiple of the ", num_trees,
-                      " trees that chunks take in turn"));
+                  "there are no schedules to verify; pass at least one tree");
   }
-  std::vector<const ScheduleSet*> train;
-  for (int chunk = 0; chunk < kUsesOfEachLane * window; ++chunk) {
-    train.push_back(&cycle[static_cast<size_t>(chunk % num_trees)]);
+  for (const ForestSchedules& forest : forests) {
+    if (forest.empty() || forest[0].empty()) {
+      return Status(Code::kInvalidArgument, "a forest has no trees or no nodes; pass at least one");
+    }
+    const auto num_nodes = static_cast<int>(forests[0][0].size());
+    for (size_t tree = 0; tree < forest.size(); ++tree) {
+      HFR_RETURN_IF_ERROR(check_form(forest[tree], num_nodes, static_cast<int>(tree)));
+    }
+    HFR_RETURN_IF_ERROR(check_window(forest.size(), window));
   }
-  return verify_train(train, window);
+  for (int forest : order) {
+    if (forest >= 0 && static_cast<size_t>(forest) < forests.size()) continue;
+    return Status(Code::kInvalidArgument,
+                  cat("the order names forest ", forest, " of ", forests.size()));
+  }
+
+  // A lane meets the forests in an order that repeats after `period` of its chunks. Once round,
+  // once more, and two chunks beyond: every chunk is followed by its next two in both copies of the
+  // round slots.
+  const auto lanes = static_cast<size_t>(window);
+  const size_t period = order.size() / std::gcd(order.size(), lanes);
+  const size_t num_generations = 2 * period + 2;
+  std::set<std::vector<NodeSchedulesRef>> proved;
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    std::vector<NodeSchedulesRef> chunks;
+    for (size_t generation = 0; generation < num_generations; ++generation) {
+      const size_t chunk = lane + generation * lanes;
+      const ForestSchedules& forest = forests[static_cast<size_t>(order[chunk % order.size()])];
+      chunks.push_back(&forest[chunk % forest.size()]);
+    }
+    if (!proved.insert(chunks).second) continue;
+    LaneProof proof(std::move(chunks), lane, lanes);
+    HFR_RETURN_IF_ERROR(proof.run());
+  }
+  return {};
 }
 
 }  // namespace hfr

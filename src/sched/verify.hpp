@@ -1,5 +1,9 @@
-// verify: proves a set of schedules right by running them abstractly, under many orders of events.
-// Pure.
+// verify: proves a set of schedules right, for every order in which bytes may move. Pure.
+//
+// A schedule has no choices: each step waits for definite bytes. So one run tells what has happened
+// before what in every run, and a rule holds always when, of each two accesses that must not meet,
+// one has happened before the other (docs/schedules.md). Nothing is assumed about the order of
+// messages, not even between two nodes.
 #pragma once
 
 #include <vector>
@@ -9,23 +13,25 @@
 
 namespace hfr {
 
-// All nodes' schedules for one kind of chunk, by node.
-using ScheduleSet = std::vector<Schedule>;
+// All nodes' schedules for each tree that chunks take in turn: [tree][node].
+using ForestSchedules = std::vector<std::vector<Schedule>>;
 
-// `cycle[i]` is for chunks c with c % cycle.size() == i (a forest's trees in turn); `window` lanes
-// are in flight. Runs enough chunks for every lane to be used four times, under adversarial orders
-// of steps and deliveries, and checks
-//  - that every node publishes a value that holds each node's input exactly once, divided exactly
-//  once;
-//  - that nothing unread is overwritten: one arrival at most waits in a landing, and a result does
-//  not change while a
-//    put or a copy-out may still read it;
-//  - that every order ends: no wait is circular;
-//  - that the window is a multiple of the number of trees, so that a lane stays with one tree.
-// The sentence of a failure names the node, the chunk and the step.
-Status verify(const std::vector<ScheduleSet>& cycle, int window);
+// Chunk c takes cycle[c % cycle.size()]; `window` lanes are in flight. Proves that
+//  - every node publishes, once, each node's input added exactly once and an average divided
+//  exactly once, and every
+//    node computes the very same expression, hence the same bits;
+//  - nothing unread is overwritten: at most one arrival waits in a landing, and a result is not
+//  replaced while a put
+//    or a copy-out of it may be under way;
+//  - bytes are read in the chunk that they were sent for, and all are read;
+//  - every schedule ends: no set of waits is circular.
+// Fails when the window is not a multiple of the number of trees, or with the node, step and chunk
+// that break a rule.
+Status verify(const ForestSchedules& cycle, int window);
 
-// The same for any mixture: chunk c takes *train[c].
-Status verify_train(const std::vector<const ScheduleSet*>& train, int window);
+// The same for a train whose operations take different forests (a butterfly is a forest of one):
+// chunk c takes forests[order[c % order.size()]], and of that forest the tree c % its size.
+Status verify_train(const std::vector<ForestSchedules>& forests, const std::vector<int>& order,
+                    int window);
 
 }  // namespace hfr
