@@ -18,6 +18,13 @@
 #include "cpu/reduce.hpp"
 #include "cpu/small_float.hpp"
 
+// Sources and destinations are the same address or apart: no iteration reads what another wrote.
+#if defined(__clang__)
+#define HFR_NO_ALIAS _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define HFR_NO_ALIAS _Pragma("GCC ivdep")
+#endif
+
 #ifndef HFR_ISA
 #error "define HFR_ISA before including reduce_body.hpp"
 #endif
@@ -157,7 +164,7 @@ void reduce_pair(const ReduceArgs& args) {
   const auto* a = static_cast<const T*>(args.srcs[0]);
   const auto* b = static_cast<const T*>(args.srcs[1]);
   const int divisor = args.divisor;
-#pragma GCC ivdep
+  HFR_NO_ALIAS
   for (size_t i = 0; i < args.count; ++i) {
     auto value = combine<kOp>(load(a[i]), load(b[i]));
     if constexpr (kOp == Op::kAvg) value = divide(value, divisor);

@@ -1,5 +1,5 @@
-// The reduction kernels against a reference: every instruction set, type, operation, number of sources, tail,
-// alignment and aliasing.
+// The reduction kernels against a reference: every instruction set, type, operation, number of
+// sources, tail, alignment and aliasing.
 #include "cpu/reduce.hpp"
 
 #include <gtest/gtest.h>
@@ -28,7 +28,8 @@ A fold(Op op, const std::vector<A>& values, int divisor) {
   A result = values[0];
   for (size_t i = 1; i < values.size(); ++i) {
     A x = values[i];
-    using U = std::conditional_t<std::is_integral_v<A>, std::make_unsigned<A>, std::type_identity<A>>;
+    using U =
+        std::conditional_t<std::is_integral_v<A>, std::make_unsigned<A>, std::type_identity<A>>;
     using W = typename U::type;
     switch (op) {
       case Op::kSum:
@@ -107,7 +108,8 @@ uint64_t expected_bits(DType dtype, Op op, const std::vector<uint64_t>& inputs, 
       break;
   }
   std::vector<float> values;
-  for (uint64_t bits : inputs) values.push_back(static_cast<float>(decode(dtype, static_cast<uint32_t>(bits))));
+  for (uint64_t bits : inputs)
+    values.push_back(static_cast<float>(decode(dtype, static_cast<uint32_t>(bits))));
   return encode(dtype, fold<float>(op, values, divisor));
 }
 
@@ -127,9 +129,10 @@ bool is_nan(DType dtype, uint64_t bits) {
 
 class Kernels : public testing::TestWithParam<const KernelTable*> {
  protected:
-  // Fills sources with random bits (every special value comes up), reduces, and compares each element.
-  void check(DType dtype, Op op, int num_srcs, size_t count, int num_dsts, size_t shift, bool in_place,
-             bool streaming) {
+  // Fills sources with random bits (every special value comes up), reduces, and compares each
+  // element.
+  void check(DType dtype, Op op, int num_srcs, size_t count, int num_dsts, size_t shift,
+             bool in_place, bool streaming) {
     const size_t size = hfr::dtype_size(dtype);
     const int divisor = 1 + static_cast<int>(random_() % 5);
     std::vector<std::vector<std::byte>> memory;
@@ -140,7 +143,8 @@ class Kernels : public testing::TestWithParam<const KernelTable*> {
       for (std::byte& b : memory.back()) b = static_cast<std::byte>(random_());
       srcs.push_back(memory.back().data() + (shift + static_cast<size_t>(s)) % 7 * size);
     }
-    std::vector<std::vector<uint64_t>> inputs(count, std::vector<uint64_t>(static_cast<size_t>(num_srcs)));
+    std::vector<std::vector<uint64_t>> inputs(count,
+                                              std::vector<uint64_t>(static_cast<size_t>(num_srcs)));
     for (size_t i = 0; i < count; ++i) {
       for (size_t s = 0; s < static_cast<size_t>(num_srcs); ++s) {
         std::memcpy(&inputs[i][s], static_cast<const std::byte*>(srcs[s]) + i * size, size);
@@ -170,10 +174,10 @@ class Kernels : public testing::TestWithParam<const KernelTable*> {
         uint64_t got = 0;
         std::memcpy(&got, static_cast<std::byte*>(dst) + i * size, size);
         if (is_nan(dtype, want) && is_nan(dtype, got)) continue;
-        ASSERT_EQ(got, want) << hfr::dtype_name(dtype) << " " << hfr::op_name(op) << ", " << num_srcs
-                             << " sources, " << num_dsts << " destinations, element " << i << " of " << count
-                             << ", divisor " << divisor << (in_place ? ", in place" : "")
-                             << (streaming ? ", streaming" : "");
+        ASSERT_EQ(got, want) << hfr::dtype_name(dtype) << " " << hfr::op_name(op) << ", "
+                             << num_srcs << " sources, " << num_dsts << " destinations, element "
+                             << i << " of " << count << ", divisor " << divisor
+                             << (in_place ? ", in place" : "") << (streaming ? ", streaming" : "");
       }
     }
     // Nothing past the end was written.
@@ -199,9 +203,10 @@ TEST_P(Kernels, EveryTypeOperationAndNumberOfSources) {
 }
 
 TEST_P(Kernels, TailsAlignmentsAndBlocks) {
-  for (DType dtype : {DType::kFloat32, DType::kBFloat16, DType::kFloat16, DType::kFloat8E4M3, DType::kFloat8E5M2,
-                      DType::kInt8, DType::kFloat64}) {
-    for (size_t count : {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 511, 513, 1023, 1025, 4097}) {
+  for (DType dtype : {DType::kFloat32, DType::kBFloat16, DType::kFloat16, DType::kFloat8E4M3,
+                      DType::kFloat8E5M2, DType::kInt8, DType::kFloat64}) {
+    for (size_t count :
+         {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 511, 513, 1023, 1025, 4097}) {
       for (size_t shift = 0; shift < 4; ++shift) {
         check(dtype, Op::kSum, 2, count, 1, shift, shift == 3, false);
         check(dtype, Op::kSum, 3, count, 2, shift, false, true);
@@ -220,7 +225,7 @@ TEST_P(Kernels, ManyDestinations) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, Kernels, testing::ValuesIn(hfr::supported_kernel_tables()),
-                         [](const auto& info) { return std::string(info.param->name); });
+                         [](const auto& param) { return std::string(param.param->name); });
 
 template <typename T>
 void expect_all_codes(DType dtype, uint32_t num_codes) {
@@ -238,18 +243,25 @@ void expect_all_codes(DType dtype, uint32_t num_codes) {
     ASSERT_EQ(hfr::store_float<T>(got).bits, value.bits) << code;
     // Half-way to the next code and either side of it: ties go to even.
     const double next = decode(dtype, code + 1);
-    if (!std::isfinite(want) || !std::isfinite(next) || std::signbit(want) != std::signbit(next)) continue;
+    if (!std::isfinite(want) || !std::isfinite(next) || std::signbit(want) != std::signbit(next))
+      continue;
     const auto middle = static_cast<float>((want + next) / 2);
-    for (float x : {middle, std::nextafter(middle, 0.0f), std::nextafter(middle, INFINITY * (want < 0 ? -1 : 1))}) {
-      ASSERT_EQ(hfr::store_float<T>(x).bits, encode(dtype, static_cast<double>(x))) << code << " " << x;
+    for (float x : {middle, std::nextafter(middle, 0.0f),
+                    std::nextafter(middle, INFINITY * (want < 0 ? -1 : 1))}) {
+      ASSERT_EQ(hfr::store_float<T>(x).bits, encode(dtype, static_cast<double>(x)))
+          << code << " " << x;
     }
   }
 }
 
 TEST(SmallFloats, EveryCodeOfFloat16) { expect_all_codes<hfr::Float16>(DType::kFloat16, 65536); }
 TEST(SmallFloats, EveryCodeOfBFloat16) { expect_all_codes<hfr::BFloat16>(DType::kBFloat16, 65536); }
-TEST(SmallFloats, EveryCodeOfFloat8E4M3) { expect_all_codes<hfr::Float8E4M3>(DType::kFloat8E4M3, 256); }
-TEST(SmallFloats, EveryCodeOfFloat8E5M2) { expect_all_codes<hfr::Float8E5M2>(DType::kFloat8E5M2, 256); }
+TEST(SmallFloats, EveryCodeOfFloat8E4M3) {
+  expect_all_codes<hfr::Float8E4M3>(DType::kFloat8E4M3, 256);
+}
+TEST(SmallFloats, EveryCodeOfFloat8E5M2) {
+  expect_all_codes<hfr::Float8E5M2>(DType::kFloat8E5M2, 256);
+}
 
 TEST(SmallFloats, RandomFloats) {
   std::mt19937 random(5);
@@ -260,9 +272,12 @@ TEST(SmallFloats, RandomFloats) {
     if (std::isnan(value)) continue;
     const auto exact = static_cast<double>(value);
     ASSERT_EQ(hfr::store_float<hfr::Float16>(value).bits, encode(DType::kFloat16, exact)) << value;
-    ASSERT_EQ(hfr::store_float<hfr::BFloat16>(value).bits, encode(DType::kBFloat16, exact)) << value;
-    ASSERT_EQ(hfr::store_float<hfr::Float8E4M3>(value).bits, encode(DType::kFloat8E4M3, exact)) << value;
-    ASSERT_EQ(hfr::store_float<hfr::Float8E5M2>(value).bits, encode(DType::kFloat8E5M2, exact)) << value;
+    ASSERT_EQ(hfr::store_float<hfr::BFloat16>(value).bits, encode(DType::kBFloat16, exact))
+        << value;
+    ASSERT_EQ(hfr::store_float<hfr::Float8E4M3>(value).bits, encode(DType::kFloat8E4M3, exact))
+        << value;
+    ASSERT_EQ(hfr::store_float<hfr::Float8E5M2>(value).bits, encode(DType::kFloat8E5M2, exact))
+        << value;
   }
 }
 

@@ -1,5 +1,6 @@
-// A scalar reference for the kernels, written from the formats' definitions and not from the kernels' code: numbers are
-// decoded by exponent and fraction in double precision and encoded by searching the nearest code.
+// A scalar reference for the kernels, written from the formats' definitions and not from the
+// kernels' code: numbers are decoded by exponent and fraction in double precision and encoded by
+// searching the nearest code.
 #pragma once
 
 #include <cmath>
@@ -46,7 +47,8 @@ inline double decode(hfr::DType dtype, uint32_t code) {
     if (fraction == fraction_mask) return std::nan("");
   }
   if (exponent == 0) return sign * std::ldexp(fraction, 1 - bias - f.mantissa_bits);
-  return sign * std::ldexp(1.0 + std::ldexp(fraction, -f.mantissa_bits), static_cast<int>(exponent) - bias);
+  return sign * std::ldexp(1.0 + std::ldexp(fraction, -f.mantissa_bits),
+                           static_cast<int>(exponent) - bias);
 }
 
 // Positive codes in ascending order of value, up to the largest finite one.
