@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 CONGESTION_FILE = "/proc/sys/net/ipv4/tcp_congestion_control"
 EXIT_UNSUPPORTED = 77
-STOP_SECONDS = 5
+STOP_SECONDS = 5  # for a launcher to end its ranks
 
 
 class Unsupported(Exception):
@@ -84,9 +84,6 @@ def stop(process):
             os.killpg(process.pid, name)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-            if name == signal.SIGTERM:
-                continue
-            return
 
 
 def wait_for_all(processes, deadline):

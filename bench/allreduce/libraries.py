@@ -52,7 +52,6 @@ def mpich(program, cluster):
             env["MPIR_CVAR_NOLOCAL"] = "1"
         else:
             env["MPIR_CVAR_NUM_CLIQUES"] = str(cluster.num_nodes)
-            env["UCX_TLS"] = "tcp,self"
     return [Program("mpich", [launcher, "-n", str(cluster.num_ranks), program], False, env)]
 
 
@@ -74,8 +73,7 @@ def ucc(program, cluster):
 def oneccl(program, cluster):
     # The caller makes progress: a worker thread has no core of its own here, and waiting for it
     # costs milliseconds.
-    env = {"CCL_PROCESS_LAUNCHER": "none", "CCL_WORKER_OFFLOAD": "0", "CCL_LOG_LEVEL": "error"}
-    env["CCL_ATL_TRANSPORT"] = "ofi"
+    env = {"CCL_PROCESS_LAUNCHER": "none", "CCL_WORKER_OFFLOAD": "0", "CCL_ATL_TRANSPORT": "ofi"}
     if cluster.over_tcp:
         env.update(CCL_ATL_SHM="0", FI_PROVIDER="tcp", FI_TCP_IFACE="lo")
     else:

@@ -8,9 +8,11 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -84,9 +86,22 @@ inline float load(const void* buffer, Dtype dtype, size_t index) {
   return std::bit_cast<float>(uint32_t{static_cast<const uint16_t*>(buffer)[index]} << 16);
 }
 
+// Standard output for results alone: some libraries write warnings there, and from here on what
+// they write goes to standard error.
+inline std::FILE* take_stdout() {
+  int copy = dup(STDOUT_FILENO);
+  std::FILE* results = copy < 0 ? nullptr : fdopen(copy, "w");
+  if (results == nullptr || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
+    throw std::runtime_error(std::string("cannot set standard output aside: ") +
+                             std::strerror(errno));
+  }
+  return results;
+}
+
 class Measurement {
  public:
-  Measurement(Library& library, const Options& options) : library_(library), options_(options) {
+  Measurement(Library& library, const Options& options, std::FILE* results)
+      : library_(library), options_(options), results_(results) {
     size_t longest = *std::max_element(options.sizes.begin(), options.sizes.end());
     out_ = buffer(longest);
     in_ = options.in_place ? out_ : buffer(longest);
@@ -103,9 +118,9 @@ class Measurement {
     }
     std::sort(times_us.begin(), times_us.end());
     if (library_.rank() != 0) return;
-    std::printf("%zu %.3f %.3f %.3f\n", bytes, times_us[times_us.size() / 2], times_us.front(),
-                times_us.back());
-    std::fflush(stdout);
+    std::fprintf(results_, "%zu %.3f %.3f %.3f\n", bytes, times_us[times_us.size() / 2],
+                 times_us.front(), times_us.back());
+    std::fflush(results_);
   }
 
  private:
@@ -158,6 +173,7 @@ class Measurement {
 
   Library& library_;
   const Options& options_;
+  std::FILE* results_;
   void* out_ = nullptr;
   void* in_ = nullptr;
 };
@@ -169,9 +185,10 @@ template <typename Connect>
 int measure_main(int argc, char** argv, Connect connect) {
   try {
     Options options = parse_options(argc, argv);
+    std::FILE* results = take_stdout();
     std::unique_ptr<Library> library = connect(options);
-    if (library->rank() == 0) std::printf("# %s\n", library->version().c_str());
-    Measurement measurement(*library, options);
+    if (library->rank() == 0) std::fprintf(results, "# %s\n", library->version().c_str());
+    Measurement measurement(*library, options, results);
     for (size_t bytes : options.sizes) measurement.run(bytes);
     library->max(0);
     return 0;

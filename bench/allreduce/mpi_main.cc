@@ -29,7 +29,9 @@ class MpiLibrary : public hfr_bench::Library {
     int length = 0;
     check(MPI_Get_library_version(text, &length), "MPI_Get_library_version");
     std::string first_line(text, static_cast<size_t>(length));
-    return first_line.substr(0, first_line.find_first_of("\n,"));
+    first_line.resize(std::min(first_line.size(), first_line.find_first_of("\n,")));
+    std::replace(first_line.begin(), first_line.end(), '\t', ' ');
+    return first_line;
   }
 
   int rank() const override { return rank_; }
