@@ -25,8 +25,7 @@ constexpr SlotRef kResultSlot{SlotKind::kResult};
 
 }  // namespace
 
-LaneProof::LaneProof(std::vector<const std::vector<Schedule>*> chunks, uint64_t lane,
-                     uint64_t window)
+LaneProof::LaneProof(std::vector<const ScheduleSet*> chunks, uint64_t lane, uint64_t window)
     : chunks_(std::move(chunks)),
       lane_(lane),
       window_(window),

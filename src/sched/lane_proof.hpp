@@ -22,7 +22,7 @@ class LaneProof {
  public:
   // Generation g of the lane is the chunk `lane + g * window` and runs chunks[g], the schedules of
   // all nodes, which must be well formed and outlive the proof.
-  LaneProof(std::vector<const std::vector<Schedule>*> chunks, uint64_t lane, uint64_t window);
+  LaneProof(std::vector<const ScheduleSet*> chunks, uint64_t lane, uint64_t window);
 
   // Names the node, step and chunk that break a rule.
   Status run();
@@ -82,7 +82,7 @@ class LaneProof {
   Message& message(int idx) { return messages_[static_cast<size_t>(idx)]; }
   const Message& message(int idx) const { return messages_[static_cast<size_t>(idx)]; }
 
-  std::vector<const std::vector<Schedule>*> chunks_;
+  std::vector<const ScheduleSet*> chunks_;
   uint64_t lane_;
   uint64_t window_;
   int num_nodes_;

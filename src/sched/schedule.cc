@@ -65,8 +65,8 @@ bool has_final_add(const Schedule& schedule) {
   return false;
 }
 
-std::vector<Schedule> build_tree_all_reduce(const Tree& tree) {
-  std::vector<Schedule> schedules;
+ScheduleSet build_tree_all_reduce(const Tree& tree) {
+  ScheduleSet schedules;
   for (int node = 0; node < tree.num_nodes(); ++node) {
     const int parent = tree.parent[static_cast<size_t>(node)];
     const auto& children = tree.children[static_cast<size_t>(node)];
@@ -91,11 +91,11 @@ int butterfly_rounds(int num_nodes) {
   return core_rounds(num_nodes) + (num_nodes > core_size(num_nodes) ? 1 : 0);
 }
 
-std::vector<Schedule> build_butterfly_all_reduce(int num_nodes) {
+ScheduleSet build_butterfly_all_reduce(int num_nodes) {
   const int core = core_size(num_nodes);
   const int rounds = core_rounds(num_nodes);
   const int fold = rounds;  // the slot in which a node of the core takes an outsider's input
-  std::vector<Schedule> schedules;
+  ScheduleSet schedules;
   for (int node = 0; node < num_nodes; ++node) {
     Schedule schedule;
     schedule.node = node;

@@ -52,15 +52,18 @@ struct Schedule {
   bool operator==(const Schedule&) const = default;
 };
 
+// All nodes' schedules for one kind of chunk, by node.
+using ScheduleSet = std::vector<Schedule>;
+
 // The node computes the final value itself; else it receives it.
 bool has_final_add(const Schedule& schedule);
 
 // One schedule per node, for chunks that take `tree`.
-std::vector<Schedule> build_tree_all_reduce(const Tree& tree);
+ScheduleSet build_tree_all_reduce(const Tree& tree);
 
 // Small messages: recursive doubling, log2(n) rounds (plus two when n is no power of two), each
 // node adding in an order that gives every node the same bits.
-std::vector<Schedule> build_butterfly_all_reduce(int num_nodes);
+ScheduleSet build_butterfly_all_reduce(int num_nodes);
 int butterfly_rounds(int num_nodes);  // round slots a lane needs
 
 // One step as text: "put result to node 2's child 0".

@@ -1,7 +1,6 @@
 #include "sched/verify.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
 
 #include "base/text.hpp"
@@ -9,8 +8,6 @@
 
 namespace hfr {
 namespace {
-
-using NodeSchedulesRef = const std::vector<Schedule>*;
 
 bool is_landing(const SlotRef& slot) { return slot.kind != SlotKind::kLocal; }
 
@@ -66,18 +63,17 @@ std::string step_fault(const Step& step, int node, int num_nodes) {
 }
 
 // What one look at the steps tells, so that the proof need not doubt indices.
-Status check_form(const std::vector<Schedule>& schedules, int num_nodes, int tree) {
-  auto refuse = [&](const std::string& what) {
-    return Status(Code::kInvalidArgument, cat("tree ", tree, ": ", what));
+Status check_form(const ScheduleSet& schedules, int num_nodes, size_t chunk) {
+  auto refuse = [&](const std::string& where, const std::string& what) {
+    return Status(Code::kInvalidArgument, cat(where, ", chunk ", chunk, ": ", what));
   };
   if (static_cast<int>(schedules.size()) != num_nodes) {
-    return refuse(
-        cat("has schedules for ", schedules.size(), " nodes and the first tree for ", num_nodes));
+    return refuse(cat(schedules.size(), " nodes"), cat("chunk 0 has ", num_nodes, " nodes"));
   }
   for (int node = 0; node < num_nodes; ++node) {
     const Schedule& schedule = schedules[static_cast<size_t>(node)];
     if (schedule.node != node) {
-      return refuse(cat("has node ", schedule.node, "'s schedule in the place of node ", node));
+      return refuse(cat("node ", node), cat("has the schedule of node ", schedule.node));
     }
     int publishes = 0;
     for (size_t i = 0; i < schedule.steps.size(); ++i) {
@@ -85,69 +81,51 @@ Status check_form(const std::vector<Schedule>& schedules, int num_nodes, int tre
       publishes += step.kind == StepKind::kPublish ? 1 : 0;
       const std::string fault = step_fault(step, node, num_nodes);
       if (fault.empty()) continue;
-      return refuse(
-          cat("node ", node, ", step ", i, " (", step_text(step), "), every chunk: ", fault));
+      return refuse(cat("node ", node, ", step ", i, " (", step_text(step), ")"), fault);
     }
     if (publishes != 1) {
-      return refuse(cat("node ", node, ", after its last step, every chunk: has published ",
-                        publishes, " times and must once"));
+      return refuse(cat("node ", node, ", after its last step"),
+                    cat("has published ", publishes, " times; a schedule publishes once"));
     }
   }
   return {};
 }
 
-Status check_window(size_t num_trees, int window) {
-  if (window >= 1 && static_cast<size_t>(window) % num_trees == 0) return {};
-  return Status(
-      Code::kInvalidArgument,
-      cat("a window of ", window, " is not a multiple of the number of trees, ", num_trees,
-          ": a lane would change its tree from chunk to chunk; make the window a multiple "
-          "of ",
-          num_trees));
-}
-
 }  // namespace
 
-Status verify(const ForestSchedules& cycle, int window) {
-  return verify_train({cycle}, {0}, window);
+Status verify(const std::vector<ScheduleSet>& cycle, int window) {
+  const size_t num_trees = cycle.size();
+  if (num_trees == 0 || window < 1 || static_cast<size_t>(window) % num_trees != 0) {
+    return Status(Code::kInvalidArgument,
+                  cat("a window of ", window, " lanes is not a multiple of the ", num_trees,
+                      " trees that chunks take in turn, so a lane would change its tree; take a "
+                      "multiple of it"));
+  }
+  // Every chunk of a lane is followed by its next two in both copies of the round slots.
+  constexpr size_t kUsesOfEachLane = 4;
+  std::vector<const ScheduleSet*> train;
+  for (size_t chunk = 0; chunk < kUsesOfEachLane * static_cast<size_t>(window); ++chunk) {
+    train.push_back(&cycle[chunk % num_trees]);
+  }
+  return verify_train(train, window);
 }
 
-Status verify_train(const std::vector<ForestSchedules>& forests, const std::vector<int>& order,
-                    int window) {
-  if (forests.empty() || order.empty()) {
+Status verify_train(const std::vector<const ScheduleSet*>& train, int window) {
+  if (train.empty() || train[0]->empty() || window < 1) {
     return Status(Code::kInvalidArgument,
-                  "there are no schedules to verify; pass at least one tree");
+                  cat("there is nothing to verify: ", train.size(), " chunks, ",
+                      train.empty() ? 0 : train[0]->size(), " nodes, a window of ", window));
   }
-  for (const ForestSchedules& forest : forests) {
-    if (forest.empty() || forest[0].empty()) {
-      return Status(Code::kInvalidArgument, "a forest has no trees or no nodes; pass at least one");
-    }
-    const auto num_nodes = static_cast<int>(forests[0][0].size());
-    for (size_t tree = 0; tree < forest.size(); ++tree) {
-      HFR_RETURN_IF_ERROR(check_form(forest[tree], num_nodes, static_cast<int>(tree)));
-    }
-    HFR_RETURN_IF_ERROR(check_window(forest.size(), window));
+  std::set<const ScheduleSet*> well_formed;
+  for (size_t chunk = 0; chunk < train.size(); ++chunk) {
+    if (!well_formed.insert(train[chunk]).second) continue;
+    HFR_RETURN_IF_ERROR(check_form(*train[chunk], static_cast<int>(train[0]->size()), chunk));
   }
-  for (int forest : order) {
-    if (forest >= 0 && static_cast<size_t>(forest) < forests.size()) continue;
-    return Status(Code::kInvalidArgument,
-                  cat("the order names forest ", forest, " of ", forests.size()));
-  }
-
-  // A lane meets the forests in an order that repeats after `period` of its chunks. Once round,
-  // once more, and two chunks beyond: every chunk is followed by its next two in both copies of the
-  // round slots.
   const auto lanes = static_cast<size_t>(window);
-  const size_t period = order.size() / std::gcd(order.size(), lanes);
-  const size_t num_generations = 2 * period + 2;
-  std::set<std::vector<NodeSchedulesRef>> proved;
-  for (size_t lane = 0; lane < lanes; ++lane) {
-    std::vector<NodeSchedulesRef> chunks;
-    for (size_t generation = 0; generation < num_generations; ++generation) {
-      const size_t chunk = lane + generation * lanes;
-      const ForestSchedules& forest = forests[static_cast<size_t>(order[chunk % order.size()])];
-      chunks.push_back(&forest[chunk % forest.size()]);
-    }
+  std::set<std::vector<const ScheduleSet*>> proved;
+  for (size_t lane = 0; lane < std::min(lanes, train.size()); ++lane) {
+    std::vector<const ScheduleSet*> chunks;
+    for (size_t chunk = lane; chunk < train.size(); chunk += lanes) chunks.push_back(train[chunk]);
     if (!proved.insert(chunks).second) continue;
     LaneProof proof(std::move(chunks), lane, lanes);
     HFR_RETURN_IF_ERROR(proof.run());

@@ -32,7 +32,7 @@ int occurrences(const std::string& text, const std::string& what) {
 
 }  // namespace
 
-Explorer::Explorer(std::vector<std::vector<Schedule>> chunks, size_t max_states)
+Explorer::Explorer(std::vector<ScheduleSet> chunks, size_t max_states)
     : chunks_(std::move(chunks)), max_states_(max_states) {
   num_landings_ =
       1u + kMaxChildren + 2u * idx(butterfly_rounds(static_cast<int>(chunks_[0].size())));

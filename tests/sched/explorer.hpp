@@ -17,7 +17,7 @@ namespace hfr {
 class Explorer {
  public:
   // Generation g runs chunks[g], all nodes' schedules.
-  Explorer(std::vector<std::vector<Schedule>> chunks, size_t max_states);
+  Explorer(std::vector<ScheduleSet> chunks, size_t max_states);
 
   // The first wrong outcome of any order as a sentence; empty when there is none.
   std::string run();
@@ -55,7 +55,7 @@ class Explorer {
   int value(const std::string& text);
   std::string key(const State& state) const;
 
-  std::vector<std::vector<Schedule>> chunks_;
+  std::vector<ScheduleSet> chunks_;
   size_t max_states_;
   size_t num_landings_;
   std::vector<std::string> values_;

@@ -12,7 +12,7 @@ namespace hfr {
 
 struct Mutant {
   std::string what;
-  std::vector<Schedule> schedules;
+  ScheduleSet schedules;
 };
 
 inline std::vector<SlotRef> all_landings(int num_nodes) {
@@ -26,7 +26,7 @@ inline std::vector<SlotRef> all_landings(int num_nodes) {
 }
 
 // Every single change of every step.
-inline std::vector<Mutant> all_mutants(const std::vector<Schedule>& right) {
+inline std::vector<Mutant> all_mutants(const ScheduleSet& right) {
   std::vector<Mutant> mutants;
   const auto num_nodes = static_cast<int>(right.size());
   for (size_t node = 0; node < right.size(); ++node) {
