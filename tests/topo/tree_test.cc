@@ -5,6 +5,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <fstream>
+#include <iomanip>
+#include <iterator>
+#include <sstream>
+#include <string>
 
 namespace hfr {
 namespace {
@@ -168,6 +173,25 @@ TEST(ChooseForest, SlowHopsFavourTheTreeAndSlowLinksTheRing) {
   for (int n = 4; n <= 16; ++n) {
     EXPECT_EQ(choose_forest(n, size_t{64} << 20, slow_hops), ForestKind::kDoubleBinaryTree);
     EXPECT_EQ(choose_forest(n, size_t{64} << 20, slow_link), ForestKind::kRing);
+  }
+}
+
+// docs/schedules.md shows what the code says.
+TEST(ChooseForest, TheTableInTheDocumentationIsRight) {
+  std::ifstream file(HFR_DOCS "/schedules.md");
+  const std::string page(std::istreambuf_iterator<char>(file), {});
+  ASSERT_FALSE(page.empty()) << "cannot read " HFR_DOCS "/schedules.md";
+  for (int n = 2; n <= 16; ++n) {
+    const ForestCost tree = forest_cost(ForestKind::kDoubleBinaryTree, n);
+    const ForestCost rings = forest_cost(ForestKind::kRing, n);
+    std::ostringstream row;
+    row << "| " << n << " | " << tree.busiest_send << " | " << std::setprecision(3)
+        << rings.busiest_send << " | " << tree.hops << " | " << rings.hops << " |";
+    for (int shift : {16, 20, 24, 28}) {
+      const bool is_ring = choose_forest(n, size_t{1} << shift, {}) == ForestKind::kRing;
+      row << (is_ring ? " ring |" : " tree |");
+    }
+    EXPECT_NE(page.find(row.str() + "\n"), std::string::npos) << row.str();
   }
 }
 
