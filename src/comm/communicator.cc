@@ -24,6 +24,7 @@ Communicator::Communicator(Parts parts, const KernelTable& kernels)
                .schedules = parts_.schedules,
                .one_process = parts_.one_process,
                .direct = parts_.config.direct,
+               .peer_memory = std::move(parts_.peer_memory),
                .heap = {},
                .map_heap = [this]() -> std::byte* {
                  auto heap = parts_.memory->heap();

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "base/pack.hpp"
@@ -15,6 +16,7 @@ namespace hfr {
 namespace {
 
 constexpr int kProtocolVersion = 1;
+constexpr uint64_t kProbeWord = 0x4846526564756365;
 
 // Which process a rank lives in, among those that can share memory.
 std::string process_identity() {
@@ -29,18 +31,26 @@ struct RankInfo {
   std::string process;
   std::string machine;
   std::string door;
+  pid_t pid = 0;
+  uint64_t probe = 0;  // where a word of the process lies that peers try to read
 };
 
 std::vector<std::byte> encode(const RankInfo& info) {
-  return pack({info.node_name, info.process, info.machine, info.door});
+  return pack(
+      {info.node_name, info.process, info.machine, info.door, cat(info.pid), cat(info.probe)});
 }
 
 Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 4);
+  auto fields = unpack(bytes, 6);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
-  return RankInfo{(*fields)[0], (*fields)[1], (*fields)[2], (*fields)[3]};
+  return RankInfo{(*fields)[0],
+                  (*fields)[1],
+                  (*fields)[2],
+                  (*fields)[3],
+                  static_cast<pid_t>(std::strtol((*fields)[4].c_str(), nullptr, 10)),
+                  std::strtoull((*fields)[5].c_str(), nullptr, 10)};
 }
 
 // The nodes whose owners this node's owners exchange messages with, over all forests and the
@@ -127,7 +137,7 @@ class SetUp {
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
     HFR_RETURN_IF_ERROR(share_memory(door));
     if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
-    return parts_.membership->barrier(deadline_ns_, "finishing set-up");
+    return try_peer_memory();
   }
 
   Status learn_shape(const MemoryDoor& door) {
@@ -136,6 +146,8 @@ class SetUp {
     mine.node_name = parts_.config.host_id.empty() ? mine.machine : "id:" + parts_.config.host_id;
     mine.process = process_identity();
     mine.door = door.name();
+    mine.pid = getpid();
+    mine.probe = reinterpret_cast<uintptr_t>(&probe_);
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
@@ -193,6 +205,36 @@ class SetUp {
     return Status();
   }
 
+  // The last exchange of set-up: pulling is used when it works between all ranks of the node.
+  Status try_peer_memory() {
+    const Shape& shape = parts_.shape;
+    const auto& local = shape.nodes[static_cast<size_t>(shape.node)];
+    const std::string& my_process = infos_[static_cast<size_t>(spec_.rank)].process;
+    std::vector<pid_t> pids;
+    for (int rank : local) pids.push_back(infos_[static_cast<size_t>(rank)].pid);
+    bool works = parts_.config.direct && !parts_.one_process && local.size() > 1;
+    if (works) parts_.peer_memory = PeerMemory(std::move(pids), parts_.staging.slot_bytes);
+    works = works && parts_.peer_memory.available();
+    for (size_t r = 0; r < local.size() && works; ++r) {
+      const RankInfo& peer = infos_[static_cast<size_t>(local[r])];
+      uint64_t seen = 0;
+      // Another PID namespace makes the number another process'.
+      const bool comparable =
+          peer.process.substr(peer.process.find('@')) == my_process.substr(my_process.find('@'));
+      works = comparable &&
+              parts_.peer_memory.pull(static_cast<int>(r), peer.probe, &seen, sizeof(seen)) &&
+              seen == kProbeWord;
+    }
+    const std::byte mine{static_cast<unsigned char>(works ? 1 : 0)};
+    HFR_ASSIGN_OR_RETURN(
+        auto all, parts_.membership->all_gather({&mine, 1}, deadline_ns_, "finishing set-up"));
+    for (int rank : local) {
+      if (all[static_cast<size_t>(rank)] != std::vector<std::byte>{std::byte{1}})
+        parts_.peer_memory = PeerMemory();
+    }
+    return Status();
+  }
+
   Status connect_nodes() {
     TcpOptions options{.bind_host = parts_.membership->local_host(),
                        .rank = spec_.rank,
@@ -231,6 +273,7 @@ class SetUp {
   Parts parts_;
   std::vector<RankInfo> infos_;
   uint64_t deadline_ns_ = 0;
+  const uint64_t probe_ = kProbeWord;
 };
 
 }  // namespace

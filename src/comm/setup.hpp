@@ -35,6 +35,7 @@ struct Parts {
   Shape shape;
   bool one_process = false;
   std::shared_ptr<NodeMemory> memory;
+  PeerMemory peer_memory;  // available when every rank of the node can read every other
   StagingShape staging;
   EngineLimits limits;
   NodeSchedules schedules;

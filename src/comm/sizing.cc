@@ -6,15 +6,23 @@
 namespace hfr {
 namespace {
 
-constexpr size_t kNodeChunkBytes = size_t{128}
-                                   << 10;  // both staging slots of a chunk stay in an L2 cache
+// Inside a node: small chunks keep staging in an L2 cache while the user's buffers are in one too;
+// past that, larger ones save hand-overs.
+constexpr size_t kNodeChunkBytes = size_t{256} << 10;
+constexpr size_t kFineChunkBytes = size_t{128} << 10;
+constexpr size_t kFineUntilBytes = size_t{32} << 20;
+constexpr size_t kMinChunkBytes = size_t{16} << 10;
 constexpr size_t kWireChunkBytes = size_t{512} << 10;  // sends of this size move fastest over TCP
 constexpr size_t kButterflyBytes = size_t{16} << 10;
-constexpr size_t kFlatBytes = size_t{8} << 10;
+// Every rank of a node reads every other's message on the flat path: fewer bytes the more ranks.
+constexpr size_t kFlatBytesTimesRanks = size_t{128} << 10;
+constexpr size_t kMinFlatBytes = size_t{4} << 10;
+constexpr size_t kMaxFlatBytes = size_t{64} << 10;
 constexpr size_t kPublishBytes = 256;
-constexpr size_t kStreamingBytes = size_t{16} << 20;
+constexpr size_t kMaxPullBytes = size_t{2} << 20;
+constexpr size_t kStreamingBytes = size_t{32} << 20;
 constexpr int kLanesPerRank = 2;
-constexpr int kMinWindow = 4;
+constexpr int kMinWindow = 8;
 
 // Chunks take lanes and trees in turn: a window that is a multiple of every forest's number of
 // trees keeps each lane to one tree.
@@ -38,15 +46,27 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   staging.window = (window + multiple - 1) / multiple * multiple;
   staging.num_rounds = one_node ? 0 : butterfly_rounds(shape.num_nodes());
   staging.round_bytes = one_node ? 0 : std::min(kButterflyBytes, staging.slot_bytes);
-  staging.flat_bytes = one_node ? (config.flat_bytes == 0 ? kFlatBytes : config.flat_bytes) : 0;
+  if (one_node) {
+    const auto ranks = static_cast<size_t>(shape.num_local());
+    staging.flat_bytes = config.flat_bytes;
+    if (staging.flat_bytes == 0) {
+      staging.flat_bytes = std::clamp(kFlatBytesTimesRanks / ranks, kMinFlatBytes, kMaxFlatBytes);
+    }
+  }
   return staging;
 }
 
-EngineLimits size_limits(const Shape&, const StagingShape& staging, const Config& config) {
+EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config) {
   EngineLimits limits;
   limits.flat_bytes = staging.flat_bytes;
   limits.publish_bytes = kPublishBytes;
   limits.butterfly_bytes = staging.round_bytes;
+  limits.min_chunk_bytes = std::min(kMinChunkBytes, staging.slot_bytes);
+  if (shape.num_nodes() == 1) {
+    limits.fine_chunk_bytes = std::min(kFineChunkBytes, staging.slot_bytes);
+    limits.fine_until_bytes = kFineUntilBytes;
+    limits.max_pull_bytes = kMaxPullBytes;
+  }
   limits.streaming_bytes = kStreamingBytes;
   limits.timeout_ns = config.timeout_ms * 1'000'000;
   return limits;

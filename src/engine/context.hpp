@@ -26,8 +26,10 @@ struct EngineLimits {
   size_t publish_bytes = 0;    // flat path: past this a reachable input is read where it is
   size_t butterfly_bytes = 0;  // up to here nodes exchange instead of climbing a tree
   size_t min_chunk_bytes = 4096;
-  size_t min_pull_bytes = 0;  // from here to max_pull_bytes owners pull inputs where they can
-  size_t max_pull_bytes = 0;
+  size_t fine_chunk_bytes =
+      0;  // up to fine_until_bytes chunks are no larger than this; 0: than a slot
+  size_t fine_until_bytes = 0;
+  size_t max_pull_bytes = 0;   // up to here owners pull inputs where they can
   size_t streaming_bytes = 0;  // from here on results are stored past the caches
   uint64_t timeout_ns = 0;
 };

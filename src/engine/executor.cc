@@ -127,8 +127,7 @@ void Executor::post(Operation& o) {
   } else {
     if (reach_send) {
       flags |= Post::kSendDirect;
-    } else if (context_.peer_memory.available() && o.bytes >= context_.limits.min_pull_bytes &&
-               o.bytes <= context_.limits.max_pull_bytes) {
+    } else if (context_.peer_memory.available() && o.bytes <= context_.limits.max_pull_bytes) {
       flags |= Post::kSendPull;
     }
     if (reach_recv) flags |= Post::kRecvDirect;
@@ -221,6 +220,9 @@ void Executor::lay_out_chunks(Operation& o) {
   input.num_trees = static_cast<int>(o.forest->size());
   input.slot_bytes = context_.staging.shape().slot_bytes;
   input.min_chunk_bytes = context_.limits.min_chunk_bytes;
+  if (context_.limits.fine_chunk_bytes != 0 && o.bytes <= context_.limits.fine_until_bytes) {
+    input.slot_bytes = context_.limits.fine_chunk_bytes;
+  }
   if (o.butterfly) {
     // One chunk: it is small, and it must fit a round slot.
     input.min_chunk_bytes = context_.staging.shape().round_bytes;
