@@ -9,36 +9,33 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
-#include <stdexcept>
+#include <map>
+#include <memory>
 #include <thread>
+
+#include "base/text.hpp"
+#include "tools/perf_join.hpp"
+#include "tools/perf_numbers.hpp"
+#include "tools/perf_report.hpp"
+#include "tools/perf_values.hpp"
+#include "tools/progress.hpp"
 
 namespace hfr::tools {
 namespace {
 
 constexpr size_t kAlignment = 4096;
 
-struct PerfError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-void check(hfr_comm_t comm, hfr_status_t status, const char* what) {
-  if (status == HFR_SUCCESS) return;
-  throw PerfError(std::string(what) + ": " + hfr_status_string(status) + ": " +
-                  hfr_get_last_error(comm));
-}
-
 // A rank's buffer, private or from hfr_mem_alloc.
 class Buffer {
  public:
   Buffer(hfr_comm_t comm, size_t bytes, bool registered) : comm_(registered ? comm : nullptr) {
-    size_t size = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+    const size_t size = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
     if (registered) {
       check(comm, hfr_mem_alloc(comm, &data_, size), "hfr_mem_alloc");
     } else {
       data_ = std::aligned_alloc(kAlignment, size);
       if (data_ == nullptr)
-        throw PerfError("out of memory for a buffer of " + std::to_string(size) + " bytes");
+        throw PerfError(cat("no memory for a buffer of ", bytes_text(size), "; lower -e or -m"));
     }
     std::memset(data_, 0, size);
   }
@@ -58,274 +55,220 @@ class Buffer {
   void* data_ = nullptr;
 };
 
-struct Side {
-  double seconds = 0;
-  size_t wrong = 0;
+struct DestroyStream {
+  void operator()(void* stream) const { hfr_stream_destroy(stream); }
 };
+using Stream = std::unique_ptr<void, DestroyStream>;
 
-struct Row {
+// What the ranks do with one size, type and operation, in place or not. `send` and `recv` hold one
+// part of `bytes` for each operation that is in flight together.
+struct Work {
+  std::byte* send = nullptr;
+  std::byte* recv = nullptr;
   size_t bytes = 0;
   size_t count = 0;
   hfr_dtype_t type = HFR_FLOAT32;
   hfr_op_t op = HFR_SUM;
-  Side out_of_place;
-  Side in_place;
+
+  bool in_place() const { return send == recv; }
 };
 
-// Drawn on standard error, on a terminal only.
-class Progress {
+// One rank. All ranks make the same calls in the same order; rank 0 also prints.
+class Rank {
  public:
-  Progress(bool shown, size_t total) : shown_(shown && isatty(STDERR_FILENO) != 0), total_(total) {}
-  void step() {
-    if (!shown_) return;
-    ++done_;
-    constexpr size_t kWidth = 40;
-    size_t filled = kWidth * done_ / total_;
-    std::string bar(filled, '#');
-    bar.resize(kWidth, '.');
-    std::fprintf(stderr, "\r[%s] %zu/%zu%s", bar.c_str(), done_, total_,
-                 done_ == total_ ? "\r\033[K" : "");
-    std::fflush(stderr);
-  }
-
- private:
-  bool shown_;
-  size_t total_;
-  size_t done_ = 0;
-};
-
-class Perf {
- public:
-  Perf(hfr_comm_t comm, const PerfOptions& options) : comm_(comm), options_(options) {
+  Rank(hfr_comm_t comm, const PerfOptions& options) : comm_(comm), options_(options) {
     check(comm, hfr_comm_rank(comm, &rank_), "hfr_comm_rank");
     check(comm, hfr_comm_count(comm, &num_ranks_), "hfr_comm_count");
     check(comm, hfr_comm_node_count(comm, &num_nodes_), "hfr_comm_node_count");
-    check(comm, hfr_comm_node(comm, &node_), "hfr_comm_node");
+    if (!options.blocking) {
+      hfr_stream_t stream = nullptr;
+      check(comm, hfr_stream_create(&stream), "hfr_stream_create");
+      stream_.reset(stream);
+    }
   }
 
-  int run() {
-    describe_ranks();
-    std::vector<size_t> sizes =
+  // Returns whether all values were right.
+  bool run() {
+    const std::vector<size_t> sizes =
         size_sequence(options_.min_bytes, options_.max_bytes, options_.step_bytes, options_.factor);
-    const size_t most = options_.max_bytes * static_cast<size_t>(options_.aggregate);
+    const size_t most =
+        (sizes.empty() ? 0 : sizes.back()) * static_cast<size_t>(options_.aggregate);
     Buffer send(comm_, most, options_.registered);
     Buffer recv(comm_, most, options_.registered);
-    Progress progress(rank_ == 0, sizes.size() * options_.types.size() * options_.ops.size());
-    print_header();
+    Progress progress(rank_ == 0, 2 * sizes.size() * options_.types.size() * options_.ops.size());
+    print_preamble();
+    std::vector<PerfRow> rows;
     for (hfr_dtype_t type : options_.types) {
       for (hfr_op_t op : options_.ops) {
-        for (size_t bytes : sizes) {
-          Row row = measure(bytes, type, op, send, recv);
-          progress.step();
-          print_row(row);
-          rows_.push_back(row);
+        prepare_values(type, op, sizes.empty() ? 0 : sizes.back());
+        for (size_t size : sizes) {
+          const size_t count = size / hfr_dtype_size(type);
+          PerfRow row{count * hfr_dtype_size(type), count, type, op, {}, {}};
+          auto measure = [&](std::byte* from, const char* place) {
+            progress.show(
+                cat(bytes_text(row.bytes), " ", type_name(type), " ", op_name(op), " ", place));
+            Measurement result = measure_one({from, recv.data(), row.bytes, count, type, op});
+            progress.step();
+            return result;
+          };
+          row.out_of_place = measure(send.data(), "out of place");
+          row.in_place = measure(recv.data(), "in place");
+          progress.hide();
+          print(table_row(row, num_ranks_));
+          rows.push_back(row);
         }
       }
     }
-    return finish();
+    return finish(rows);
   }
 
  private:
-  Row measure(size_t bytes, hfr_dtype_t type, hfr_op_t op, Buffer& send, Buffer& recv) {
-    Row row;
-    row.type = type;
-    row.op = op;
-    row.count = bytes / hfr_dtype_size(type);
-    row.bytes = row.count * hfr_dtype_size(type);
-    std::vector<std::byte> input = input_pattern(type, op, rank_, num_ranks_);
-    std::vector<std::byte> expected = expected_pattern(type, op, num_ranks_);
-    row.out_of_place = measure_side(row, send.data(), recv.data(), input, expected);
-    row.in_place = measure_side(row, recv.data(), recv.data(), input, expected);
-    return row;
+  void prepare_values(hfr_dtype_t type, hfr_op_t op, size_t most_bytes) {
+    const size_t count = most_bytes / hfr_dtype_size(type);
+    input_ = exact_input(type, op, rank_, num_ranks_, count);
+    expected_ =
+        options_.checks > 0 ? exact_result(type, op, num_ranks_, count) : std::vector<std::byte>();
   }
 
-  Side measure_side(const Row& row, std::byte* send, std::byte* recv,
-                    const std::vector<std::byte>& input, const std::vector<std::byte>& expected) {
-    fill(row, send, input);
-    for (int i = 0; i < options_.warmups; ++i) iterate(row, send, recv);
-    meet();
-    auto start = std::chrono::steady_clock::now();
-    if (options_.blocking) {
-      for (int i = 0; i < options_.iterations; ++i) iterate(row, send, recv);
-    } else {
-      hfr_request_t last = 0;
-      for (int i = 0; i < options_.iterations; ++i) last = start_operations(row, send, recv);
-      check(comm_, hfr_wait(comm_, last), "hfr_wait");
-    }
-    std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    Side side;
-    side.seconds = combine(took.count() / options_.iterations / options_.aggregate);
-    if (options_.check) {
-      fill(row, send, input);
-      iterate(row, send, recv);
-      for (int k = 0; k < options_.aggregate; ++k) {
-        side.wrong += count_wrong(recv + part(row, k), row.bytes, row.type, row.op, expected);
+  Measurement measure_one(const Work& work) {
+    fill(work, work.in_place() ? neutral_input(work.type, work.op) : input_);
+    for (int i = 0; i < options_.warmups; ++i) iterate(work);
+    finish_stream();
+    all_reduce_alone(nullptr, nullptr, 0, HFR_INT8, HFR_SUM);  // all begin together
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < options_.iterations; ++i) iterate(work);
+    finish_stream();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    Measurement result;
+    result.seconds = average_over_ranks(took.count() / options_.iterations / options_.aggregate);
+    if (options_.checks > 0) result.wrong = count_wrong_values(work);
+    return result;
+  }
+
+  uint64_t count_wrong_values(const Work& work) {
+    uint64_t wrong = 0;
+    for (int i = 0; i < options_.checks; ++i) {
+      if (!work.in_place())
+        std::memset(work.recv, 0xa5, work.bytes * static_cast<size_t>(options_.aggregate));
+      fill(work, input_);
+      iterate(work);
+      finish_stream();
+      for (int part = 0; part < options_.aggregate; ++part) {
+        wrong +=
+            count_wrong(work.recv + offset(work, part), work.bytes, work.type, work.op, expected_);
       }
-      side.wrong = add_up(side.wrong);
     }
-    return side;
-  }
-
-  size_t part(const Row& row, int k) const { return static_cast<size_t>(k) * row.bytes; }
-
-  void fill(const Row& row, std::byte* send, const std::vector<std::byte>& input) {
-    for (int k = 0; k < options_.aggregate; ++k) tile(send + part(row, k), row.bytes, input);
-  }
-
-  void iterate(const Row& row, std::byte* send, std::byte* recv) {
-    if (options_.aggregate == 1) {
-      check(comm_, hfr_all_reduce(send, recv, row.count, row.type, row.op, comm_, nullptr, nullptr),
-            "hfr_all_reduce");
-    } else {
-      check(comm_, hfr_wait(comm_, start_operations(row, send, recv)), "hfr_wait");
-    }
-  }
-
-  hfr_request_t start_operations(const Row& row, std::byte* send, std::byte* recv) {
-    hfr_request_t request = 0;
-    for (int k = 0; k < options_.aggregate; ++k) {
-      check(comm_,
-            hfr_all_reduce(send + part(row, k), recv + part(row, k), row.count, row.type, row.op,
-                           comm_, nullptr, &request),
-            "hfr_all_reduce");
-    }
-    return request;
-  }
-
-  void meet() {
-    check(comm_, hfr_all_reduce(nullptr, nullptr, 0, HFR_INT8, HFR_SUM, comm_, nullptr, nullptr),
-          "hfr_all_reduce");
-  }
-
-  double combine(double seconds) {
-    constexpr hfr_op_t kOps[] = {HFR_SUM, HFR_AVG, HFR_MIN, HFR_MAX};
-    double mine = options_.average == 0 && rank_ != 0 ? 0 : seconds;
-    double all = 0;
-    check(comm_,
-          hfr_all_reduce(&mine, &all, 1, HFR_FLOAT64, kOps[options_.average], comm_, nullptr,
-                         nullptr),
-          "hfr_all_reduce");
-    return all;
-  }
-
-  size_t add_up(size_t value) {
-    uint64_t mine = value;
     uint64_t all = 0;
-    check(comm_, hfr_all_reduce(&mine, &all, 1, HFR_UINT64, HFR_SUM, comm_, nullptr, nullptr),
-          "hfr_all_reduce");
+    all_reduce_alone(&wrong, &all, 1, HFR_UINT64, HFR_SUM);
     return all;
   }
 
-  void describe_ranks() {
-    // Each rank's node and process, brought to rank 0 by a sum.
-    std::vector<int64_t> all(static_cast<size_t>(num_ranks_) * 2);
-    all[static_cast<size_t>(rank_) * 2] = node_;
-    all[static_cast<size_t>(rank_) * 2 + 1] = getpid();
-    check(comm_,
-          hfr_all_reduce(all.data(), all.data(), all.size(), HFR_INT64, HFR_SUM, comm_, nullptr,
-                         nullptr),
+  static size_t offset(const Work& work, int part) {
+    return static_cast<size_t>(part) * work.bytes;
+  }
+
+  void fill(const Work& work, const std::vector<std::byte>& pattern) {
+    for (int part = 0; part < options_.aggregate; ++part)
+      tile(work.send + offset(work, part), work.bytes, pattern);
+  }
+
+  // One iteration: complete on return when blocking, else on finish_stream().
+  void iterate(const Work& work) {
+    const bool together = options_.blocking && options_.aggregate > 1;
+    requests_.assign(together ? static_cast<size_t>(options_.aggregate) : 0, 0);
+    for (int part = 0; part < options_.aggregate; ++part) {
+      check(comm_,
+            hfr_all_reduce(work.send + offset(work, part), work.recv + offset(work, part),
+                           work.count, work.type, work.op, comm_, stream_.get(),
+                           together ? &requests_[static_cast<size_t>(part)] : nullptr),
+            "hfr_all_reduce");
+    }
+    for (hfr_request_t request : requests_) check(comm_, hfr_wait(comm_, request), "hfr_wait");
+  }
+
+  void finish_stream() {
+    if (stream_) check(comm_, hfr_stream_synchronize(stream_.get()), "hfr_stream_synchronize");
+  }
+
+  // Outside of what is timed.
+  void all_reduce_alone(const void* from, void* to, size_t count, hfr_dtype_t type, hfr_op_t op) {
+    check(comm_, hfr_all_reduce(from, to, count, type, op, comm_, nullptr, nullptr),
           "hfr_all_reduce");
+  }
+
+  double average_over_ranks(double seconds) {
+    static const std::map<Average, hfr_op_t> kOps = {{Average::kRank0, HFR_SUM},
+                                                     {Average::kMean, HFR_AVG},
+                                                     {Average::kLeast, HFR_MIN},
+                                                     {Average::kMost, HFR_MAX}};
+    const double mine = options_.average == Average::kRank0 && rank_ != 0 ? 0 : seconds;
+    double all = 0;
+    all_reduce_alone(&mine, &all, 1, HFR_FLOAT64, kOps.at(options_.average));
+    return all;
+  }
+
+  void print(const std::string& text) const {
     if (rank_ != 0) return;
+    std::fputs(text.c_str(), stdout);
+    std::fflush(stdout);
+  }
+
+  struct Who {
+    int32_t node;
+    int32_t pid;
+    char host[56];
+  };
+
+  // Every rank's line of the preamble; rank r's bytes are the only ones in its place that are not
+  // 0, so a sum gathers them.
+  std::vector<Who> gather_who() {
+    std::vector<Who> all(static_cast<size_t>(num_ranks_));
+    Who& mine = all[static_cast<size_t>(rank_)];
+    int node = 0;
+    check(comm_, hfr_comm_node(comm_, &node), "hfr_comm_node");
+    mine.node = node;
+    mine.pid = getpid();
+    gethostname(mine.host, sizeof(mine.host) - 1);
+    all_reduce_alone(all.data(), all.data(), all.size() * sizeof(Who), HFR_UINT8, HFR_SUM);
+    return all;
+  }
+
+  void print_preamble() {
+    const std::vector<Who> ranks = gather_who();
     int version = 0;
     hfr_get_version(&version);
-    std::printf("# hfreduce perf version %d.%d.%d\n", version / 10000, version / 100 % 100,
-                version % 100);
-    std::printf(
-        "# nThread 1 nGpus 1 minBytes %zu maxBytes %zu step: %s warmup iters: %d iters: %d agg "
-        "iters: %d "
-        "validation: %d device: host buffers: %s\n#\n",
-        options_.min_bytes, options_.max_bytes, step_text().c_str(), options_.warmups,
-        options_.iterations, options_.aggregate, options_.check ? 1 : 0,
-        options_.registered ? "hfr_mem_alloc" : "private");
-    std::printf("# Using %d ranks on %d nodes\n", num_ranks_, num_nodes_);
-    for (int r = 0; r < num_ranks_; ++r) {
-      std::printf("#  Rank %2d node %2lld pid %6lld device host\n", r,
-                  static_cast<long long>(all[static_cast<size_t>(r) * 2]),
-                  static_cast<long long>(all[static_cast<size_t>(r) * 2 + 1]));
+    const bool by_factor = options_.factor > 1;
+    std::string text = cat(
+        "# hfreduce perf version ", version / 10000, ".", version / 100 % 100, ".", version % 100,
+        ", all_reduce\n# nThread ", options_.threads, " nGpus ", options_.per_thread, " minBytes ",
+        options_.min_bytes, " maxBytes ", options_.max_bytes, " step: ",
+        by_factor ? cat(options_.factor, "(factor)") : cat(options_.step_bytes, "(bytes)"),
+        " warmup iters: ", options_.warmups, " iters: ", options_.iterations,
+        " agg iters: ", options_.aggregate, " validation: ", options_.checks,
+        " graph: 0 blocking: ", options_.blocking ? 1 : 0,
+        " device: host buffers: ", options_.registered ? "hfr_mem_alloc" : "private",
+        "\n#\n# Using ", num_ranks_, num_ranks_ == 1 ? " rank on " : " ranks on ", num_nodes_,
+        num_nodes_ == 1 ? " node\n" : " nodes\n");
+    for (int rank = 0; rank < num_ranks_; ++rank) {
+      const Who& who = ranks[static_cast<size_t>(rank)];
+      char line[160];
+      std::snprintf(line, sizeof(line), "#  Rank %3d Node %3d Pid %7d on %s device host\n", rank,
+                    who.node, who.pid, who.host);
+      text += line;
     }
+    print(text + table_header());
   }
 
-  std::string step_text() const {
-    return options_.factor > 1 ? std::to_string(options_.factor) + "(factor)"
-                               : std::to_string(options_.step_bytes) + "(bytes)";
-  }
-
-  void print_header() const {
-    if (rank_ != 0) return;
-    std::printf(
-        "#\n"
-        "#                                                              out-of-place               "
-        "        in-place\n"
-        "#       size         count      type   redop    root     time   algbw   busbw #wrong     "
-        "time   algbw   busbw #wrong\n"
-        "#        (B)    (elements)                               (us)  (GB/s)  (GB/s)            "
-        "(us)  (GB/s)  (GB/s)\n");
-    std::fflush(stdout);
-  }
-
-  void print_row(const Row& row) const {
-    if (rank_ != 0) return;
-    std::printf("%12zu  %12zu  %8s  %6s  %6d", row.bytes, row.count, type_name(row.type),
-                op_name(row.op), -1);
-    for (const Side* side : {&row.out_of_place, &row.in_place}) {
-      std::string wrong = options_.check ? std::to_string(side->wrong) : "N/A";
-      std::printf("  %7.*f  %6.2f  %6.2f  %5s", side->seconds < 1e-4 ? 2 : 1, side->seconds * 1e6,
-                  algorithm_bandwidth(row.bytes, side->seconds),
-                  bus_bandwidth(row.bytes, side->seconds, num_ranks_), wrong.c_str());
+  bool finish(const std::vector<PerfRow>& rows) const {
+    const PerfSummary summary = summarize(rows, num_ranks_);
+    print(table_footer(summary));
+    if (rank_ == 0 && !options_.json_file.empty()) {
+      std::ofstream file(options_.json_file);
+      file << json_document(rows, {num_ranks_, num_nodes_, options_.command_line});
+      file.flush();
+      if (!file) throw PerfError("cannot write " + options_.json_file);
     }
-    std::printf("\n");
-    std::fflush(stdout);
-  }
-
-  int finish() const {
-    size_t wrong = 0;
-    double bandwidth = 0;
-    for (const Row& row : rows_) {
-      for (const Side* side : {&row.out_of_place, &row.in_place}) {
-        wrong += side->wrong;
-        bandwidth += bus_bandwidth(row.bytes, side->seconds, num_ranks_);
-      }
-    }
-    if (!rows_.empty()) bandwidth /= static_cast<double>(2 * rows_.size());
-    if (rank_ == 0) {
-      std::printf("# Out of bounds values : %zu %s\n", wrong, wrong == 0 ? "OK" : "FAILED");
-      std::printf("# Avg bus bandwidth    : %.4f\n#\n", bandwidth);
-      std::fflush(stdout);
-      if (!options_.json_file.empty()) write_json(wrong, bandwidth);
-    }
-    return wrong == 0 ? 0 : 1;
-  }
-
-  void write_json(size_t wrong, double bandwidth) const {
-    nlohmann::ordered_json results = nlohmann::ordered_json::array();
-    for (const Row& row : rows_) {
-      nlohmann::ordered_json entry = {{"size", row.bytes},
-                                      {"count", row.count},
-                                      {"type", type_name(row.type)},
-                                      {"redop", op_name(row.op)},
-                                      {"root", -1}};
-      auto side = [&](const Side& s) {
-        nlohmann::ordered_json values = {
-            {"time_us", s.seconds * 1e6},
-            {"algbw", algorithm_bandwidth(row.bytes, s.seconds)},
-            {"busbw", bus_bandwidth(row.bytes, s.seconds, num_ranks_)}};
-        values["wrong"] =
-            options_.check ? nlohmann::ordered_json(s.wrong) : nlohmann::ordered_json(nullptr);
-        return values;
-      };
-      entry["out_of_place"] = side(row.out_of_place);
-      entry["in_place"] = side(row.in_place);
-      results.push_back(entry);
-    }
-    nlohmann::ordered_json document = {{"results", results},
-                                       {"ranks", num_ranks_},
-                                       {"nodes", num_nodes_},
-                                       {"out_of_bounds", wrong},
-                                       {"average_bus_bandwidth", bandwidth},
-                                       {"command", options_.command_line}};
-    std::ofstream file(options_.json_file);
-    file << document.dump(2) << "\n";
-    if (!file) throw PerfError("cannot write " + options_.json_file);
+    return summary.wrong == 0;
   }
 
   hfr_comm_t comm_;
@@ -333,41 +276,46 @@ class Perf {
   int rank_ = 0;
   int num_ranks_ = 1;
   int num_nodes_ = 1;
-  int node_ = 0;
-  std::vector<Row> rows_;
+  Stream stream_;
+  std::vector<std::byte> input_;
+  std::vector<std::byte> expected_;
+  std::vector<hfr_request_t> requests_;
 };
 
-}  // namespace
-
-int run_perf(hfr_comm_t comm, const PerfOptions& options) {
+// In the rank's thread. Returns whether all went well.
+bool run_rank(hfr_comm_t comm, const PerfOptions& options) {
   try {
-    int status = Perf(comm, options).run();
+    const bool right = Rank(comm, options).run();
     check(comm, hfr_comm_finalize(comm), "hfr_comm_finalize");
-    return status;
+    return right;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "hfreduce perf: %s\n", error.what());
     hfr_comm_abort(comm);  // the other ranks need not wait for their deadline
-    return 1;
+    return false;
   }
 }
 
-int run_perf_threads(int num_threads, const PerfOptions& options) {
-  std::vector<hfr_comm_t> comms(static_cast<size_t>(num_threads));
-  if (hfr_comm_init_all(comms.data(), num_threads, nullptr) != HFR_SUCCESS) {
-    std::fprintf(stderr, "hfreduce perf: %s\n", hfr_get_last_error(nullptr));
+}  // namespace
+
+int run_perf(const PerfOptions& options, bool launched) {
+  std::vector<hfr_comm_t> comms;
+  try {
+    comms = join(options.ranks_per_process(), launched);
+  } catch (const PerfError& error) {
+    std::fprintf(stderr, "hfreduce perf: %s\n", error.what());
     return 1;
   }
-  std::atomic<int> worst{0};
+  std::atomic<bool> all_well{true};
+  auto run = [&](hfr_comm_t comm) {
+    if (!run_rank(comm, options)) all_well = false;
+  };
+  // A single rank keeps to the calling thread.
   std::vector<std::thread> threads;
-  for (hfr_comm_t comm : comms) {
-    threads.emplace_back([&, comm] {
-      int status = run_perf(comm, options);
-      if (status != 0) worst = status;
-    });
-  }
+  for (size_t i = 1; i < comms.size(); ++i) threads.emplace_back(run, comms[i]);
+  run(comms[0]);
   for (std::thread& thread : threads) thread.join();
   for (hfr_comm_t comm : comms) hfr_comm_destroy(comm);
-  return worst;
+  return all_well ? 0 : 1;
 }
 
 }  // namespace hfr::tools

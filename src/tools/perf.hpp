@@ -1,37 +1,43 @@
-// `hfreduce perf`: times all-reduces and prints the table that nccl-tests' users know.
+// `hfreduce perf`: times all-reduces, through the public interface only, and prints the table that
+// nccl-tests' users know.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
-#include "tools/perf_values.hpp"
+#include "hfreduce/hfreduce.h"
 
 namespace hfr::tools {
+
+enum class Average { kRank0 = 0, kMean = 1, kLeast = 2, kMost = 3 };
 
 struct PerfOptions {
   size_t min_bytes = size_t{32} << 20;
   size_t max_bytes = size_t{32} << 20;
   size_t step_bytes = size_t{1} << 20;
-  double factor = 0;  // more than 1: sizes grow by it
+  double factor = 1;  // more than 1: sizes grow by it
   std::vector<hfr_op_t> ops = {HFR_SUM};
   std::vector<hfr_dtype_t> types = {HFR_FLOAT32};
   int iterations = 20;
   int warmups = 5;
-  int aggregate = 1;  // operations in flight per iteration
-  bool check = true;
-  bool blocking =
-      true;  // false: the iterations are started one after the other and waited for together
+  int checks = 1;           // checked operations per measurement
+  int aggregate = 1;        // operations in flight together per iteration, on buffers of their own
+  bool blocking = true;     // false: all iterations are put on a stream, then waited for
   bool registered = false;  // buffers from hfr_mem_alloc
-  int average = 1;          // over ranks: 0 rank 0's time, 1 mean, 2 least, 3 most
+  Average average = Average::kMean;  // of the ranks' times
+  int threads =
+      1;  // nccl-tests' -t and -g, for the header; their product is the ranks of a process
+  int per_thread = 1;
   std::string json_file;
   std::string command_line;
+
+  int ranks_per_process() const { return threads * per_thread; }
 };
 
-// Runs as the rank that `comm` is. Rank 0 prints. Returns the process' exit status: 1 when values
-// were wrong or a call failed.
-int run_perf(hfr_comm_t comm, const PerfOptions& options);
-
-// As num_threads ranks of this process.
-int run_perf_threads(int num_threads, const PerfOptions& options);
+// Runs the ranks of this process, each a thread. With `launched` the processes of a job meet
+// through hfr_comm_init_env, else this process is the whole job. Rank 0 prints. Returns the
+// process' exit status: 1 when values were wrong or a call failed, which standard error then tells.
+int run_perf(const PerfOptions& options, bool launched);
 
 }  // namespace hfr::tools

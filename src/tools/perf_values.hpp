@@ -1,38 +1,45 @@
-// The numbers behind `hfreduce perf`: types by name, sizes, bandwidth factors, and inputs whose
-// reductions are exact in every type.
+// Inputs whose reductions are exact in every type, in whatever order ranks are added and wherever a
+// partial result is rounded to the type; so results can be compared bit for bit.
+//
+// Buffers repeat a pattern of kPatternElements, a prime number: no misplaced or repeated chunk
+// looks right. Within one, each element has its own mix of ranks, signs, magnitudes and (floats)
+// exponent:
+//
+//   sum, avg  whole numbers times a power of two that the element's ranks share; where a type is
+//   too narrow for all
+//             ranks' sum, a window of ranks that moves from element to element contributes and the
+//             others pass 0
+//   prod      signs and powers of two, in a window as above, and one rank's full significand;
+//   integers: odd numbers, which
+//             wrap
+//   min, max  any magnitude, no zero
+//
+// Integer sums use all bits and wrap; integer averages do not, as a wrapped sum's average means
+// nothing.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <string>
 #include <vector>
 
 #include "hfreduce/hfreduce.h"
 
 namespace hfr::tools {
 
-// nccl-tests' spellings: float, half, bfloat16, f8e4m3, int8 ... and sum, prod, min, max, avg.
-const char* type_name(hfr_dtype_t dtype);
-std::optional<hfr_dtype_t> parse_type(const std::string& name);
-const char* op_name(hfr_op_t op);
-std::optional<hfr_op_t> parse_op(const std::string& name);
+constexpr size_t kPatternElements = 16381;
 
-// first, then times `factor` (when it is more than 1) or plus `step` until `last`.
-std::vector<size_t> size_sequence(size_t first, size_t last, size_t step, double factor);
+// The first `count` elements (at most kPatternElements) of rank's input, and of the result.
+std::vector<std::byte> exact_input(hfr_dtype_t dtype, hfr_op_t op, int rank, int num_ranks,
+                                   size_t count = kPatternElements);
+std::vector<std::byte> exact_result(hfr_dtype_t dtype, hfr_op_t op, int num_ranks,
+                                    size_t count = kPatternElements);
 
-// GB/s (1e9). busbw makes ranks comparable: what each link would move with a bandwidth-optimal
-// algorithm.
-double algorithm_bandwidth(size_t bytes, double seconds);
-double bus_bandwidth(size_t bytes, double seconds, int num_ranks);
+// One element that reducing in place over and over leaves as it is: 0, or 1 for products. Timing
+// with it meets no infinities or denormals.
+std::vector<std::byte> neutral_input(hfr_dtype_t dtype, hfr_op_t op);
 
-// A buffer's contents repeat with this period, in elements.
-size_t pattern_period(int num_ranks);
-// One period of rank's input, and of the result.
-std::vector<std::byte> input_pattern(hfr_dtype_t dtype, hfr_op_t op, int rank, int num_ranks);
-std::vector<std::byte> expected_pattern(hfr_dtype_t dtype, hfr_op_t op, int num_ranks);
 // Repeats the pattern over `bytes`.
 void tile(void* buffer, size_t bytes, const std::vector<std::byte>& pattern);
+
 // Elements that differ from the repeated pattern: by any bit, or for averages of floats by more
 // than 2 ulp.
 size_t count_wrong(const void* buffer, size_t bytes, hfr_dtype_t dtype, hfr_op_t op,

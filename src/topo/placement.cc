@@ -39,19 +39,6 @@ std::vector<std::string> cgroup_directories() {
   return directories;
 }
 
-int cgroup_cpus() {
-  int fewest = 0;
-  auto take = [&](int cpus) {
-    if (cpus > 0 && (fewest == 0 || cpus < fewest)) fewest = cpus;
-  };
-  for (const std::string& directory : cgroup_directories())
-    take(parse_cpu_max(read_file(directory + "/cpu.max")));
-  std::string quota = read_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  std::string period = read_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (!quota.empty() && quota[0] != '-') take(parse_cpu_max(quota + " " + period));
-  return fewest;
-}
-
 // On NUMA node `numa`, or on all with -1. A kernel that refuses leaves first-touch placement, which
 // is slower but right.
 void place(void* memory, size_t bytes, hwloc_membind_policy_t policy, int numa) {
@@ -82,13 +69,30 @@ int parse_cpu_max(const std::string& text) {
   return static_cast<int>((quota + period - 1) / period);
 }
 
-int usable_cpus() {
+int quota_cpus() {
+  int fewest = 0;
+  auto take = [&](int cpus) {
+    if (cpus > 0 && (fewest == 0 || cpus < fewest)) fewest = cpus;
+  };
+  for (const std::string& directory : cgroup_directories())
+    take(parse_cpu_max(read_file(directory + "/cpu.max")));
+  std::string quota = read_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+  std::string period = read_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  if (!quota.empty() && quota[0] != '-') take(parse_cpu_max(quota + " " + period));
+  return fewest;
+}
+
+int affinity_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  int cpus = 1;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) cpus = CPU_COUNT(&set);
-  if (int granted = cgroup_cpus(); granted > 0) cpus = std::min(cpus, granted);
-  return std::max(cpus, 1);
+  // The call fails where the machine has more CPUs than the set.
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+int usable_cpus() {
+  const int quota = quota_cpus();
+  return quota > 0 ? std::min(affinity_cpus(), quota) : affinity_cpus();
 }
 
 size_t machine_memory_bytes() {

@@ -9,6 +9,8 @@ namespace hfr {
 // CPUs that this process may keep busy: its affinity, and its cgroup's quota where that is less. At
 // least 1.
 int usable_cpus();
+int affinity_cpus();
+int quota_cpus();  // rounded up; 0: no quota
 
 // Physical memory in bytes, or the cgroup's limit where that is less.
 size_t machine_memory_bytes();
