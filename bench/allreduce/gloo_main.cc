@@ -16,6 +16,8 @@
 
 namespace {
 
+constexpr size_t kLargestBusyBytes = size_t{1} << 20;
+
 class GlooLibrary : public hfr_bench::Library {
  public:
   explicit GlooLibrary(const hfr_bench::Options& options)
@@ -41,14 +43,11 @@ class GlooLibrary : public hfr_bench::Library {
 
   int rank() const override { return exchange_.rank; }
   int num_ranks() const override { return exchange_.num_ranks; }
+  bool in_place_only() const override { return busy_; }
 
   void all_reduce(const void* in, void* out, size_t count) override {
     if (in != in_ || out != out_ || count != count_) prepare(in, out, count);
-    if (busy_) {
-      if (copy_first_) {
-        std::memcpy(out, in, count * sizeof(float));
-        copy_first_ = false;
-      }
+    if (algorithm_ != nullptr) {
       algorithm_->run();
     } else {
       gloo::allreduce(*call_);
@@ -79,12 +78,11 @@ class GlooLibrary : public hfr_bench::Library {
     out_ = out;
     count_ = count;
     auto* output = static_cast<float*>(out);
-    if (busy_) {
-      copy_first_ = in != out;
+    algorithm_.reset();
+    if (busy_ && count * sizeof(float) <= kLargestBusyBytes) {
       std::vector<float*> pointers = {output};
       int num_elements = static_cast<int>(count);
       bool power_of_two = (exchange_.num_ranks & (exchange_.num_ranks - 1)) == 0;
-      algorithm_.reset();
       if (power_of_two) {
         algorithm_ =
             std::make_unique<gloo::AllreduceHalvingDoubling<float>>(data_, pointers, num_elements);
@@ -94,7 +92,7 @@ class GlooLibrary : public hfr_bench::Library {
       }
       return;
     }
-    call_ = std::make_unique<gloo::AllreduceOptions>(data_);
+    call_ = std::make_unique<gloo::AllreduceOptions>(busy_ ? control_ : data_);
     if (in != out) call_->setInput(const_cast<float*>(static_cast<const float*>(in)), count);
     call_->setOutput(output, count);
     call_->setReduceFunction(
@@ -109,7 +107,6 @@ class GlooLibrary : public hfr_bench::Library {
   const void* in_ = nullptr;
   void* out_ = nullptr;
   size_t count_ = 0;
-  bool copy_first_ = false;
   std::unique_ptr<gloo::AllreduceOptions> call_;
   std::unique_ptr<gloo::Algorithm> algorithm_;
 };

@@ -29,7 +29,7 @@ def openmpi(program, cluster):
     ucx_env = dict(env)
     if cluster.over_tcp:
         own = ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "lo"]
-        ucx_env.update(UCX_TLS="tcp,self", UCX_NET_DEVICES="lo")
+        ucx_env.update(UCX_TLS="tcp,self")
     else:
         own = ["--mca", "pml", "ob1", "--mca", "btl", "vader,self"]
         ucx_env.update(UCX_TLS="shm,self")
@@ -46,8 +46,7 @@ def mpich(program, cluster):
     env = {}
     if cluster.over_tcp:
         # Debian builds it over UCX, others over libfabric.
-        env = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "lo"}
-        env.update(FI_PROVIDER="tcp", FI_TCP_IFACE="lo")
+        env = {"UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp", "FI_TCP_IFACE": "lo"}
         if cluster.local_ranks == 1:
             env["MPIR_CVAR_NOLOCAL"] = "1"
         else:
@@ -64,9 +63,7 @@ def gloo(program, _cluster):
 
 
 def ucc(program, cluster):
-    env = {"UCX_LOG_LEVEL": "error", "UCX_TLS": "shm,self"}
-    if cluster.over_tcp:
-        env.update(UCX_TLS="tcp,self", UCX_NET_DEVICES="lo")
+    env = {"UCX_TLS": "tcp,self" if cluster.over_tcp else "shm,self"}
     return [Program("ucc", [program], True, env)]
 
 
