@@ -55,9 +55,9 @@ PerfSummary summarize(const std::vector<PerfRow>& rows, int num_ranks) {
 }
 
 std::string table_header() {
-  const char* kMeasured = "     time   algbw   busbw  #wrong";
-  const char* kUnits = "     (us)  (GB/s)  (GB/s)        ";
-  return format("#\n#%11s  %12s  %8s  %6s  %6s  %32s %32s\n", "", "", "", "", "",
+  const char* kMeasured = "     time   algbw   busbw #wrong";
+  const char* kUnits = "     (us)  (GB/s)  (GB/s)       ";
+  return format("#\n#%11s  %12s  %8s  %6s  %6s  %32s%32s\n", "", "", "", "", "",
                 "out-of-place          ", "in-place            ") +
          format("#%11s  %12s  %8s  %6s  %6s%s%s\n", "size", "count", "type", "redop", "root",
                 kMeasured, kMeasured) +

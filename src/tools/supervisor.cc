@@ -190,11 +190,14 @@ class Supervisor {
       reap();
       if (kill_at_ns_ != 0 && monotonic_ns() >= kill_at_ns_) kill_everything();
     }
-    return !no_children_ || !output_.empty();
+    if (!no_children_) return true;
+    // A job that was asked to end does not wait for a reader that has stopped reading.
+    return !output_.empty() && !(asked_ && monotonic_ns() >= kill_at_ns_);
   }
 
   int poll_timeout_ms() const {
-    if (kill_at_ns_ == 0 || killing_ || no_children_) return -1;
+    const bool waits_for_reader = no_children_ && asked_;
+    if (kill_at_ns_ == 0 || ((killing_ || no_children_) && !waits_for_reader)) return -1;
     const uint64_t now = monotonic_ns();
     return now >= kill_at_ns_ ? 0 : static_cast<int>((kill_at_ns_ - now) / 1'000'000 + 1);
   }
@@ -245,10 +248,13 @@ class Supervisor {
       output_.finish();
       return;
     }
-    // Ranks that are done may have left others behind; what is killed may leave its own children to
-    // us.
+    // What is killed may leave its own children to us.
     if (killing_) kill_everything();
-    if (running_ == 0 && kill_at_ns_ == 0) end_ranks(SIGTERM);
+    // Ranks may have left others behind, who were never asked.
+    if (running_ == 0 && !swept_) {
+      swept_ = true;
+      end_ranks(SIGTERM);
+    }
   }
 
   void report(size_t rank, int wait_status) {
@@ -299,6 +305,7 @@ class Supervisor {
   int status_ = 0;
   bool asked_ = false;  // a signal asked the job to end
   bool killing_ = false;
+  bool swept_ = false;  // what the ranks left behind was asked to end
   bool no_children_ = false;
   uint64_t kill_at_ns_ = 0;  // 0: nobody was asked to end yet
 };

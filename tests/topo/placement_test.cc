@@ -1,8 +1,10 @@
 #include "topo/placement.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
-#include "topo/discovery.hpp"
+#include <algorithm>
+#include <cstring>
 
 namespace hfr {
 namespace {
@@ -13,24 +15,54 @@ TEST(Placement, CpuQuota) {
   EXPECT_EQ(parse_cpu_max("150000 100000\n"), 2);
   EXPECT_EQ(parse_cpu_max("10000 100000\n"), 1);
   EXPECT_EQ(parse_cpu_max("-1 100000"), 0);
+  EXPECT_EQ(parse_cpu_max("100000 0"), 0);
   EXPECT_EQ(parse_cpu_max(""), 0);
   EXPECT_EQ(parse_cpu_max("rubbish"), 0);
 }
 
-TEST(Placement, ThisMachine) {
-  EXPECT_GE(usable_cpus(), 1);
-  EXPECT_GT(machine_memory_bytes(), size_t{1} << 20);
-  EXPECT_FALSE(machine_id().empty());
-  EXPECT_EQ(machine_id(), machine_id());
+TEST(Placement, Lists) {
+  EXPECT_EQ(count_list("0\n"), 1);
+  EXPECT_EQ(count_list("0-3\n"), 4);
+  EXPECT_EQ(count_list("0-3,8\n"), 5);
+  EXPECT_EQ(count_list("1,3,5-6"), 4);
+  EXPECT_EQ(count_list(""), 0);
+  EXPECT_EQ(count_list("\n"), 0);
+  EXPECT_EQ(count_list("3-1"), 0);
+  EXPECT_EQ(count_list("2-"), 0);
 }
 
-TEST(Discovery, ThisMachineMakesSense) {
-  auto topology = discover_topology();
-  ASSERT_TRUE(topology.ok()) << topology.status().message();
-  EXPECT_GE(topology->num_sockets, 1);
-  EXPECT_GE(topology->num_threads, topology->num_cores);
-  EXPECT_GE(topology->numa_nodes.size(), 1u);
-  EXPECT_LE(topology->usable_cpus, topology->num_threads);
+TEST(Placement, ThisMachine) {
+  EXPECT_GE(usable_cpus(), 1);
+  EXPECT_LE(usable_cpus(), affinity_cpus());
+  if (quota_cpus() > 0) {
+    EXPECT_LE(usable_cpus(), quota_cpus());
+  }
+  EXPECT_GE(num_numa_nodes(), 1);
+  EXPECT_GT(machine_memory_bytes(), size_t{1} << 20);
+}
+
+TEST(Placement, MachineIdIsStableHex) {
+  EXPECT_EQ(machine_id(), machine_id());
+  EXPECT_FALSE(machine_id().empty());
+  EXPECT_EQ(machine_id().find_first_not_of("0123456789abcdef"), std::string::npos);
+}
+
+TEST(Placement, PlacedMemoryIsUsable) {
+  constexpr size_t kBytes = size_t{1} << 20;
+  for (int numa : {-1, 0, 1 << 20}) {  // all, one, and one that is not there
+    void* memory =
+        mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(memory, MAP_FAILED);
+    if (numa < 0) {
+      interleave_memory(memory, kBytes);
+    } else {
+      bind_memory_near(memory, kBytes, numa);
+    }
+    std::memset(memory, 7, kBytes);
+    const auto* bytes = static_cast<const char*>(memory);
+    EXPECT_TRUE(std::all_of(bytes, bytes + kBytes, [](char c) { return c == 7; }));
+    munmap(memory, kBytes);
+  }
 }
 
 }  // namespace
