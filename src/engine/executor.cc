@@ -120,7 +120,7 @@ void Executor::post(Operation& o) {
       flags = Post::kSendDirect;
     } else {
       flags = Post::kPublished;
-      std::memcpy(p.payload, o.desc.send, o.bytes);
+      if (o.bytes > 0) std::memcpy(p.payload, o.desc.send, o.bytes);
     }
   } else if (o.bytes == 0) {
     flags = Post::kPublished;  // nothing to fetch; the buffers may be null
