@@ -33,12 +33,17 @@
 /* One number that grows with every release: major * 10000 + minor * 100 + patch. */
 #define HFR_VERSION (HFR_VERSION_MAJOR * 10000 + HFR_VERSION_MINOR * 100 + HFR_VERSION_PATCH)
 
+/* A fixed width in C++ too, so that a value that is no member is an error code and not undefined.
+ */
 #ifdef __cplusplus
+#define HFR_ENUM_INT : int
 extern "C" {
+#else
+#define HFR_ENUM_INT
 #endif
 
 /* Values are never renumbered. */
-typedef enum hfr_status {
+typedef enum hfr_status HFR_ENUM_INT {
   HFR_SUCCESS = 0,
   HFR_INVALID_ARGUMENT = 1, /* an argument is wrong in itself; nothing was started */
   HFR_INVALID_USAGE = 2,    /* a call at the wrong time: after abort, in the wrong order */
@@ -54,7 +59,7 @@ typedef enum hfr_status {
 } hfr_status_t;
 
 /* Element types. fp8 types follow the OCP 8-bit floating point specification. */
-typedef enum hfr_dtype {
+typedef enum hfr_dtype HFR_ENUM_INT {
   HFR_INT8 = 0,
   HFR_UINT8 = 1,
   HFR_INT16 = 2,
@@ -75,7 +80,13 @@ typedef enum hfr_dtype {
 /* Reductions. AVG is the sum divided by the number of ranks; for integers the quotient is truncated
  * towards zero. Integers wrap. MIN and MAX of floats return NaN when any input is NaN. 16- and
  * 8-bit floats accumulate in FP32 inside a node and round once, to nearest even. */
-typedef enum hfr_op { HFR_SUM = 0, HFR_PROD = 1, HFR_MIN = 2, HFR_MAX = 3, HFR_AVG = 4 } hfr_op_t;
+typedef enum hfr_op HFR_ENUM_INT {
+  HFR_SUM = 0,
+  HFR_PROD = 1,
+  HFR_MIN = 2,
+  HFR_MAX = 3,
+  HFR_AVG = 4
+} hfr_op_t;
 #define HFR_NUM_OPS 5
 
 /* One rank's handle on a set of ranks. */
