@@ -34,7 +34,7 @@ bool readable(int fd, int timeout_ms = kPatienceMs) {
 
 }  // namespace
 
-Command::Command(std::vector<std::string> arguments, const Options& options) {
+Command::Command(std::vector<std::string> arguments, const CommandOptions& options) {
   arguments.insert(arguments.begin(), HFREDUCE_COMMAND);
   Pipe input = make_pipe();
   Pipe output = make_pipe();
@@ -132,7 +132,7 @@ int Command::reap(int timeout_ms) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-Finished run_command(std::vector<std::string> arguments, const Command::Options& options) {
+Finished run_command(std::vector<std::string> arguments, const CommandOptions& options) {
   Command command(std::move(arguments), options);
   const int status = command.wait();
   return {status, command.output(), command.error()};

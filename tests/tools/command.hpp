@@ -14,16 +14,17 @@ namespace hfr_tests {
 // How long a test waits before it fails rather than hangs.
 constexpr int kPatienceMs = 60'000;
 
+struct CommandOptions {
+  std::string input;
+  bool hold_input = false;  // until write_input()
+  std::vector<std::pair<std::string, std::string>> environment;
+};
+
 class Command {
  public:
-  struct Options {
-    std::string input;
-    bool hold_input = false;  // until write_input()
-    std::vector<std::pair<std::string, std::string>> environment;
-  };
   // Starts it. What it starts has descriptor 9 open for writing: read_signal() reads from there,
   // and everyone_is_gone() sees when the last process that could write has ended.
-  explicit Command(std::vector<std::string> arguments, const Options& options = {});
+  explicit Command(std::vector<std::string> arguments, const CommandOptions& options = {});
   ~Command();
   Command(const Command&) = delete;
   Command& operator=(const Command&) = delete;
@@ -64,7 +65,7 @@ struct Finished {
   std::string output;
   std::string error;
 };
-Finished run_command(std::vector<std::string> arguments, const Command::Options& options = {});
+Finished run_command(std::vector<std::string> arguments, const CommandOptions& options = {});
 
 // One per line, without line ends, sorted.
 std::vector<std::string> sorted_lines(const std::string& text);

@@ -14,7 +14,7 @@ namespace {
 
 using testing::HasSubstr;
 
-Finished perf(std::vector<std::string> arguments, const Command::Options& options = {}) {
+Finished perf(std::vector<std::string> arguments, const CommandOptions& options = {}) {
   arguments.insert(arguments.begin(), "perf");
   return run_command(std::move(arguments), options);
 }
