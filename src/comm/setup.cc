@@ -143,7 +143,8 @@ class SetUp {
   Status learn_shape(const MemoryDoor& door) {
     RankInfo mine;
     mine.machine = machine_id();
-    mine.node_name = parts_.config.host_id.empty() ? mine.machine : cat("id:", parts_.config.host_id);
+    mine.node_name =
+        parts_.config.host_id.empty() ? mine.machine : cat("id:", parts_.config.host_id);
     mine.process = process_identity();
     mine.door = door.name();
     mine.pid = getpid();
