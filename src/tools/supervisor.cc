@@ -242,8 +242,9 @@ class Supervisor {
         worst = {static_cast<size_t>(rank - ranks_.begin()), wait_status};
       }
     }
+    const bool nobody_left = pid < 0 && errno == ECHILD;
     if (worst && status_ == 0) report(worst->first, worst->second);
-    if (pid < 0 && errno == ECHILD) {
+    if (nobody_left) {
       no_children_ = true;
       output_.finish();
       return;

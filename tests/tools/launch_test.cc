@@ -74,6 +74,13 @@ TEST(Launch, ReturnsTheFirstFailuresSignal) {
   EXPECT_THAT(run.error, HasSubstr("rank 2 of 3 was killed by signal 11"));
 }
 
+TEST(Launch, TakesNoGraceWhenNobodyIsLeft) {
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(run_command(run_shell("exit 4", {"--grace", "3600", "--ranks-per-node", "2"})).status,
+              4);
+  }
+}
+
 TEST(Launch, TellsOfAProgramThatIsNotThere) {
   Finished run = run_command({"run", "--ranks-per-node", "2", "--", "/nowhere/program"});
   EXPECT_EQ(run.status, 127);
@@ -136,15 +143,27 @@ TEST(Launch, EndsWhenAsked) {
 }
 
 TEST(Launch, PassesSignalsOn) {
-  for (int signal : {SIGUSR1, SIGUSR2, SIGINT, SIGTERM, SIGHUP}) {
-    Command run(run_shell(
-        hfr::cat("trap 'exit 0' USR1 USR2 INT TERM HUP; echo ready >&9; ", kForever, " & wait"),
-        {"--ranks-per-node", "2"}));
-    ASSERT_TRUE(run.read_signals(2));
-    kill(run.pid(), signal);
-    EXPECT_EQ(run.wait(), 0) << "signal " << signal << ": " << run.error();
-    EXPECT_TRUE(run.everyone_is_gone());
+  for (int signal : {SIGUSR1, SIGUSR2, SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+    for (const char* status : {"0", "3"}) {
+      Command run(
+          {"run", "--ranks-per-node", "2", "--grace", "60", "--", HFREDUCE_SIGNAL_WAITER, status});
+      ASSERT_TRUE(run.read_signals(2));
+      kill(run.pid(), signal);
+      EXPECT_EQ(run.wait(), std::atoi(status)) << "signal " << signal << ": " << run.error();
+      EXPECT_TRUE(run.everyone_is_gone());
+    }
   }
+}
+
+TEST(Launch, ASecondRequestKills) {
+  // The rank takes the first signal by ignoring it.
+  Command run(
+      run_shell(hfr::cat("trap '' TERM INT; echo ready >&9; ", kForever), {"--grace", "3600"}));
+  ASSERT_TRUE(run.read_signals(1));
+  kill(run.pid(), SIGTERM);
+  kill(run.pid(), SIGINT);
+  EXPECT_EQ(run.wait(), 128 + SIGKILL);
+  EXPECT_TRUE(run.everyone_is_gone());
 }
 
 TEST(Launch, TagsLines) {
