@@ -34,6 +34,9 @@ struct Trial {
   int victim = 0;
   int signal = SIGKILL;
   double after_ms = 0;
+  // A short life from set-up to tear-down, so that the strike may fall into the last too, or come
+  // too late; else operations go on until the strike.
+  bool whole_life = false;
   int num_ranks() const { return nodes * ranks_per_node; }
 };
 
@@ -70,10 +73,14 @@ void run_rank(const Trial& trial, const hfr_unique_id_t& id, int rank, int out) 
   hfr_status_t status = hfr_comm_init_rank(&comm, trial.num_ranks(), &id, rank, &options);
   std::string error = status == HFR_SUCCESS ? "" : hfr_get_last_error(nullptr);
   std::mt19937 random(99);
-  while (status == HFR_SUCCESS) {
+  for (int op = 0; status == HFR_SUCCESS && !(trial.whole_life && op == 5); ++op) {
     size_t count = random() % 2 == 0 ? 1 + random() % 200 : 1 + random() % data.size();
     status = hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_MAX, comm, nullptr,
                             nullptr);
+    if (status != HFR_SUCCESS) error = hfr_get_last_error(comm);
+  }
+  if (status == HFR_SUCCESS) {
+    status = hfr_comm_finalize(comm);
     if (status != HFR_SUCCESS) error = hfr_get_last_error(comm);
   }
   if (comm != nullptr) hfr_comm_destroy(comm);
@@ -169,6 +176,7 @@ void run_trial(const Trial& trial, int number) {
     int status = 0, leaked = 0, used = 0;
     ASSERT_EQ(sscanf(line.c_str(), "end %d %d %n", &status, &leaked, &used), 2) << line;
     std::string error = line.substr(static_cast<size_t>(used));
+    if (trial.whole_life && status == HFR_SUCCESS) continue;
     EXPECT_TRUE(status == HFR_TIMEOUT || status == HFR_REMOTE_ERROR)
         << "rank " << rank << ": " << line;
     EXPECT_NE(error.find(victim_name), std::string::npos) << "rank " << rank << " says: " << error;
@@ -182,7 +190,7 @@ void run_trial(const Trial& trial, int number) {
   }
 }
 
-void run_trials(unsigned seed, int count, int signal) {
+void run_trials(unsigned seed, int count, int signal, bool whole_life) {
   std::mt19937 random(seed);
   for (int i = 0; i < count && !testing::Test::HasFatalFailure(); ++i) {
     Trial trial;
@@ -194,15 +202,19 @@ void run_trials(unsigned seed, int count, int signal) {
     // Set-up takes a few milliseconds; a third of the strikes fall into it.
     trial.after_ms =
         random() % 3 == 0 ? (random() % 10'000) / 1000.0 : (random() % 80'000) / 1000.0;
+    trial.whole_life = whole_life;
+    if (whole_life) trial.after_ms = (random() % 12'000) / 1000.0;
     run_trial(trial, i);
   }
 }
 
-// Split so that CTest can run them side by side.
-TEST(Failure, KilledAtRandomMomentsA) { run_trials(1, 50, SIGKILL); }
-TEST(Failure, KilledAtRandomMomentsB) { run_trials(2, 50, SIGKILL); }
-TEST(Failure, StoppedAtRandomMomentsA) { run_trials(3, 50, SIGSTOP); }
-TEST(Failure, StoppedAtRandomMomentsB) { run_trials(4, 50, SIGSTOP); }
+// 200 trials, split so that CTest can run them side by side.
+TEST(Failure, KilledAtRandomMomentsA) { run_trials(1, 40, SIGKILL, false); }
+TEST(Failure, KilledAtRandomMomentsB) { run_trials(2, 40, SIGKILL, false); }
+TEST(Failure, KilledInAWholeLife) { run_trials(5, 40, SIGKILL, true); }
+TEST(Failure, StoppedAtRandomMomentsA) { run_trials(3, 30, SIGSTOP, false); }
+TEST(Failure, StoppedAtRandomMomentsB) { run_trials(4, 30, SIGSTOP, false); }
+TEST(Failure, StoppedInAWholeLife) { run_trials(6, 20, SIGSTOP, true); }
 
 }  // namespace
 }  // namespace hfr_tests
