@@ -21,6 +21,7 @@ constexpr size_t kMaxFlatBytes = size_t{64} << 10;
 constexpr size_t kPublishBytes = 256;
 constexpr size_t kMaxPullBytes = size_t{2} << 20;
 constexpr size_t kStreamingBytes = size_t{32} << 20;
+constexpr size_t kStagingBudget = size_t{128} << 20;  // of a node, whatever its ranks
 constexpr int kLanesPerRank = 2;
 constexpr int kMinWindow = 8;
 
@@ -30,6 +31,21 @@ int trees_multiple(int num_nodes) {
   if (num_nodes == 1) return 1;
   int ring = num_nodes <= kMaxRingNodes ? num_nodes : 1;
   return std::lcm(2, ring);
+}
+
+// Shrinks what the user did not set until staging fits its budget: chunks first, then lanes. The
+// same on all nodes, as it looks at the largest.
+void fit_budget(const Shape& shape, const Config& config, StagingShape& staging) {
+  const auto slots = static_cast<size_t>(shape.max_local() + 1 + kMaxChildren);
+  auto too_large = [&] {
+    return static_cast<size_t>(staging.window) * slots * staging.slot_bytes > kStagingBudget;
+  };
+  while (config.chunk_bytes == 0 && too_large() && staging.slot_bytes > kMinChunkBytes)
+    staging.slot_bytes /= 2;
+  const int multiple = trees_multiple(shape.num_nodes());
+  while (config.window == 0 && too_large() && staging.window > std::max(kMinWindow, multiple)) {
+    staging.window -= multiple;
+  }
 }
 
 }  // namespace
@@ -42,8 +58,9 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   if (staging.slot_bytes == 0) staging.slot_bytes = one_node ? kNodeChunkBytes : kWireChunkBytes;
   int window = static_cast<int>(config.window);
   if (window == 0) window = std::max(kMinWindow, kLanesPerRank * shape.max_local());
-  int multiple = trees_multiple(shape.num_nodes());
+  const int multiple = trees_multiple(shape.num_nodes());
   staging.window = (window + multiple - 1) / multiple * multiple;
+  fit_budget(shape, config, staging);
   staging.num_rounds = one_node ? 0 : butterfly_rounds(shape.num_nodes());
   staging.round_bytes = one_node ? 0 : std::min(kButterflyBytes, staging.slot_bytes);
   if (one_node) {
