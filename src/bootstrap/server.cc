@@ -28,8 +28,10 @@ constexpr uint64_t kProofNs = 5'000 * kMillisecond;
 constexpr size_t kMaxStrangers = 64;
 // How long reports of who waits for whom are collected before a verdict.
 constexpr uint64_t kStallNs = 400 * kMillisecond;
-// How long a leaving server hands out what is unsent.
+// How long a leaving server hands out what is unsent, and how long it tells ranks that are still
+// joining why there is nothing to join any more.
 constexpr uint64_t kFlushNs = 300 * kMillisecond;
+constexpr uint64_t kLateJoinNs = 500 * kMillisecond;
 
 int to_int(const std::string& text) { return std::atoi(text.c_str()); }
 
@@ -103,8 +105,11 @@ class Loop {
   void run() {
     while (!stopping_) turn();
     broadcast({std::string(1, kClosing)});
-    uint64_t until = monotonic_ns() + kFlushNs;
-    while (monotonic_ns() < until && anything_unsent()) turn();
+    const uint64_t left = monotonic_ns();
+    auto within = [left](uint64_t duration) { return monotonic_ns() < left + duration; };
+    while ((anything_unsent() && within(kFlushNs)) || (somebody_is_late() && within(kLateJoinNs))) {
+      turn();
+    }
   }
 
  private:
@@ -116,6 +121,12 @@ class Loop {
   bool anything_unsent() const {
     return std::any_of(connections_.begin(), connections_.end(),
                        [](const auto& c) { return !c->out.empty(); });
+  }
+
+  // Who did not come before the deadline is not waited for.
+  bool somebody_is_late() const {
+    return failure_ && num_joined_ + num_refused_ < options_.num_ranks &&
+           monotonic_ns() < options_.deadline_ns;
   }
 
   void turn() {
@@ -225,7 +236,11 @@ class Loop {
     if (frame.size() < 5) return drop(c, "an empty frame");
     char kind = static_cast<char>(frame[4]);
     auto fields = [&](size_t count) { return unpack(frame, count + 1); };
-    if (c.rank < 0 && kind != kJoin) return drop(c, "a member spoke before it joined");
+    if (c.rank < 0 && kind != kJoin) {
+      // Whom we refused may not have heard of it yet.
+      if (!failure_) drop(c, "a member spoke before it joined");
+      return;
+    }
     std::optional<std::vector<std::string>> f;
     switch (kind) {
       case kJoin:
@@ -254,16 +269,15 @@ class Loop {
     const int rank = to_int(f[2]);
     Join mine{true, f[1], f[3], f[4], f[5]};
     if (c.rank >= 0) return drop(c, "a member joined twice");
-    if (failure_) {
+    auto tell = [&] {
+      ++num_refused_;
       c.out.insert(c.out.end(), failure_->begin(), failure_->end());
       flush(c);
-      return;
-    }
+    };
+    if (failure_) return tell();
     auto refuse = [&](const std::string& sentence) {
-      c.rank = -1;
       fail(Code::kMismatch, rank, sentence);
-      c.out.insert(c.out.end(), failure_->begin(), failure_->end());
-      flush(c);
+      tell();
     };
     if (rank < 0 || rank >= options_.num_ranks) {
       return refuse(cat("rank ", rank, " joined with num_ranks ", mine.num_ranks, "; rank ",
@@ -432,6 +446,7 @@ class Loop {
   std::vector<Join> joined_;
   std::vector<bool> left_;
   int num_joined_ = 0;
+  int num_refused_ = 0;
 
   bool gathering_ = false;
   std::string stage_;

@@ -18,6 +18,9 @@ namespace {
 
 // A stranger at the door is given this long to prove itself.
 constexpr uint64_t kPatienceNs = 2'000'000'000;
+// The door says at the deadline who did not come. Who waits at the door longer than that knows that
+// the door hangs.
+constexpr uint64_t kDoorGraceNs = 500'000'000;
 
 struct LocalAddress {
   sockaddr_un storage{};
@@ -183,6 +186,7 @@ Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, i
         "network namespace)",
         errno);
   }
+  deadline_ns += kDoorGraceNs;
   auto rank = handshake.run(fd.get(), Handshake::Side::kConnecting, deadline_ns);
   const std::string what = cat("receiving the node's shared memory from rank ", door_rank);
   if (!rank.ok()) return Status(rank.status().code(), cat(what, ": ", rank.status().message()));

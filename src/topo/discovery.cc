@@ -166,6 +166,10 @@ Result<Topology> discover_topology() {
   if (hwloc_topology_init(&raw) != 0)
     return Status(Code::kSystemError, "hwloc cannot be initialised");
   Handle topology(raw);
+  // What it would ask drivers for is not needed, takes long, leaks, and may create a GPU context.
+  for (const char* component : {"opencl", "cuda", "nvml", "rsmi", "levelzero", "gl"}) {
+    hwloc_topology_set_components(raw, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, component);
+  }
   hwloc_topology_set_io_types_filter(raw, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
   // The machine, not only what is granted of it: the difference is worth seeing.
   hwloc_topology_set_flags(raw, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED);

@@ -117,8 +117,6 @@ bool Connection::advance() {
 }
 
 void Connection::parse_header() {
-  uint64_t last_bytes = frame_.bytes;
-  (void)last_bytes;
   std::memcpy(&frame_, buffer_.data() + begin_, kHeader);
   begin_ += kHeader;
   const Landing* landing = landings_.find(frame_.landing);

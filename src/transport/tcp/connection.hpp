@@ -54,6 +54,7 @@ class Connection {
   // The other side broke the protocol: the bytes that follow mean nothing.
   bool violated() const { return violated_; }
   const std::string& error() const { return error_; }
+  void violate(std::string why);
 
  private:
   static constexpr int kReadsPerTurn = 4;
@@ -74,7 +75,6 @@ class Connection {
   void parse_header();
   void read_once();
   void end(std::string why);
-  void violate(std::string why);
 
   UniqueFd fd_;
   const LandingTable& landings_;

@@ -65,7 +65,14 @@ size_t Endpoint::poll(std::span<TransportEvent> events) {
       for (Connection& connection : connections_) {
         while (count < events.size() && connection.advance()) {
           const FrameHeader& frame = connection.frame();
-          if (frame.sequence != next_reported_) break;
+          if (frame.sequence != next_reported_) {
+            bool ahead = static_cast<int32_t>(frame.sequence - next_reported_) > 0;
+            if (connections_.size() == 1 || !ahead) {
+              connection.violate(cat("it sent frame ", frame.sequence, " where frame ",
+                                     next_reported_, " was due"));
+            }
+            break;
+          }
           TransportEvent& event = events[count++];
           event.kind = TransportEvent::Kind::kArrival;
           event.peer = peer_;
