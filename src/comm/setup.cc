@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <set>
 
 #include "base/pack.hpp"
@@ -17,6 +18,8 @@ namespace {
 
 constexpr int kProtocolVersion = 1;
 constexpr uint64_t kProbeWord = 0x4846526564756365;
+constexpr uint64_t kOthersFirstNs = 300'000'000;
+constexpr uint64_t kVerdictNs = 300'000'000;
 
 // Which process a rank lives in, among those that can share memory.
 std::string process_identity() {
@@ -255,19 +258,25 @@ class SetUp {
   }
 
   // A rank that fails tells the others why; one that fails because another did says what that one
-  // said.
+  // said. Who only saw a connection close gives the others time to say why it did.
   Status explain(const Status& status) {
-    if (auto failure = parts_.membership->poll()) return failure->status;
+    const uint64_t patience = status.code() == Code::kRemoteError ? kOthersFirstNs : 0;
+    if (auto failure = await_verdict(patience)) return failure->status;
     parts_.membership->report(
         Status(status.code(), cat("set-up failed on rank ", spec_.rank, ": ", status.message())),
         spec_.rank);
-    uint64_t until = monotonic_ns() + 300'000'000;
+    if (auto failure = await_verdict(kVerdictNs)) return failure->status;
+    return status;
+  }
+
+  std::optional<Failure> await_verdict(uint64_t duration_ns) {
+    const uint64_t until = monotonic_ns() + duration_ns;
     Waiter waiter(WaitPolicy{.spin_ns = 0, .sleep_after_ns = 0});
-    while (monotonic_ns() < until) {
-      if (auto failure = parts_.membership->poll()) return failure->status;
+    while (true) {
+      if (auto failure = parts_.membership->poll()) return failure;
+      if (monotonic_ns() >= until) return std::nullopt;
       waiter.pause();
     }
-    return status;
   }
 
   JoinSpec spec_;
