@@ -1,5 +1,5 @@
 # hfr_module(NAME SOURCES ... [DEPS ...]): one folder of src/ as a static library, PIC and hidden.
-# hfr_test(NAME SOURCES ... [DEPS ...] [LABELS ...]): a GoogleTest program, one CTest entry a case.
+# hfr_test(NAME SOURCES ... [DEPS ...] [LABELS ...] [ENVIRONMENT ...]): a GoogleTest program, one CTest entry a case.
 
 add_library(hfr_build_flags INTERFACE)
 target_compile_features(hfr_build_flags INTERFACE cxx_std_20)
@@ -20,12 +20,18 @@ function(hfr_module name)
 endfunction()
 
 function(hfr_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE hfr_build_flags ${ARG_DEPS} GTest::gmock GTest::gtest_main)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS
-                                                               "${ARG_LABELS}")
+  set(properties TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_LABELS)
+    list(APPEND properties LABELS ${ARG_LABELS})
+  endif()
+  if(ARG_ENVIRONMENT)
+    list(APPEND properties ENVIRONMENT ${ARG_ENVIRONMENT})
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
 endfunction()

@@ -126,6 +126,9 @@ std::vector<ConfigVariable> make_variables() {
              "bound."),
       number("HFREDUCE_SPIN_US", "chosen", 0, 10'000'000, &Config::spin_us,
              "How long a waiter spins before it yields, in microseconds."),
+      choice("HFREDUCE_TRANSPORT", "auto", {"auto", "tcp", "loopback"}, &Config::transport,
+             "What joins nodes: loopback when all ranks are threads of one process, else TCP. "
+             "Agreed by all ranks."),
       words("HFREDUCE_TCP_CONGESTION", "a congestion control that the kernel offers", 15,
             &Config::tcp_congestion, "Congestion control of connections between nodes."),
       number("HFREDUCE_TCP_CONNECTIONS", "1", 1, 16, &Config::tcp_connections,
@@ -240,7 +243,8 @@ std::optional<uint64_t> parse_size(const std::string& text) {
 std::string shared_settings(const Config& config) {
   return cat("chunk_bytes=", config.chunk_bytes, ";window=", config.window,
              ";forest=", config.forest, ";flat_bytes=", config.flat_bytes,
-             ";direct=", config.direct ? 1 : 0, ";heap_bytes=", config.heap_bytes);
+             ";direct=", config.direct ? 1 : 0, ";heap_bytes=", config.heap_bytes,
+             ";transport=", config.transport);
 }
 
 }  // namespace hfr

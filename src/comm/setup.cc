@@ -11,13 +11,13 @@
 #include "base/pack.hpp"
 #include "comm/sizing.hpp"
 #include "topo/placement.hpp"
+#include "transport/loopback/transport.hpp"
 #include "transport/tcp/transport.hpp"
 
 namespace hfr {
 namespace {
 
 constexpr int kProtocolVersion = 1;
-constexpr uint64_t kProbeWord = 0x4846526564756365;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
 
@@ -34,17 +34,16 @@ struct RankInfo {
   std::string process;
   std::string machine;
   std::string door;
-  pid_t pid = 0;
-  uint64_t probe = 0;  // where a word of the process lies that peers try to read
+  PeerMemory::Process memory;
 };
 
 std::vector<std::byte> encode(const RankInfo& info) {
-  return pack(
-      {info.node_name, info.process, info.machine, info.door, cat(info.pid), cat(info.probe)});
+  return pack({info.node_name, info.process, info.machine, info.door, cat(info.memory.pid),
+               cat(info.memory.probe), cat(info.memory.target)});
 }
 
 Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 6);
+  auto fields = unpack(bytes, 7);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
@@ -52,8 +51,9 @@ Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
                   (*fields)[1],
                   (*fields)[2],
                   (*fields)[3],
-                  static_cast<pid_t>(std::strtol((*fields)[4].c_str(), nullptr, 10)),
-                  std::strtoull((*fields)[5].c_str(), nullptr, 10)};
+                  {static_cast<pid_t>(std::strtol((*fields)[4].c_str(), nullptr, 10)),
+                   std::strtoull((*fields)[5].c_str(), nullptr, 10),
+                   std::strtoull((*fields)[6].c_str(), nullptr, 10)}};
 }
 
 // The nodes whose owners this node's owners exchange messages with, over all forests and the
@@ -136,11 +136,14 @@ class SetUp {
     HFR_ASSIGN_OR_RETURN(MemoryDoor door, MemoryDoor::open());
     HFR_RETURN_IF_ERROR(learn_shape(door));
     parts_.staging = size_staging(parts_.shape, parts_.config);
-    parts_.limits = size_limits(parts_.shape, parts_.staging, parts_.config);
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
     HFR_RETURN_IF_ERROR(share_memory(door));
     if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
-    return try_peer_memory();
+    HFR_RETURN_IF_ERROR(try_peer_memory());
+    const bool reached =
+        parts_.peer_memory.available() || (parts_.one_process && parts_.config.direct);
+    parts_.limits = size_limits(parts_.shape, parts_.staging, parts_.config, reached);
+    return Status();
   }
 
   Status learn_shape(const MemoryDoor& door) {
@@ -150,8 +153,7 @@ class SetUp {
         parts_.config.host_id.empty() ? mine.machine : cat("id:", parts_.config.host_id);
     mine.process = process_identity();
     mine.door = door.name();
-    mine.pid = getpid();
-    mine.probe = reinterpret_cast<uintptr_t>(&probe_);
+    mine.memory = PeerMemory::this_process();
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
@@ -209,26 +211,24 @@ class SetUp {
     return Status();
   }
 
-  // The last exchange of set-up: pulling is used when it works between all ranks of the node.
+  // The last exchange of set-up: private buffers are reached when that works between all ranks of
+  // the node.
   Status try_peer_memory() {
     const Shape& shape = parts_.shape;
     const auto& local = shape.nodes[static_cast<size_t>(shape.node)];
-    const std::string& my_process = infos_[static_cast<size_t>(spec_.rank)].process;
-    std::vector<pid_t> pids;
-    for (int rank : local) pids.push_back(infos_[static_cast<size_t>(rank)].pid);
+    // Another PID namespace makes the number another process'.
+    auto space = [](const RankInfo& info) { return info.process.substr(info.process.find('@')); };
+    const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
+    std::vector<PeerMemory::Process> processes;
     bool works = parts_.config.direct && !parts_.one_process && local.size() > 1;
-    if (works) parts_.peer_memory = PeerMemory(std::move(pids), parts_.staging.slot_bytes);
-    works = works && parts_.peer_memory.available();
-    for (size_t r = 0; r < local.size() && works; ++r) {
-      const RankInfo& peer = infos_[static_cast<size_t>(local[r])];
-      uint64_t seen = 0;
-      // Another PID namespace makes the number another process'.
-      const bool comparable =
-          peer.process.substr(peer.process.find('@')) == my_process.substr(my_process.find('@'));
-      works = comparable &&
-              parts_.peer_memory.pull(static_cast<int>(r), peer.probe, &seen, sizeof(seen)) &&
-              seen == kProbeWord;
+    for (int rank : local) {
+      const RankInfo& peer = infos_[static_cast<size_t>(rank)];
+      processes.push_back(peer.memory);
+      works = works && space(peer) == space(me);
     }
+    if (works) parts_.peer_memory = PeerMemory(std::move(processes), peer_block_bytes(shape));
+    works = works && parts_.peer_memory.available();
+    for (int r = 0; r < shape.num_local() && works; ++r) works = parts_.peer_memory.try_out(r);
     const std::byte mine{static_cast<unsigned char>(works ? 1 : 0)};
     HFR_ASSIGN_OR_RETURN(
         auto all, parts_.membership->all_gather({&mine, 1}, deadline_ns_, "finishing set-up"));
@@ -239,14 +239,25 @@ class SetUp {
     return Status();
   }
 
-  Status connect_nodes() {
+  std::unique_ptr<Transport> make_transport() const {
+    const std::string& mine = infos_[static_cast<size_t>(spec_.rank)].process;
+    const bool same_process = std::all_of(
+        infos_.begin(), infos_.end(), [&](const RankInfo& info) { return info.process == mine; });
+    const std::string& chosen = parts_.config.transport;
+    if (chosen == "loopback" || (chosen == "auto" && same_process)) {
+      return make_loopback_transport(spec_.rank);
+    }
     TcpOptions options{.bind_host = parts_.membership->local_host(),
                        .rank = spec_.rank,
                        .handshake = parts_.membership->handshake(),
                        .congestion = parts_.config.tcp_congestion,
                        .connections = static_cast<int>(parts_.config.tcp_connections),
                        .logger = parts_.logger};
-    parts_.transport = make_tcp_transport(std::move(options));
+    return make_tcp_transport(std::move(options));
+  }
+
+  Status connect_nodes() {
+    parts_.transport = make_transport();
     HFR_ASSIGN_OR_RETURN(std::vector<std::byte> address, parts_.transport->listen());
     HFR_ASSIGN_OR_RETURN(
         auto addresses,
@@ -283,7 +294,6 @@ class SetUp {
   Parts parts_;
   std::vector<RankInfo> infos_;
   uint64_t deadline_ns_ = 0;
-  const uint64_t probe_ = kProbeWord;
 };
 
 }  // namespace

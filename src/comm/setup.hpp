@@ -35,7 +35,7 @@ struct Parts {
   Shape shape;
   bool one_process = false;
   std::shared_ptr<NodeMemory> memory;
-  PeerMemory peer_memory;  // available when every rank of the node can read every other
+  PeerMemory peer_memory;  // available when every rank of the node can reach every other
   StagingShape staging;
   EngineLimits limits;
   NodeSchedules schedules;

@@ -1,6 +1,7 @@
 #include "comm/sizing.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 namespace hfr {
@@ -19,7 +20,12 @@ constexpr size_t kFlatBytesTimesRanks = size_t{128} << 10;
 constexpr size_t kMinFlatBytes = size_t{4} << 10;
 constexpr size_t kMaxFlatBytes = size_t{64} << 10;
 constexpr size_t kPublishBytes = 256;
-constexpr size_t kMaxPullBytes = size_t{2} << 20;
+// Where buffers can be reached, reading each input once and writing each result once is soon
+// better.
+constexpr size_t kFlatWhereReached = 4;  // divides the flat path's limit
+constexpr size_t kMaxPeerBytes = size_t{32} << 20;
+// The blocks of all ranks that are pulled together fit half an L2 cache.
+constexpr size_t kPeerBlocksBytes = size_t{1} << 20;
 constexpr size_t kStreamingBytes = size_t{32} << 20;
 constexpr size_t kStagingBudget = size_t{128} << 20;  // of a node, whatever its ranks
 constexpr int kLanesPerRank = 2;
@@ -73,16 +79,24 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   return staging;
 }
 
-EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config) {
+size_t peer_block_bytes(const Shape& shape) {
+  return std::bit_floor(kPeerBlocksBytes / static_cast<size_t>(shape.num_local() + 1));
+}
+
+EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config,
+                         bool reached) {
   EngineLimits limits;
   limits.flat_bytes = staging.flat_bytes;
+  if (reached && config.flat_bytes == 0) {
+    limits.flat_bytes = std::max(staging.flat_bytes / kFlatWhereReached, kMinFlatBytes);
+  }
   limits.publish_bytes = kPublishBytes;
   limits.butterfly_bytes = staging.round_bytes;
   limits.min_chunk_bytes = std::min(kMinChunkBytes, staging.slot_bytes);
   if (shape.num_nodes() == 1) {
     limits.fine_chunk_bytes = std::min(kFineChunkBytes, staging.slot_bytes);
     limits.fine_until_bytes = kFineUntilBytes;
-    limits.max_pull_bytes = kMaxPullBytes;
+    limits.max_peer_bytes = kMaxPeerBytes;
   }
   limits.streaming_bytes = kStreamingBytes;
   limits.timeout_ns = config.timeout_ms * 1'000'000;

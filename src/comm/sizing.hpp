@@ -12,7 +12,12 @@ namespace hfr {
 constexpr int kMaxRingNodes = 8;
 
 StagingShape size_staging(const Shape& shape, const Config& config);
-EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config);
+// `reached`: private buffers of the node's ranks can be reached without staging.
+EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config,
+                         bool reached);
+
+// How much of each rank's buffer an owner pulls at once.
+size_t peer_block_bytes(const Shape& shape);
 NodeSchedules make_schedules(const Shape& shape, const Config& config);
 
 }  // namespace hfr

@@ -29,7 +29,7 @@ struct EngineLimits {
   size_t fine_chunk_bytes =
       0;  // up to fine_until_bytes chunks are no larger than this; 0: than a slot
   size_t fine_until_bytes = 0;
-  size_t max_pull_bytes = 0;   // up to here owners pull inputs where they can
+  size_t max_peer_bytes = 0;   // up to here private buffers are reached with PeerMemory
   size_t streaming_bytes = 0;  // from here on results are stored past the caches
   uint64_t timeout_ns = 0;
 };
@@ -64,7 +64,7 @@ struct EngineContext {
   bool one_process =
       false;           // all local ranks are threads of this process: any address can be reached
   bool direct = true;  // reading peers' memory in place is allowed
-  PeerMemory peer_memory;  // available: private buffers of the node's processes can be pulled
+  PeerMemory peer_memory;  // available: private buffers of the node's processes can be reached
   HeapView heap;
   std::function<std::byte*()> map_heap;  // maps the heap on first use; afterwards heap.base is set
   Clock& clock;

@@ -1,5 +1,5 @@
-// DirectGuard: raised while a thread works on other threads' buffers, so that a rank which fails
-// can wait until nobody does before it gives its buffers back to the caller
+// DirectGuard: raised while a thread works on other ranks' private buffers, so that a rank which
+// fails can wait until nobody does before it gives its buffers back to the caller
 // (Executor::leave_buffers).
 #pragma once
 
@@ -10,8 +10,9 @@ namespace hfr {
 class DirectGuard {
  public:
   DirectGuard(const EngineContext& context, bool needed)
-      : busy_(needed && context.one_process ? &context.staging.busy(context.shape.local_rank)
-                                            : nullptr) {
+      : busy_(needed && (context.one_process || context.peer_memory.available())
+                  ? &context.staging.busy(context.shape.local_rank)
+                  : nullptr) {
     if (busy_ == nullptr) return;
     busy_->value.store(1, std::memory_order_seq_cst);
     allowed_ = context.staging.failure().state.load(std::memory_order_seq_cst) == 0;

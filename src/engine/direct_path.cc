@@ -2,8 +2,12 @@
 // writes it to all outputs: n reads and n writes of a slice, no staging. A slice of any buffer is
 // touched by one rank only, so in place needs no extra care; the two meetings are the posts and the
 // sliced counters.
+//
+// Buffers are reached by loads and stores (heap, threads of one process) or else by the kernel,
+// block by block: pulled into a scratch that stays in this core's cache, and pushed out of it.
 #include <algorithm>
 
+#include "base/text.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
 
@@ -33,18 +37,9 @@ bool Executor::step_direct(Operation& o) {
       DirectGuard guard(context_, true);
       if (!guard.allowed()) return false;
       size_t offset = begin + o.slice_done;
-      size_t size = std::min(kBlockBytes, end - offset);
-      ReduceDescriptor work;
-      for (int r = 0; r < num_local_; ++r) {
-        work.srcs[work.num_srcs++] = o.sends[static_cast<size_t>(r)] + offset;
-        work.dsts[work.num_dsts++] = o.recvs[static_cast<size_t>(r)] + offset;
-      }
-      work.count = size / dtype_size(o.desc.dtype);
-      work.dtype = o.desc.dtype;
-      work.op = o.desc.op;
-      work.divisor = context_.shape.num_ranks;
-      work.streaming = o.bytes >= context_.limits.streaming_bytes;
-      context_.pool.run(work);
+      size_t size =
+          std::min(o.by_kernel ? context_.peer_memory.block_bytes() : kBlockBytes, end - offset);
+      if (!add_block(o, offset, size)) return false;
       o.slice_done += size;
       moved = true;
     }
@@ -57,6 +52,46 @@ bool Executor::step_direct(Operation& o) {
   }
   o.state = OpState::kDone;
   return true;
+}
+
+bool Executor::add_block(const Operation& o, size_t offset, size_t size) {
+  const PeerMemory& peers = context_.peer_memory;
+  ReduceDescriptor work;
+  for (int r = 0; r < num_local_; ++r) {
+    auto idx = static_cast<size_t>(r);
+    const std::byte* send = o.sends[idx] != nullptr ? o.sends[idx] + offset : peers.scratch(r);
+    if (o.sends[idx] == nullptr &&
+        !peers.pull(r, o.peer_sends[idx] + offset, peers.scratch(r), size)) {
+      return fail_reaching(o, r, "read the input");
+    }
+    work.srcs[work.num_srcs++] = send;
+    if (o.recvs[idx] != nullptr) work.dsts[work.num_dsts++] = o.recvs[idx] + offset;
+  }
+  work.count = size / dtype_size(o.desc.dtype);
+  work.dtype = o.desc.dtype;
+  work.op = o.desc.op;
+  work.divisor = context_.shape.num_ranks;
+  // What is pushed next must not have left the caches.
+  work.streaming = o.bytes >= context_.limits.streaming_bytes && !o.by_kernel;
+  context_.pool.run(work);
+  const std::byte* sum = o.recvs[static_cast<size_t>(me_)] + offset;
+  for (int r = 0; r < num_local_; ++r) {
+    auto idx = static_cast<size_t>(r);
+    if (o.recvs[idx] == nullptr && !peers.push(r, o.peer_recvs[idx] + offset, sum, size)) {
+      return fail_reaching(o, r, "write the result");
+    }
+  }
+  return true;
+}
+
+bool Executor::fail_reaching(const Operation& o, int local_rank, const char* what) {
+  const Shape& shape = context_.shape;
+  int rank = shape.nodes[static_cast<size_t>(shape.node)][static_cast<size_t>(local_rank)];
+  fail({Status(Code::kRemoteError, cat("operation #", o.number, ": rank ", shape.rank, " cannot ",
+                                       what, " of rank ", rank, " (node ", shape.node,
+                                       "): that process has ended or given the buffer up")),
+        rank});
+  return false;
 }
 
 }  // namespace hfr

@@ -13,6 +13,7 @@ namespace {
 // A lost peer may only be the messenger of another rank's failure: the control plane gets this long
 // to tell.
 constexpr uint64_t kLostPeerGraceNs = 300'000'000;
+constexpr uint64_t kStoppedPeerNs = 200'000'000;
 
 std::string operation_text(const Operation& o) {
   return cat("operation #", o.number, " (", signature_text(o.signature), ")");
@@ -27,7 +28,8 @@ Executor::Executor(EngineContext& context)
     ops_.push_back(std::make_unique<Operation>());
     ops_.back()->sends.resize(static_cast<size_t>(num_local_));
     ops_.back()->recvs.resize(static_cast<size_t>(num_local_));
-    ops_.back()->pulls.resize(static_cast<size_t>(num_local_));
+    ops_.back()->peer_sends.resize(static_cast<size_t>(num_local_));
+    ops_.back()->peer_recvs.resize(static_cast<size_t>(num_local_));
   }
   const StagingShape& shape = context.staging.shape();
   auto num_landings = static_cast<size_t>(shape.window * landings_per_lane(shape.num_rounds));
@@ -125,12 +127,11 @@ void Executor::post(Operation& o) {
   } else if (o.bytes == 0) {
     flags = Post::kPublished;  // nothing to fetch; the buffers may be null
   } else {
-    if (reach_send) {
-      flags |= Post::kSendDirect;
-    } else if (context_.peer_memory.available() && o.bytes <= context_.limits.max_pull_bytes) {
-      flags |= Post::kSendPull;
-    }
+    if (reach_send) flags |= Post::kSendDirect;
     if (reach_recv) flags |= Post::kRecvDirect;
+    if (context_.peer_memory.available() && o.bytes <= context_.limits.max_peer_bytes) {
+      flags |= Post::kPeerMemory;
+    }
   }
   auto where = [&](const void* ptr, bool in_heap) -> uint64_t {
     auto address = reinterpret_cast<uintptr_t>(ptr);
@@ -166,8 +167,8 @@ bool Executor::gather_posts(Operation& o) {
 
 void Executor::choose_path(Operation& o) {
   o.state = OpState::kRunning;
-  o.wait_for_readers = false;
-  bool all_direct = true;
+  o.reads_in_place = false;
+  bool all_reached = true;
   for (int r = 0; r < num_local_; ++r) {
     const Post& p = context_.staging.post(r, o.number);
     auto reach = [&](uint64_t where) {
@@ -177,10 +178,12 @@ void Executor::choose_path(Operation& o) {
     auto idx = static_cast<size_t>(r);
     o.sends[idx] = (p.flags & Post::kSendDirect) != 0 ? reach(p.send) : nullptr;
     o.recvs[idx] = (p.flags & Post::kRecvDirect) != 0 ? reach(p.recv) : nullptr;
-    o.pulls[idx] = (p.flags & Post::kSendPull) != 0 ? p.send : 0;
+    const bool by_kernel = (p.flags & Post::kPeerMemory) != 0;
+    o.peer_sends[idx] = by_kernel ? p.send : 0;
+    o.peer_recvs[idx] = by_kernel ? p.recv : 0;
     if ((p.flags & Post::kPublished) != 0) o.sends[idx] = p.payload;
-    if ((p.flags & Post::kSendDirect) != 0) o.wait_for_readers = true;
-    all_direct &= o.sends[idx] != nullptr && o.recvs[idx] != nullptr;
+    if ((p.flags & Post::kSendDirect) != 0) o.reads_in_place = true;
+    all_reached &= by_kernel || (o.sends[idx] != nullptr && o.recvs[idx] != nullptr);
   }
   // A flat result that is added in several passes would overwrite an input in place that is still
   // to be read: there the published copy serves.
@@ -195,8 +198,11 @@ void Executor::choose_path(Operation& o) {
     o.path = OpPath::kFlat;
     o.added = false;
   } else if (one_node && (num_local_ == 1 ||
-                          (all_direct && num_local_ <= ReduceDescriptor::kMaxDestinations))) {
+                          (all_reached && num_local_ <= ReduceDescriptor::kMaxDestinations))) {
     o.path = OpPath::kDirect;
+    auto unreached = [](const auto* where) { return where == nullptr; };
+    o.by_kernel = std::any_of(o.sends.begin(), o.sends.end(), unreached) ||
+                  std::any_of(o.recvs.begin(), o.recvs.end(), unreached);
     o.slice_done = 0;
     o.added = false;
   } else {
@@ -315,8 +321,8 @@ bool Executor::feed_copies(Operation& o) {
   const bool streaming = o.bytes >= context_.limits.streaming_bytes;
   auto me = static_cast<size_t>(me_);
   // My own entry of sends is my own buffer when the CPU can read it; peers see the post.
-  const bool peers_read = (staging.post(me_, o.number).flags &
-                           (Post::kSendDirect | Post::kSendPull | Post::kPublished)) != 0;
+  const bool peers_read =
+      (staging.post(me_, o.number).flags & (Post::kSendDirect | Post::kPublished)) != 0;
   const auto* send = static_cast<const std::byte*>(o.desc.send);
   auto* recv = static_cast<std::byte*>(o.desc.recv);
   bool moved = false;
@@ -408,18 +414,27 @@ void Executor::fail(const Failure& failure) {
   publish_failure(context_.staging.failure(), failure);
   failure_ = failure;
   context_.device.cancel();
+  if (context_.transport != nullptr) context_.transport->stop();
   leave_buffers();
   failed_.store(true, std::memory_order_release);
 }
 
 void Executor::leave_buffers() {
-  // Threads of this process may be adding from or into each other's buffers. They look at the
-  // failure cell after raising their flag, so once every flag is down nobody starts again.
-  if (!context_.one_process) return;
+  // Others may be adding from or into this rank's buffers. They look at the failure cell after
+  // raising their flag, so once every flag is down nobody starts again. A dead process lowers
+  // nothing any more, and a stopped one is not waited for.
+  if (!context_.one_process && !context_.peer_memory.available()) return;
   context_.staging.busy(me_).value.store(0, std::memory_order_seq_cst);
+  const uint64_t until = context_.clock.now_ns() + kStoppedPeerNs;
   for (int r = 0; r < num_local_; ++r) {
     Waiter waiter(WaitPolicy{.spin_ns = 1000, .sleep_after_ns = UINT64_MAX});
-    while (context_.staging.busy(r).value.load(std::memory_order_seq_cst) != 0) waiter.pause();
+    while (context_.staging.busy(r).value.load(std::memory_order_seq_cst) != 0) {
+      if (!context_.one_process &&
+          (context_.clock.now_ns() > until || !context_.peer_memory.alive(r))) {
+        break;
+      }
+      waiter.pause();
+    }
   }
 }
 

@@ -105,6 +105,8 @@ class Executor {
   bool move_operations();
   bool step_flat(Operation& op);
   bool step_direct(Operation& op);
+  bool add_block(const Operation& op, size_t offset, size_t size);
+  bool fail_reaching(const Operation& op, int local_rank, const char* what);
   bool feed_copies(Operation& op);
   bool lanes_finished(const Operation& op) const;
   bool complete_operations();

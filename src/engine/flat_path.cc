@@ -11,7 +11,7 @@ namespace hfr {
 
 bool Executor::step_flat(Operation& o) {
   if (!o.added) {
-    DirectGuard guard(context_, o.wait_for_readers);
+    DirectGuard guard(context_, o.reads_in_place);
     if (!guard.allowed()) return false;
     ReduceDescriptor shape;
     shape.dsts[0] = o.desc.recv;
@@ -24,7 +24,7 @@ bool Executor::step_flat(Operation& o) {
     for (const std::byte* src : o.sends) adder.add_source(src);
     context_.pool.run(adder.descriptor());
     o.added = true;
-    if (!o.wait_for_readers) {
+    if (!o.reads_in_place) {
       o.state = OpState::kDone;
       return true;
     }

@@ -2,6 +2,7 @@
 
 #include "base/text.hpp"
 #include "engine/add.hpp"
+#include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
 #include "sched/signature.hpp"
 
@@ -121,8 +122,9 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
         shape.dsts[shape.num_dsts++] = recv;
       }
     }
+    DirectGuard guard(*context_, local && op.reads_in_place);
+    if (!guard.allowed()) return false;
     Adder adder(context_->pool, shape);
-    bool pulled = false;
     for (SlotRef src : step.srcs) {
       if (src.kind != SlotKind::kLocal) {
         adder.add_source(src.kind == SlotKind::kResult ? value_ : source(src));
@@ -130,15 +132,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
       }
       for (int r = 0; r < context_->shape.num_local(); ++r) {
         const std::byte* direct = op.sends[static_cast<size_t>(r)];
-        if (direct != nullptr) {
-          adder.add_source(direct + offset);
-        } else if (op.pulls[static_cast<size_t>(r)] == 0) {
-          adder.add_source(staging.input(idx_, r));
-        } else {
-          if (!pull_input(r, op, executor)) return false;
-          pulled = true;
-          adder.add_source(context_->peer_memory.scratch(r));
-        }
+        adder.add_source(direct != nullptr ? direct + offset : staging.input(idx_, r));
       }
     }
     const ReduceDescriptor& work = adder.descriptor();
@@ -148,14 +142,8 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
       if (local) staging.added(idx_).store(chunk_ + 1);
       return true;
     }
-    if (pulled) {
-      // The scratch is every lane's: it must be free again when this returns.
-      context_->pool.run(work);
-      add_ = AddState::kFinished;
-    } else {
-      if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
-      add_ = AddState::kUnderWay;
-    }
+    if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
+    add_ = AddState::kUnderWay;
   }
   if (add_ == AddState::kUnderWay) {
     Token finished[1];
@@ -212,28 +200,10 @@ bool Lane::check_arrivals(const Operation& op, Executor& executor) {
 
 bool Lane::local_inputs_here(const Operation& op) const {
   for (int r = 0; r < context_->shape.num_local(); ++r) {
-    if (op.sends[static_cast<size_t>(r)] != nullptr || op.pulls[static_cast<size_t>(r)] != 0)
-      continue;
+    if (op.sends[static_cast<size_t>(r)] != nullptr) continue;
     if (context_->staging.landed(idx_, r).load() < chunk_ + 1) return false;
   }
   return true;
-}
-
-bool Lane::pull_input(int local_rank, const Operation& op, Executor& executor) {
-  auto idx = static_cast<size_t>(local_rank);
-  if (context_->peer_memory.pull(local_rank, op.pulls[idx] + op.chunk_offset(chunk_),
-                                 context_->peer_memory.scratch(local_rank),
-                                 op.chunk_size(chunk_))) {
-    return true;
-  }
-  const Shape& shape = context_->shape;
-  int rank = shape.nodes[static_cast<size_t>(shape.node)][idx];
-  executor.fail({Status(Code::kRemoteError,
-                        cat("operation #", op.number, ": rank ", shape.rank,
-                            " cannot read the input of rank ", rank, " (node ", shape.node,
-                            "): that process has ended or given the buffer up")),
-                 rank});
-  return false;
 }
 
 bool Lane::result_slot_free() const {
@@ -289,8 +259,7 @@ Wait Lane::waits_for(const Operation& op) const {
       const auto window = static_cast<uint64_t>(context_->staging.shape().window);
       for (int r = 0; r < shape.num_local(); ++r) {
         int rank = shape.nodes[shape.node][r];
-        if (op.sends[r] == nullptr && op.pulls[r] == 0 &&
-            context_->staging.landed(idx_, r).load() < chunk_ + 1) {
+        if (op.sends[r] == nullptr && context_->staging.landed(idx_, r).load() < chunk_ + 1) {
           return {rank, cat("copy-in of ", chunk)};
         }
         if (chunk_ >= window && shape.num_local() > 1 &&

@@ -57,7 +57,6 @@ class Lane {
   bool has_arrived(SlotRef slot) const;
   bool local_inputs_here(const Operation& op) const;
   bool result_slot_free() const;
-  bool pull_input(int local_rank, const Operation& op, Executor& executor);
   uint32_t landing(SlotRef slot) const;
   const std::byte* source(SlotRef slot) const;
 

@@ -48,10 +48,12 @@ struct Operation {
   // Where each local rank's buffers can be read and written; null where they cannot.
   std::vector<const std::byte*> sends;
   std::vector<std::byte*> recvs;
-  std::vector<uint64_t> pulls;  // where an owner fetches that rank's input from; 0: it is copied in
-  int posts_seen = 0;           // kPosted: local ranks whose posts are there
-  bool added = false;           // kFlat, kDirect: this rank's adding is done
-  bool wait_for_readers = false;  // kFlat: somebody's input is read where it is
+  std::vector<uint64_t> peer_sends;  // kDirect: for PeerMemory where sends is null
+  std::vector<uint64_t> peer_recvs;  // likewise
+  int posts_seen = 0;                // kPosted: local ranks whose posts are there
+  bool by_kernel = false;            // kDirect: some buffer is reached with PeerMemory
+  bool added = false;                // kFlat, kDirect: this rank's adding is done
+  bool reads_in_place = false;       // some post says that its input may be read where it is
 
   // kDirect: bytes of this rank's slice that are done. kLanes: the chunks.
   size_t slice_done = 0;

@@ -1,10 +1,9 @@
-// PeerMemory: reads other local processes' private buffers in place, by the kernel
-// (process_vm_readv).
+// PeerMemory: reaches private buffers of the node's other processes through the kernel
+// (process_vm_readv, process_vm_writev).
 //
-// An owner pulls a peer's chunk into a scratch of its own, which stays in its cache, where a
-// copy-in would leave the chunk in the peer's: 10-15 % faster from 256 KiB to 2 MiB on 2 ranks,
-// slower from 4 MiB up (docs/benchmarks.md). Needs the right to trace (same user, no ptrace
-// restriction); set-up tries it and all ranks of the node agree.
+// One copy where staging takes two, and both ends of it stay in the caches of whoever adds
+// (docs/benchmarks.md). Needs the right to trace (same user, no ptrace restriction); set-up tries
+// it and all ranks of the node agree.
 #pragma once
 
 #include <sys/types.h>
@@ -18,26 +17,40 @@ namespace hfr {
 
 class PeerMemory {
  public:
+  struct Process {
+    pid_t pid = 0;
+    uint64_t probe = 0;   // address of a word that others know
+    uint64_t target = 0;  // address of a word that others may set to it
+  };
+  static Process this_process();
+
   PeerMemory() = default;
-  // `pids[r]` is local rank r's process.
-  PeerMemory(std::vector<pid_t> pids, size_t scratch_bytes);
+  // `processes[r]` is local rank r's.
+  PeerMemory(std::vector<Process> processes, size_t block_bytes);
 
-  bool available() const { return !pids_.empty(); }
-
-  // Copies [address, address + bytes) of local rank `local_rank` to `dst`. False when the kernel
-  // refuses, which a dead peer makes it do. Where `local_rank`'s chunk is pulled to;
-  // `scratch_bytes` long.
+  bool available() const { return !processes_.empty(); }
+  // At most this much is pulled or pushed at once.
+  size_t block_bytes() const { return block_bytes_; }
+  // Where local rank `local_rank`'s block is pulled to.
   std::byte* scratch(int local_rank) const {
-    return scratch_.get() + static_cast<size_t>(local_rank) * scratch_bytes_;
+    return scratch_.get() + static_cast<size_t>(local_rank) * block_bytes_;
   }
+
+  // Copies `bytes` from, or to, `address` of local rank `local_rank`. False when the kernel
+  // refuses, which a dead peer makes it do.
   bool pull(int local_rank, uint64_t address, void* dst, size_t bytes) const;
+  bool push(int local_rank, uint64_t address, const void* src, size_t bytes) const;
+
+  // Both ways work, and lead to the right process.
+  bool try_out(int local_rank) const;
+  bool alive(int local_rank) const;
 
  private:
   struct Free {
     void operator()(std::byte* memory) const;
   };
-  std::vector<pid_t> pids_;
-  size_t scratch_bytes_ = 0;
+  std::vector<Process> processes_;
+  size_t block_bytes_ = 0;
   std::unique_ptr<std::byte, Free> scratch_;
 };
 

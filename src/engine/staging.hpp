@@ -52,12 +52,12 @@ struct alignas(kCacheLine) Post {
     kSendDirect = 1,  // peers may read the input where it is
     kRecvDirect = 2,  // peers may write the result where it goes
     kPublished = 4,   // the input is in this post
-    kSendPull = 8,    // owners fetch the input with PeerMemory
+    kPeerMemory = 8,  // what peers cannot touch directly they reach with PeerMemory
   };
 
   std::atomic<uint64_t> seq;  // operation number + 1, stored last
   uint64_t signature;         // sched/signature.hpp
-  uint64_t send;  // heap offset; an address when the node is one process, or to pull from
+  uint64_t send;  // heap offset; an address when the node is one process, or for PeerMemory
   uint64_t recv;
   uint32_t flags;
   uint32_t unused;

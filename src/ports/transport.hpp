@@ -59,7 +59,8 @@ class Transport {
   virtual void set_landing(uint32_t number, void* memory, size_t bytes) = 0;
 
   // Sends [src, src + bytes) to `peer`'s landing. The memory stays untouched until kPutDone(token).
-  // False when no more can be queued now: poll and try again. Puts to one peer arrive in order.
+  // False when no more can be queued now: poll and try again. Puts to one peer arrive in order. What
+  // kPutDone reported still arrives when this side ends afterwards; only then comes kPeerLost.
   virtual bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) = 0;
 
   // Moves everything on and fills `events`; returns how many. Never blocks.
@@ -67,6 +68,10 @@ class Transport {
 
   // Sleeps until poll() may have something, at most `timeout_ns`. For long waits only.
   virtual void sleep(uint64_t timeout_ns) = 0;
+
+  // For a rank that has failed. Afterwards nothing reads its sources or writes its landings, put()
+  // takes nothing and poll() reports nothing. Peers may learn of it as a loss.
+  virtual void stop() = 0;
 
   // Why `peer` was lost; a sentence, empty when it was not.
   virtual std::string peer_error(int peer) const = 0;

@@ -78,6 +78,7 @@ TEST(Config, EveryVariableRefusesWhatIsNotAllowed) {
       {"HFREDUCE_HUGE_PAGES", "on"},
       {"HFREDUCE_BIND", "all"},
       {"HFREDUCE_SPIN_US", "-1"},
+      {"HFREDUCE_TRANSPORT", "pigeon"},
       {"HFREDUCE_TCP_CONGESTION", "a-name-that-is-too-long"},
       {"HFREDUCE_TCP_CONNECTIONS", "17"},
       {"HFREDUCE_ISA", "mmx"},

@@ -42,6 +42,10 @@ class Connection {
   // Receiving. A turn makes a few system calls at most, and none unless the socket may be readable.
   void mark_readable() { readable_ = true; }
   bool readable() const { return readable_; }
+  // Bytes that were read hold a header that was not looked at.
+  bool has_buffered() const {
+    return !violated_ && !in_frame_ && end_ - begin_ >= sizeof(FrameHeader);
+  }
   void begin_turn() { reads_left_ = kReadsPerTurn; }
   // True when a whole frame, payload in its landing, waits to be taken.
   bool advance();

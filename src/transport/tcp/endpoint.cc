@@ -39,7 +39,7 @@ bool Endpoint::put(const void* src, size_t bytes, const PutTag& tag, Token token
 bool Endpoint::has_work() const {
   if (lost_) return !loss_reported_;
   for (const Connection& connection : connections_) {
-    if (connection.has_done() || connection.readable()) return true;
+    if (connection.has_done() || connection.readable() || connection.has_buffered()) return true;
     if (connection.has_frame() && connection.frame().sequence == next_reported_) return true;
   }
   return false;
@@ -105,7 +105,7 @@ void Endpoint::check_loss() {
       break;
     }
     if (connection.ended() && ended == nullptr) ended = &connection;
-    if (connection.readable()) more = true;
+    if (connection.readable() || connection.has_buffered()) more = true;
     if (connection.has_frame() && connection.frame().sequence == next_reported_) more = true;
   }
   if (ended == nullptr || more) return;

@@ -71,10 +71,12 @@ class TcpTransport : public Transport {
 
   bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) override {
     auto found = by_rank_.find(peer);
-    return found != by_rank_.end() && endpoints_[found->second].put(src, bytes, tag, token);
+    return found != by_rank_.end() && !stopped_ &&
+           endpoints_[found->second].put(src, bytes, tag, token);
   }
 
   size_t poll(std::span<TransportEvent> events) override {
+    if (stopped_) return 0;
     if (connections_.size() <= kReadAllConnections) {
       for (Connection* connection : connections_) {
         if (!connection->ended()) connection->mark_readable();
@@ -104,6 +106,9 @@ class TcpTransport : public Transport {
     ppoll(&entry, 1, &timeout, nullptr);
   }
 
+  // Bytes move in put() and poll() only.
+  void stop() override { stopped_ = true; }
+
   std::string peer_error(int peer) const override {
     auto found = by_rank_.find(peer);
     return found == by_rank_.end() ? "no connection with it" : endpoints_[found->second].error();
@@ -129,6 +134,7 @@ class TcpTransport : public Transport {
   std::vector<Connection*> connections_;
   std::map<int, size_t> by_rank_;
   size_t first_ = 0;
+  bool stopped_ = false;
 };
 
 }  // namespace
