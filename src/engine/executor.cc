@@ -99,8 +99,7 @@ bool Executor::start_operations() {
   }
   while (running_ < posted_) {
     Operation& o = op(running_);
-    if (!gather_posts(o)) break;
-    choose_path(o);
+    if (!gather_posts(o) || !choose_path(o)) break;
     ++running_;
     moved = true;
   }
@@ -165,15 +164,18 @@ bool Executor::gather_posts(Operation& o) {
   return true;
 }
 
-void Executor::choose_path(Operation& o) {
+bool Executor::choose_path(Operation& o) {
   o.state = OpState::kRunning;
   o.reads_in_place = false;
   bool all_reached = true;
   for (int r = 0; r < num_local_; ++r) {
     const Post& p = context_.staging.post(r, o.number);
+    const bool by_heap =
+        !context_.one_process && (p.flags & (Post::kSendDirect | Post::kRecvDirect)) != 0;
+    std::byte* base = by_heap ? context_.heap_base() : nullptr;
+    if (by_heap && base == nullptr) return fail_mapping(o);
     auto reach = [&](uint64_t where) {
-      return context_.one_process ? reinterpret_cast<std::byte*>(where)
-                                  : context_.heap_base() + where;
+      return context_.one_process ? reinterpret_cast<std::byte*>(where) : base + where;
     };
     auto idx = static_cast<size_t>(r);
     o.sends[idx] = (p.flags & Post::kSendDirect) != 0 ? reach(p.send) : nullptr;
@@ -209,6 +211,16 @@ void Executor::choose_path(Operation& o) {
     o.path = OpPath::kLanes;
     lay_out_chunks(o);
   }
+  return true;
+}
+
+bool Executor::fail_mapping(const Operation& o) {
+  fail({Status(Code::kOutOfMemory,
+               cat(operation_text(o), ": rank ", context_.shape.rank,
+                   " cannot map the memory that the node's ranks share; allow it more address "
+                   "space (ulimit -v) or lower HFREDUCE_HEAP_BYTES")),
+        context_.shape.rank});
+  return false;
 }
 
 void Executor::lay_out_chunks(Operation& o) {

@@ -97,7 +97,8 @@ class Executor {
   bool start_operations();
   void post(Operation& op);
   bool gather_posts(Operation& op);
-  void choose_path(Operation& op);
+  bool choose_path(Operation& op);
+  bool fail_mapping(const Operation& op);
   void lay_out_chunks(Operation& op);
   bool poll_transport();
   bool poll_pool();

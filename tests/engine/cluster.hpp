@@ -1,0 +1,197 @@
+// The engines of all ranks of a small cluster, driven by one thread in any order that a test likes:
+// what never blocks can be. Staging is plain memory, nodes are joined by the loopback transport.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "base/net.hpp"
+#include "comm/sizing.hpp"
+#include "device/host/host_device.hpp"
+#include "engine/executor.hpp"
+#include "reduce/inline_pool.hpp"
+#include "transport/loopback/transport.hpp"
+
+namespace hfr_tests {
+
+class ManualClock : public hfr::Clock {
+ public:
+  uint64_t now_ns() const override { return now; }
+  uint64_t now = 1;
+};
+
+struct EngineOptions {
+  std::vector<int> ranks_per_node = {1};
+  uint64_t window = 0;
+  size_t chunk_bytes = 0;
+  std::string forest = "auto";
+  bool direct = true;  // ranks reach each other's buffers
+};
+
+class EngineCluster {
+ public:
+  explicit EngineCluster(const EngineOptions& options) {
+    std::vector<int> names;
+    for (size_t node = 0; node < options.ranks_per_node.size(); ++node) {
+      names.insert(names.end(), static_cast<size_t>(options.ranks_per_node[node]),
+                   static_cast<int>(node));
+    }
+    config_.window = options.window;
+    config_.chunk_bytes = options.chunk_bytes;
+    config_.forest = options.forest;
+    config_.timeout_ms = 1000;
+    config_.direct = options.direct;
+    for (size_t rank = 0; rank < names.size(); ++rank) {
+      shapes_.push_back(hfr::make_shape(static_cast<int>(rank), names));
+    }
+    allocate_staging();
+    if (shapes_[0].num_nodes() > 1) connect();
+    for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape));
+  }
+
+  int num_ranks() const { return static_cast<int>(ranks_.size()); }
+  hfr::Executor& operator[](int rank) { return *ranks_[static_cast<size_t>(rank)]->executor; }
+  ManualClock& clock() { return clock_; }
+  const hfr::Shape& shape(int rank) const { return shapes_[static_cast<size_t>(rank)]; }
+
+  // One turn of every rank; true when any of them moved.
+  bool turn() {
+    bool moved = false;
+    for (auto& rank : ranks_) moved |= rank->executor->progress();
+    return moved;
+  }
+  bool all_done(uint64_t op) const {
+    for (const auto& rank : ranks_) {
+      if (!rank->executor->done(op)) return false;
+    }
+    return true;
+  }
+
+ private:
+  struct Rank {
+    hfr::HostDevice device;
+    std::unique_ptr<hfr::InlinePool> pool;
+    std::unique_ptr<hfr::EngineContext> context;
+    std::unique_ptr<hfr::Executor> executor;
+  };
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+
+  void allocate_staging() {
+    for (const auto& node : shapes_[0].nodes) {
+      const hfr::Shape& first = shapes_[static_cast<size_t>(node[0])];
+      size_t bytes = hfr::Staging::bytes_needed(hfr::size_staging(first, config_));
+      bytes = (bytes + 4095) / 4096 * 4096;
+      memory_.emplace_back(static_cast<std::byte*>(std::aligned_alloc(4096, bytes)));
+      std::memset(memory_.back().get(), 0, bytes);
+    }
+  }
+
+  void connect() {
+    std::vector<std::vector<std::byte>> addresses;
+    for (const hfr::Shape& shape : shapes_) {
+      transports_.push_back(hfr::make_loopback_transport(shape.rank));
+      addresses.push_back(*transports_.back()->listen());
+    }
+    std::vector<std::thread> threads;
+    for (const hfr::Shape& shape : shapes_) {
+      threads.emplace_back([&] {
+        std::vector<int> peers;
+        std::vector<std::vector<std::byte>> theirs;
+        for (const hfr::Shape& other : shapes_) {
+          if (other.rank == shape.rank) continue;
+          peers.push_back(other.rank);
+          theirs.push_back(addresses[static_cast<size_t>(other.rank)]);
+        }
+        hfr::Status status = transports_[static_cast<size_t>(shape.rank)]->connect(
+            peers, theirs, hfr::monotonic_ns() + 20'000'000'000);
+        ASSERT_TRUE(status.ok()) << status.message();
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  std::unique_ptr<Rank> make_rank(const hfr::Shape& shape) {
+    auto rank = std::make_unique<Rank>();
+    rank->pool = std::make_unique<hfr::InlinePool>(**hfr::select_kernel_table(""));
+    const hfr::StagingShape staging = hfr::size_staging(shape, config_);
+    rank->context.reset(new hfr::EngineContext{
+        .shape = shape,
+        .staging = hfr::Staging(staging, memory_[static_cast<size_t>(shape.node)].get()),
+        .limits = hfr::size_limits(shape, staging, config_, config_.direct),
+        .schedules = hfr::make_schedules(shape, config_),
+        .one_process = true,
+        .direct = config_.direct,
+        .peer_memory = {},
+        .heap = {},
+        .map_heap = [] { return nullptr; },
+        .clock = clock_,
+        .device = rank->device,
+        .pool = *rank->pool,
+        .transport =
+            transports_.empty() ? nullptr : transports_[static_cast<size_t>(shape.rank)].get()});
+    rank->executor = std::make_unique<hfr::Executor>(*rank->context);
+    return rank;
+  }
+
+  hfr::Config config_;
+  ManualClock clock_;
+  std::vector<hfr::Shape> shapes_;
+  std::vector<std::unique_ptr<std::byte, Free>> memory_;  // per node
+  std::vector<std::unique_ptr<hfr::Transport>> transports_;
+  std::vector<std::unique_ptr<Rank>> ranks_;
+};
+
+// One allreduce's buffers on every rank, filled so that each element's sum is known.
+class Buffers {
+ public:
+  Buffers(int num_ranks, size_t count, bool in_place) : in_place_(in_place) {
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      send_.emplace_back(count);
+      recv_.emplace_back(count, -1);
+      for (size_t i = 0; i < count; ++i) send_.back()[i] = value(rank, i);
+    }
+    initial_ = send_;
+    expected_.resize(count);
+    for (size_t i = 0; i < count; ++i) {
+      for (int rank = 0; rank < num_ranks; ++rank) expected_[i] += value(rank, i);
+    }
+  }
+
+  hfr::OpDescriptor descriptor(int rank) {
+    auto me = static_cast<size_t>(rank);
+    return {.send = send_[me].data(),
+            .recv = in_place_ ? send_[me].data() : recv_[me].data(),
+            .count = expected_.size(),
+            .dtype = hfr::DType::kInt64,
+            .op = hfr::Op::kSum};
+  }
+
+  void check() const {
+    for (size_t rank = 0; rank < send_.size(); ++rank) {
+      ASSERT_EQ(in_place_ ? send_[rank] : recv_[rank], expected_) << "rank " << rank;
+      if (in_place_) continue;
+      ASSERT_EQ(send_[rank], initial_[rank]) << "rank " << rank << "'s input";
+    }
+  }
+
+  std::vector<int64_t>& recv(int rank) {
+    return in_place_ ? send_[static_cast<size_t>(rank)] : recv_[static_cast<size_t>(rank)];
+  }
+
+ private:
+  static int64_t value(int rank, size_t i) {
+    return static_cast<int64_t>(i * 31) + (rank + 1) * 1'000'003LL * static_cast<int64_t>(i % 97);
+  }
+
+  bool in_place_;
+  std::vector<std::vector<int64_t>> send_, recv_, initial_;
+  std::vector<int64_t> expected_;
+};
+
+}  // namespace hfr_tests

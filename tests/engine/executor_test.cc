@@ -1,0 +1,201 @@
+#include "engine/executor.hpp"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <random>
+
+#include "cluster.hpp"
+
+namespace hfr_tests {
+namespace {
+
+using testing::HasSubstr;
+
+struct Case {
+  std::vector<int> nodes;
+  uint64_t window;
+  std::string forest;
+  bool direct;
+};
+
+void PrintTo(const Case& c, std::ostream* out) {
+  for (int ranks : c.nodes) *out << ranks << '_';
+  *out << "window" << c.window << '_' << c.forest << (c.direct ? "_direct" : "_staged");
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (const auto& nodes : {std::vector<int>{1},
+                            {2},
+                            {3},
+                            {19},
+                            {1, 1},
+                            {2, 2},
+                            {1, 3, 2},
+                            {1, 1, 1, 1},
+                            {2, 1, 1, 2, 1}}) {
+    for (uint64_t window : {2, 4, 8}) {
+      for (bool direct : {false, true}) {
+        for (const char* forest : {"tree", "ring"}) {
+          if (nodes.size() == 1 && std::string(forest) == "ring") continue;
+          cases.push_back({nodes, window, forest, direct});
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+class RandomTurns : public testing::TestWithParam<Case> {};
+
+// Ranks submit a train of operations at their own pace and take turns in random order, some of them
+// many turns in a row: every interleaving must give the same sums.
+TEST_P(RandomTurns, EveryOrderGivesTheSums) {
+  const Case& c = GetParam();
+  EngineCluster cluster({.ranks_per_node = c.nodes,
+                         .window = c.window,
+                         .chunk_bytes = 4096,
+                         .forest = c.forest,
+                         .direct = c.direct});
+  std::mt19937 random(11);
+  const std::vector<size_t> counts = {1, 0, 3, 511, 512, 513, 4096, 20'000, 2049, 9000, 1, 70'000};
+  std::vector<Buffers> train;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    train.emplace_back(cluster.num_ranks(), counts[i], i % 2 == 1);
+  }
+  std::vector<size_t> submitted(static_cast<size_t>(cluster.num_ranks()));
+  for (uint64_t turns = 0; !cluster.all_done(train.size() - 1); ++turns) {
+    ASSERT_LT(turns, 5'000'000u) << "the ranks hold each other up";
+    const int rank = static_cast<int>(random() % static_cast<unsigned>(cluster.num_ranks()));
+    size_t& next = submitted[static_cast<size_t>(rank)];
+    if (next < train.size() && random() % 4 == 0) {
+      ASSERT_TRUE(cluster[rank].submit(train[next].descriptor(rank)));
+      ++next;
+    }
+    for (unsigned i = 0; i < 1 + random() % 20; ++i) cluster[rank].progress();
+  }
+  for (int rank = 0; rank < cluster.num_ranks(); ++rank) EXPECT_FALSE(cluster[rank].failed());
+  for (const Buffers& buffers : train) buffers.check();
+}
+
+INSTANTIATE_TEST_SUITE_P(Executor, RandomTurns, testing::ValuesIn(all_cases()),
+                         testing::PrintToStringParamName());
+
+void submit_all(EngineCluster& cluster, Buffers& buffers) {
+  for (int rank = 0; rank < cluster.num_ranks(); ++rank) {
+    ASSERT_TRUE(cluster[rank].submit(buffers.descriptor(rank)));
+  }
+}
+
+TEST(Executor, TakesSoManyAndNoMore) {
+  EngineCluster cluster({.ranks_per_node = {2}});
+  Buffers buffers(2, 10, false);
+  for (uint64_t i = 0; i < hfr::Executor::kMaxSubmitted; ++i) {
+    ASSERT_EQ(cluster[0].submit(buffers.descriptor(0)), i);
+  }
+  EXPECT_FALSE(cluster[0].submit(buffers.descriptor(0)));
+  for (uint64_t i = 0; i < hfr::Executor::kMaxSubmitted; ++i) {
+    ASSERT_TRUE(cluster[1].submit(buffers.descriptor(1)));
+  }
+  while (!cluster.all_done(hfr::Executor::kMaxSubmitted - 1)) cluster.turn();
+  buffers.check();
+  EXPECT_TRUE(cluster[0].submit(buffers.descriptor(0)));
+}
+
+TEST(Executor, WaitsUntilTheInputIsReady) {
+  EngineCluster cluster({.ranks_per_node = {1, 1}});
+  Buffers buffers(2, 1000, false);
+  hfr::OpDescriptor late = buffers.descriptor(0);
+  late.ready = false;
+  ASSERT_TRUE(cluster[0].submit(late));
+  ASSERT_TRUE(cluster[1].submit(buffers.descriptor(1)));
+  for (int i = 0; i < 100; ++i) cluster.turn();
+  EXPECT_FALSE(cluster[1].done(0));
+  EXPECT_FALSE(cluster[0].all_ready());
+  cluster[0].set_ready(0);
+  while (!cluster.all_done(0)) cluster.turn();
+  buffers.check();
+}
+
+class Failing : public testing::TestWithParam<bool> {};
+
+// After fail() returns, nobody touches the buffers of the rank that failed, however far along the
+// others were.
+TEST_P(Failing, BuffersAreTheCallersAgain) {
+  for (int turns = 0; turns < 60; ++turns) {
+    EngineCluster cluster(
+        {.ranks_per_node = {2, 2}, .window = 2, .chunk_bytes = 4096, .direct = GetParam()});
+    auto buffers = std::make_unique<Buffers>(cluster.num_ranks(), 5000, turns % 2 == 0);
+    submit_all(cluster, *buffers);
+    for (int i = 0; i < turns; ++i) cluster.turn();
+    if (cluster.all_done(0)) break;
+    cluster[1].fail({hfr::Status(hfr::Code::kAborted, "the test says so"), 1});
+    std::vector<int64_t> mine(buffers->recv(1).size(), 77);
+    buffers->recv(1) = mine;
+    for (int i = 0; i < 500; ++i) cluster.turn();
+    EXPECT_EQ(buffers->recv(1), mine) << "after " << turns << " turns";
+    EXPECT_TRUE(cluster[0].failed()) << "the node's other rank reads the failure";
+    EXPECT_EQ(cluster[0].failure().status.message(), "the test says so");
+    EXPECT_EQ(cluster[0].failure().rank, 1);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Executor, Failing, testing::Bool());
+
+TEST(Executor, MismatchInANodeNamesBoth) {
+  EngineCluster cluster({.ranks_per_node = {2}});
+  Buffers small(2, 10, false), large(2, 11, false);
+  ASSERT_TRUE(cluster[0].submit(small.descriptor(0)));
+  ASSERT_TRUE(cluster[1].submit(large.descriptor(1)));
+  for (int i = 0; i < 10; ++i) cluster.turn();
+  for (int rank : {0, 1}) {
+    ASSERT_TRUE(cluster[rank].failed());
+    EXPECT_EQ(cluster[rank].failure().status.code(), hfr::Code::kMismatch);
+    EXPECT_THAT(cluster[rank].failure().status.message(),
+                testing::AllOf(HasSubstr("10 int64"), HasSubstr("11 int64")));
+  }
+}
+
+TEST(Executor, MismatchBetweenNodesNamesBoth) {
+  for (size_t count : {20u, 9000u}) {
+    EngineCluster cluster({.ranks_per_node = {1, 1}});
+    Buffers common(2, count, false), odd(2, count, false);
+    hfr::OpDescriptor other = odd.descriptor(1);
+    other.op = hfr::Op::kMax;
+    ASSERT_TRUE(cluster[0].submit(common.descriptor(0)));
+    ASSERT_TRUE(cluster[1].submit(other));
+    for (int i = 0; i < 200; ++i) cluster.turn();
+    ASSERT_TRUE(cluster[0].failed() || cluster[1].failed());
+    int finder = cluster[0].failed() ? 0 : 1;
+    EXPECT_THAT(cluster[finder].failure().status.message(),
+                testing::AllOf(HasSubstr("max"), HasSubstr("sum"), HasSubstr("rank 0"),
+                               HasSubstr("rank 1")));
+  }
+}
+
+TEST(Executor, StallsNameTheRankAndTheStage) {
+  constexpr uint64_t kSecond = 1'000'000'000;
+  EngineCluster cluster({.ranks_per_node = {2, 1}});
+  Buffers buffers(3, 50'000, false);
+  ASSERT_TRUE(cluster[0].submit(buffers.descriptor(0)));
+  cluster.turn();
+  EXPECT_FALSE(cluster[0].check(cluster.clock().now));
+  cluster.clock().now += kSecond + 1;
+  auto stall = cluster[0].check(cluster.clock().now);
+  ASSERT_TRUE(stall);
+  EXPECT_EQ(stall->wait.rank, 1);
+  EXPECT_EQ(stall->wait.stage, "starting it");
+  EXPECT_THAT(stall->operation, HasSubstr("50000 int64"));
+  // The node is complete; now the other node is missing.
+  ASSERT_TRUE(cluster[1].submit(buffers.descriptor(1)));
+  while (cluster.turn()) {
+  }
+  stall = cluster[0].check(cluster.clock().now);
+  ASSERT_TRUE(stall);
+  EXPECT_EQ(stall->wait.rank, 2);
+  EXPECT_THAT(stall->wait.stage, HasSubstr("chunk"));
+  EXPECT_FALSE(stall->peer_lost);
+}
+
+}  // namespace
+}  // namespace hfr_tests
