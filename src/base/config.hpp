@@ -25,15 +25,15 @@ struct Config {
   std::string secret;         // for HFREDUCE_RENDEZVOUS
   std::string socket_ifname;  // empty: the first one up
   std::string isa = "auto";
-  std::string forest = "auto";   // auto, tree, ring
-  std::string bind = "auto";     // auto, none
-  size_t heap_bytes = 0;         // hfr_mem_alloc's address space per rank; 0: the machine's memory
-  size_t flat_bytes = 0;         // largest message of the flat path; 0: measured default
-  bool direct = true;            // read peers' memory in place where it can be reached
-  std::string transport = "auto";  // auto, tcp, loopback
-  std::string tcp_congestion;    // empty: the system's
-  uint64_t tcp_connections = 0;  // per peer; 0: chosen
-  uint64_t spin_us = 0;          // 0: chosen by how many ranks share the cores
+  std::string forest = "auto";  // auto, tree, ring
+  std::string bind = "auto";    // auto, none
+  size_t heap_bytes = 0;        // hfr_mem_alloc's address space per rank; 0: the machine's memory
+  size_t flat_bytes = 0;        // largest message of the flat path; 0: measured default
+  bool direct = true;           // read peers' memory in place where it can be reached
+  std::string transport = "auto";   // auto, tcp, loopback
+  std::string tcp_congestion;       // empty: the system's
+  uint64_t tcp_connections = 0;     // per peer; 0: chosen
+  uint64_t spin_us = 0;             // 0: chosen by how many ranks share the cores
   std::string huge_pages = "auto";  // auto, off
   LogLevel log_level = LogLevel::kWarn;
   std::string log_file;

@@ -59,8 +59,8 @@ class Transport {
   virtual void set_landing(uint32_t number, void* memory, size_t bytes) = 0;
 
   // Sends [src, src + bytes) to `peer`'s landing. The memory stays untouched until kPutDone(token).
-  // False when no more can be queued now: poll and try again. Puts to one peer arrive in order. What
-  // kPutDone reported still arrives when this side ends afterwards; only then comes kPeerLost.
+  // False when no more can be queued now: poll and try again. Puts to one peer arrive in order.
+  // What kPutDone reported still arrives when this side ends afterwards; only then comes kPeerLost.
   virtual bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) = 0;
 
   // Moves everything on and fills `events`; returns how many. Never blocks.
