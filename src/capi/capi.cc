@@ -1,6 +1,5 @@
 // The C interface: checks arguments, keeps last errors, and lets nothing escape but a status.
 #include <cstring>
-#include <limits>
 #include <new>
 
 #include "base/text.hpp"
@@ -66,8 +65,7 @@ hfr_status_t on_comm(hfr_comm_t comm, const char* call, Body&& body) {
 
 Status check_buffers(const void* sendbuf, const void* recvbuf, size_t count, size_t element) {
   if (count == 0) return Status();
-  if (count > static_cast<size_t>(std::numeric_limits<int64_t>::max()) / element ||
-      count > hfr::kMaxCount) {
+  if (count > hfr::kMaxCount) {  // 48 bits: no product below overflows
     return invalid(cat("hfr_all_reduce: count ", count, " of ", element,
                        "-byte elements is more than memory can hold"));
   }
@@ -77,8 +75,9 @@ Status check_buffers(const void* sendbuf, const void* recvbuf, size_t count, siz
   }
   auto send = reinterpret_cast<uintptr_t>(sendbuf);
   auto recv = reinterpret_cast<uintptr_t>(recvbuf);
-  if (send % element != 0 || recv % element != 0) {
-    return invalid(cat("hfr_all_reduce: ", send % element != 0 ? "sendbuf" : "recvbuf",
+  const size_t low_bits = element - 1;  // element is a power of 2
+  if (((send | recv) & low_bits) != 0) {
+    return invalid(cat("hfr_all_reduce: ", (send & low_bits) != 0 ? "sendbuf" : "recvbuf",
                        " is not aligned to its element size of ", element, " bytes"));
   }
   size_t bytes = count * element;

@@ -99,9 +99,10 @@ Status Communicator::all_reduce(const OpDescriptor& desc, HostStream* stream, ui
   if (request != nullptr) *request = op;
   if (stream == nullptr && request == nullptr) {
     if (!executor_.done(op)) {
-      drivers_.fetch_add(1, std::memory_order_relaxed);
+      const bool shared = progress_running_.load(std::memory_order_relaxed);
+      if (shared) drivers_.fetch_add(1, std::memory_order_relaxed);
       drive([&] { return executor_.done(op); });
-      drivers_.fetch_sub(1, std::memory_order_relaxed);
+      if (shared) drivers_.fetch_sub(1, std::memory_order_relaxed);
     }
     bool more = !executor_.idle();
     engine_.unlock();
@@ -328,6 +329,7 @@ void Communicator::wake_progress_thread() {
   if (progress_stop_) return;
   progress_poked_ = true;
   if (!progress_thread_.joinable()) {
+    progress_running_.store(true, std::memory_order_relaxed);
     progress_thread_ = std::thread([this] { run_progress_thread(); });
   } else {
     progress_wanted_.notify_one();

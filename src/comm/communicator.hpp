@@ -98,7 +98,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   EngineContext context_;
   Executor executor_;
   EngineLock engine_;
-  std::atomic<int> drivers_{0};  // threads in wait(): the progress thread leaves the work to them
+  // Threads that drive while they wait: the progress thread leaves the work to them. A blocking
+  // operation counts itself only when that thread has been started.
+  std::atomic<int> drivers_{0};
   std::atomic<bool> finalized_{false};
   std::atomic<bool> failure_told_{false};
 

@@ -41,7 +41,6 @@ struct Operation {
   size_t bytes = 0;
   std::atomic<bool> ready{false};
   OpState state = OpState::kQueued;
-  OpPath path = OpPath::kLanes;
   uint64_t started_ns =
       0;  // set by the first slow check that sees it ready; deadlines count from here
 
@@ -50,10 +49,11 @@ struct Operation {
   std::vector<std::byte*> recvs;
   std::vector<uint64_t> peer_sends;  // kDirect: for PeerMemory where sends is null
   std::vector<uint64_t> peer_recvs;  // likewise
-  int posts_seen = 0;                // kPosted: local ranks whose posts are there
-  bool by_kernel = false;            // kDirect: some buffer is reached with PeerMemory
-  bool added = false;                // kFlat, kDirect: this rank's adding is done
-  bool reads_in_place = false;       // some post says that its input may be read where it is
+  OpPath path = OpPath::kLanes;
+  int posts_seen = 0;           // kPosted: local ranks whose posts are there
+  bool by_kernel = false;       // kDirect: some buffer is reached with PeerMemory
+  bool added = false;           // kFlat, kDirect: this rank's adding is done
+  bool reads_in_place = false;  // some post says that its input may be read where it is
 
   // kDirect: bytes of this rank's slice that are done. kLanes: the chunks.
   size_t slice_done = 0;
