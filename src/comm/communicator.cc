@@ -6,6 +6,8 @@ namespace hfr {
 namespace {
 
 constexpr uint64_t kLookAroundNs = 1'000'000;
+// A few microseconds of looking for posts, where a waiter may spin at all.
+constexpr uint32_t kFlatLooks = 256;
 
 }  // namespace
 
@@ -34,7 +36,8 @@ Communicator::Communicator(Parts parts, const KernelTable& kernels)
                .device = device_,
                .pool = pool_,
                .transport = parts_.transport.get()},
-      executor_(context_) {
+      executor_(context_),
+      flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0) {
   context_.heap.bytes = parts_.memory->heap_bytes();
 }
 
@@ -71,6 +74,9 @@ void Communicator::tell_failure() {
 }
 
 Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
+  if (!executor_.failed() && !finalized_.load(std::memory_order_relaxed)) {
+    if (auto number = executor_.submit(desc)) return *number;
+  }
   Waiter waiter(parts_.wait);
   uint64_t last_look_ns = 0;
   while (true) {
@@ -98,6 +104,10 @@ Status Communicator::all_reduce(const OpDescriptor& desc, HostStream* stream, ui
   const uint64_t op = *number;
   if (request != nullptr) *request = op;
   if (stream == nullptr && request == nullptr) {
+    if (executor_.finish_flat(op, flat_looks_)) {
+      engine_.unlock();
+      return Status();
+    }
     if (!executor_.done(op)) {
       const bool shared = progress_running_.load(std::memory_order_relaxed);
       if (shared) drivers_.fetch_add(1, std::memory_order_relaxed);

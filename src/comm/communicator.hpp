@@ -97,6 +97,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   InlinePool pool_;
   EngineContext context_;
   Executor executor_;
+  const uint32_t flat_looks_;
   EngineLock engine_;
   // Threads that drive while they wait: the progress thread leaves the work to them. A blocking
   // operation counts itself only when that thread has been started.

@@ -35,15 +35,16 @@ struct RankInfo {
   std::string machine;
   std::string door;
   PeerMemory::Process memory;
+  std::string cpus;  // that it may run on
 };
 
 std::vector<std::byte> encode(const RankInfo& info) {
   return pack({info.node_name, info.process, info.machine, info.door, cat(info.memory.pid),
-               cat(info.memory.probe), cat(info.memory.target)});
+               cat(info.memory.probe), cat(info.memory.target), info.cpus});
 }
 
 Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 7);
+  auto fields = unpack(bytes, 8);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
@@ -53,7 +54,8 @@ Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
                   (*fields)[3],
                   {static_cast<pid_t>(std::strtol((*fields)[4].c_str(), nullptr, 10)),
                    std::strtoull((*fields)[5].c_str(), nullptr, 10),
-                   std::strtoull((*fields)[6].c_str(), nullptr, 10)}};
+                   std::strtoull((*fields)[6].c_str(), nullptr, 10)},
+                  (*fields)[7]};
 }
 
 // The nodes whose owners this node's owners exchange messages with, over all forests and the
@@ -154,6 +156,7 @@ class SetUp {
     mine.process = process_identity();
     mine.door = door.name();
     mine.memory = PeerMemory::this_process();
+    mine.cpus = affinity_list();
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
@@ -167,20 +170,23 @@ class SetUp {
     parts_.one_process = std::all_of(local.begin(), local.end(), [&](int rank) {
       return infos_[static_cast<size_t>(rank)].process == mine.process;
     });
-    auto neighbours = std::count_if(infos_.begin(), infos_.end(), [&](const RankInfo& info) {
-      return info.machine == mine.machine;
-    });
-    parts_.wait = wait_policy(static_cast<int>(neighbours));
+    parts_.wait = wait_policy();
     return Status();
   }
 
-  // With a core for each rank of the machine a waiter may spin; else the core belongs to somebody
-  // who works.
-  WaitPolicy wait_policy(int ranks_on_machine) const {
+  // With a core for each rank a waiter may spin; else the core belongs to somebody who works.
+  WaitPolicy wait_policy() const {
     WaitPolicy policy;
+    std::vector<std::string> cpus;
+    size_t mine = 0;
+    for (size_t rank = 0; rank < infos_.size(); ++rank) {
+      if (infos_[rank].machine != infos_[static_cast<size_t>(spec_.rank)].machine) continue;
+      if (rank == static_cast<size_t>(spec_.rank)) mine = cpus.size();
+      cpus.push_back(infos_[rank].cpus);
+    }
     if (parts_.config.spin_us > 0) {
       policy.spin_ns = parts_.config.spin_us * 1000;
-    } else if (ranks_on_machine > usable_cpus()) {
+    } else if (!have_cpu_each(cpus, mine, quota_cpus())) {
       policy.spin_ns = 0;
     }
     return policy;

@@ -54,6 +54,11 @@ struct HeapView {
     auto first = reinterpret_cast<uintptr_t>(base);
     return base != nullptr && at >= first && at + size <= first + bytes;
   }
+  // How a post names `ptr`: as an offset in the heap, or as an address.
+  uint64_t where(const void* ptr, bool as_offset) const {
+    auto at = reinterpret_cast<uintptr_t>(ptr);
+    return as_offset ? at - reinterpret_cast<uintptr_t>(base) : at;
+  }
 };
 
 struct EngineContext {

@@ -76,7 +76,8 @@ bool Executor::progress() {
     return false;
   }
   bool moved = start_operations();
-  if (open_lane_ops_ > 0) {
+  // What has just been started sends first: asking for what the others sent costs a system call.
+  if (open_lane_ops_ > 0 && !moved) {
     moved |= poll_transport();
     moved |= poll_pool();
     moved |= context_.device.poll();
@@ -108,42 +109,33 @@ bool Executor::start_operations() {
 
 void Executor::post(Operation& o) {
   Post& p = context_.staging.post(me_, o.number);
-  uint32_t flags = 0;
-  const bool heap_send = context_.heap.contains(o.desc.send, o.bytes);
-  const bool heap_recv = context_.heap.contains(o.desc.recv, o.bytes);
-  const bool reach_send = context_.direct && (context_.one_process || heap_send);
-  const bool reach_recv = context_.direct && (context_.one_process || heap_recv);
-  const bool flat = context_.shape.num_nodes() == 1 && o.bytes <= context_.limits.flat_bytes;
-  if (flat) {
-    // Reading in place costs the owner a wait for its readers: worth it past a few cache lines, and
-    // impossible in place, where the result would overwrite what others still read.
-    if (reach_send && o.desc.send != o.desc.recv && o.bytes > context_.limits.publish_bytes) {
-      flags = Post::kSendDirect;
-    } else {
-      flags = Post::kPublished;
-      if (o.bytes > 0) std::memcpy(p.payload, o.desc.send, o.bytes);
-    }
-  } else if (o.bytes == 0) {
-    flags = Post::kPublished;  // nothing to fetch; the buffers may be null
+  if (takes_flat(o)) {
+    p.flags = offer_flat(o, p);
   } else {
-    if (reach_send) flags |= Post::kSendDirect;
-    if (reach_recv) flags |= Post::kRecvDirect;
-    if (context_.peer_memory.available() && o.bytes <= context_.limits.max_peer_bytes) {
-      flags |= Post::kPeerMemory;
-    }
+    p.flags = o.bytes == 0 ? Post::kPublished : offer_buffers(o, p);  // nothing to fetch
   }
-  auto where = [&](const void* ptr, bool in_heap) -> uint64_t {
-    auto address = reinterpret_cast<uintptr_t>(ptr);
-    return in_heap ? address - reinterpret_cast<uintptr_t>(context_.heap.base) : address;
-  };
-  // Heap offsets, unless all ranks of the node see the same addresses anyway.
-  p.send = where(o.desc.send, (flags & Post::kSendDirect) != 0 && !context_.one_process);
-  p.recv = where(o.desc.recv, (flags & Post::kRecvDirect) != 0 && !context_.one_process);
-  p.flags = flags;
   p.signature = o.signature;
   p.seq.store(o.number + 1, std::memory_order_release);
   o.state = OpState::kPosted;
   o.posts_seen = 0;
+}
+
+uint32_t Executor::offer_buffers(const Operation& o, Post& p) const {
+  const bool in_heap = context_.direct && !context_.one_process;
+  const bool send =
+      context_.direct && (context_.one_process || context_.heap.contains(o.desc.send, o.bytes));
+  const bool recv =
+      context_.direct && (context_.one_process || context_.heap.contains(o.desc.recv, o.bytes));
+  // Heap offsets, unless all ranks of the node see the same addresses anyway.
+  p.send = context_.heap.where(o.desc.send, send && in_heap);
+  p.recv = context_.heap.where(o.desc.recv, recv && in_heap);
+  uint32_t flags = 0;
+  if (send) flags |= Post::kSendDirect;
+  if (recv) flags |= Post::kRecvDirect;
+  if (context_.peer_memory.available() && o.bytes <= context_.limits.max_peer_bytes) {
+    flags |= Post::kPeerMemory;
+  }
+  return flags;
 }
 
 bool Executor::gather_posts(Operation& o) {
@@ -190,7 +182,7 @@ bool Executor::choose_path(Operation& o) {
   // A flat result that is added in several passes would overwrite an input in place that is still
   // to be read: there the published copy serves.
   const bool one_node = context_.shape.num_nodes() == 1;
-  const bool flat = one_node && o.bytes <= context_.limits.flat_bytes;
+  const bool flat = takes_flat(o);
   const bool keep_copy = o.bytes == 0 || (flat && num_local_ > ReduceDescriptor::kMaxSources);
   if (context_.device.host_accessible() && !keep_copy) {
     o.sends[static_cast<size_t>(me_)] = static_cast<const std::byte*>(o.desc.send);

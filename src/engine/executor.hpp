@@ -46,6 +46,11 @@ class Executor {
   // The descriptor is checked by the caller.
   std::optional<uint64_t> submit(const OpDescriptor& desc);
 
+  // For a blocking caller: the whole of operation `number` in one call, when it travels the flat
+  // path with nothing before it and the other ranks' posts come within `num_looks` looks. False: it
+  // goes on by progress(), as if nothing had been tried.
+  bool finish_flat(uint64_t number, uint32_t num_looks);
+
   // The input of `op` is there. Any thread.
   void set_ready(uint64_t op);
 
@@ -95,7 +100,13 @@ class Executor {
   Operation& op(uint64_t number) const { return *ops_[number % kMaxSubmitted]; }
 
   bool start_operations();
+  bool takes_flat(const Operation& op) const {
+    return context_.shape.num_nodes() == 1 && op.bytes <= context_.limits.flat_bytes;
+  }
   void post(Operation& op);
+  // What a post offers beside the signature; returns its flags.
+  uint32_t offer_flat(const Operation& op, Post& post) const;
+  uint32_t offer_buffers(const Operation& op, Post& post) const;
   bool gather_posts(Operation& op);
   bool choose_path(Operation& op);
   bool fail_mapping(const Operation& op);

@@ -3,11 +3,76 @@
 // meeting: a post is overwritten only when every rank has long completed the operation
 // (staging.hpp). Inputs that are read where they lie cost one more hop, in which their owner learns
 // that all have read.
+#include <cstring>
+
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
+#include "engine/waiter.hpp"
 
 namespace hfr {
+namespace {
+
+// Looks in a row before the first rest: a post that is due comes within these.
+constexpr uint32_t kLooksWithoutRest = 32;
+
+// True when the post for operation `number` came within `num_looks`, which counts down.
+bool await_post(const Post& post, uint64_t number, uint32_t& num_looks) {
+  for (uint32_t looks = 1; post.seq.load(std::memory_order_acquire) != number + 1; ++looks) {
+    if (num_looks == 0) return false;
+    --num_looks;
+    if (looks > kLooksWithoutRest) Waiter::relax();
+  }
+  return true;
+}
+
+}  // namespace
+
+uint32_t Executor::offer_flat(const Operation& o, Post& p) const {
+  // Reading in place costs the owner a wait for its readers: worth it past a few cache lines, and
+  // impossible in place, where the result would overwrite what others still read.
+  if (o.bytes > context_.limits.publish_bytes && o.desc.send != o.desc.recv && context_.direct) {
+    const bool in_heap = !context_.one_process;
+    if (!in_heap || context_.heap.contains(o.desc.send, o.bytes)) {
+      p.send = context_.heap.where(o.desc.send, in_heap);
+      return Post::kSendDirect;
+    }
+  }
+  if (o.bytes > 0) std::memcpy(p.payload, o.desc.send, o.bytes);
+  return Post::kPublished;
+}
+
+bool Executor::finish_flat(uint64_t number, uint32_t num_looks) {
+  Operation& o = op(number);
+  if (running_ != number || completed_.load(std::memory_order_relaxed) != number ||
+      !takes_flat(o) || num_local_ > ReduceDescriptor::kMaxSources || o.bytes == 0 ||
+      !context_.device.host_accessible() || failed()) {
+    return false;
+  }
+  if (posted_ == number) {
+    post(o);
+    ++posted_;
+  }
+  ReduceDescriptor work;
+  for (int r = 0; r < num_local_; ++r) {
+    const Post& p = context_.staging.post(r, number);
+    if (!await_post(p, number, num_looks) || p.signature != o.signature ||
+        (p.flags & Post::kPublished) == 0) {
+      return false;
+    }
+    work.srcs[work.num_srcs++] = r == me_ ? o.desc.send : p.payload;
+  }
+  work.dsts[work.num_dsts++] = o.desc.recv;
+  work.count = o.desc.count;
+  work.dtype = o.desc.dtype;
+  work.op = o.desc.op;
+  work.divisor = context_.shape.num_ranks;
+  context_.pool.run(work);
+  o.state = OpState::kDone;
+  running_ = number + 1;
+  completed_.store(number + 1, std::memory_order_release);
+  return true;
+}
 
 bool Executor::step_flat(Operation& o) {
   if (!o.added) {

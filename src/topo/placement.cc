@@ -6,9 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <cstring>
 #include <fstream>
+#include <memory>
 #include <sstream>
+#include <type_traits>
 #include <vector>
 
 namespace hfr {
@@ -37,6 +41,26 @@ std::vector<std::string> cgroup_directories() {
     path = slash == 0 ? "/" : path.substr(0, slash);
   }
   return directories;
+}
+
+struct FreeBitmap {
+  void operator()(hwloc_bitmap_t bitmap) const { hwloc_bitmap_free(bitmap); }
+};
+using Bitmap = std::unique_ptr<std::remove_pointer_t<hwloc_bitmap_t>, FreeBitmap>;
+
+constexpr size_t kMaxCpus = 8192;
+
+// Of the calling thread; every CPU that is there when the system does not say.
+Bitmap affinity() {
+  Bitmap cpus(hwloc_bitmap_alloc());
+  // As many words as the kernel may want to fill: a fixed cpu_set_t fails on large machines.
+  std::array<unsigned long, kMaxCpus / (8 * sizeof(unsigned long))> words{};
+  if (sched_getaffinity(0, sizeof(words), reinterpret_cast<cpu_set_t*>(words.data())) == 0) {
+    hwloc_bitmap_from_ulongs(cpus.get(), static_cast<unsigned>(words.size()), words.data());
+  } else {
+    hwloc_bitmap_set_range(cpus.get(), 0, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)) - 1);
+  }
+  return cpus;
 }
 
 // On NUMA node `numa`, or on all with -1. A kernel that refuses leaves first-touch placement, which
@@ -82,12 +106,33 @@ int quota_cpus() {
   return fewest;
 }
 
-int affinity_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  // The call fails where the machine has more CPUs than the set.
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
+int affinity_cpus() { return std::max(1, hwloc_bitmap_weight(affinity().get())); }
+
+std::string affinity_list() {
+  Bitmap cpus = affinity();
+  std::string list(kMaxCpus * sizeof("9999,"), '\0');
+  hwloc_bitmap_list_snprintf(list.data(), list.size(), cpus.get());
+  list.resize(std::strlen(list.c_str()));
+  return list;
+}
+
+bool have_cpu_each(const std::vector<std::string>& lists, size_t mine, int quota) {
+  auto parse = [](const std::string& list) {
+    Bitmap cpus(hwloc_bitmap_alloc());
+    hwloc_bitmap_list_sscanf(cpus.get(), list.c_str());
+    return cpus;
+  };
+  const Bitmap my_cpus = parse(lists[mine]);
+  Bitmap together(hwloc_bitmap_alloc());
+  int num_ranks = 0;
+  for (const std::string& list : lists) {
+    const Bitmap cpus = parse(list);
+    if (hwloc_bitmap_intersects(cpus.get(), my_cpus.get()) == 0) continue;
+    hwloc_bitmap_or(together.get(), together.get(), cpus.get());
+    ++num_ranks;
+  }
+  if (quota > 0 && static_cast<int>(lists.size()) > quota) return false;
+  return num_ranks <= hwloc_bitmap_weight(together.get());
 }
 
 int usable_cpus() {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 namespace hfr {
 
@@ -11,6 +12,13 @@ namespace hfr {
 int usable_cpus();
 int affinity_cpus();
 int quota_cpus();  // rounded up; 0: no quota
+
+// The CPUs that the calling thread may run on, as a list such as "0-3,8".
+std::string affinity_list();
+
+// Of the ranks of one machine, each with the list of its CPUs: true when rank `mine` and all that
+// share a CPU with it can have one each, of their CPUs together and of `quota` (0: no quota).
+bool have_cpu_each(const std::vector<std::string>& lists, size_t mine, int quota);
 
 // Physical memory in bytes, or the cgroup's limit where that is less.
 size_t machine_memory_bytes();

@@ -31,6 +31,23 @@ TEST(Placement, Lists) {
   EXPECT_EQ(count_list("2-"), 0);
 }
 
+TEST(Placement, CpusForEachRank) {
+  const std::vector<std::string> pinned = {"0", "1"};
+  EXPECT_TRUE(have_cpu_each(pinned, 0, 0));
+  EXPECT_TRUE(have_cpu_each(pinned, 1, 2));
+  EXPECT_FALSE(have_cpu_each(pinned, 1, 1)) << "the quota lets one of them run at a time";
+  EXPECT_TRUE(have_cpu_each({"0-1", "0-1"}, 0, 0));
+  EXPECT_FALSE(have_cpu_each({"0-1", "0-1", "0-1"}, 2, 0));
+  EXPECT_FALSE(have_cpu_each({"0", "0", "1"}, 0, 0)) << "two on one CPU";
+  EXPECT_TRUE(have_cpu_each({"0", "0", "1"}, 2, 0)) << "the third has its own";
+  EXPECT_TRUE(have_cpu_each({"0-3,8", "8", "2"}, 0, 0));
+  EXPECT_TRUE(have_cpu_each({"5"}, 0, 0));
+}
+
+TEST(Placement, AffinityIsAListOfAllCpusThatMayBeUsed) {
+  EXPECT_EQ(count_list(affinity_list()), affinity_cpus());
+}
+
 TEST(Placement, ThisMachine) {
   EXPECT_GE(usable_cpus(), 1);
   EXPECT_LE(usable_cpus(), affinity_cpus());
