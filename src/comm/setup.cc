@@ -144,7 +144,8 @@ class SetUp {
     HFR_RETURN_IF_ERROR(try_peer_memory());
     const bool reached =
         parts_.peer_memory.available() || (parts_.one_process && parts_.config.direct);
-    parts_.limits = size_limits(parts_.shape, parts_.staging, parts_.config, reached);
+    parts_.limits =
+        size_limits(parts_.shape, parts_.staging, parts_.config, reached, last_level_cache_bytes());
     return Status();
   }
 

@@ -19,14 +19,17 @@ constexpr size_t kButterflyBytes = size_t{16} << 10;
 constexpr size_t kFlatBytesTimesRanks = size_t{128} << 10;
 constexpr size_t kMinFlatBytes = size_t{4} << 10;
 constexpr size_t kMaxFlatBytes = size_t{64} << 10;
-constexpr size_t kPublishBytes = 256;
+constexpr size_t kPublishBytes = 1024;
 // Where buffers can be reached, reading each input once and writing each result once is soon
 // better.
 constexpr size_t kFlatWhereReached = 4;  // divides the flat path's limit
 constexpr size_t kMaxPeerBytes = size_t{32} << 20;
+// Below, one system call was cheaper than meeting over staging on every processor tried.
+constexpr size_t kLearnFromBytes = size_t{128} << 10;
 // The blocks of all ranks that are pulled together fit half an L2 cache.
 constexpr size_t kPeerBlocksBytes = size_t{1} << 20;
-constexpr size_t kStreamingBytes = size_t{32} << 20;
+// Where the processor does not say how large its last cache is.
+constexpr size_t kUsualCacheBytes = size_t{64} << 20;
 constexpr size_t kStagingBudget = size_t{128} << 20;  // of a node, whatever its ranks
 constexpr int kLanesPerRank = 2;
 constexpr int kMinWindow = 8;
@@ -84,7 +87,7 @@ size_t peer_block_bytes(const Shape& shape) {
 }
 
 EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config,
-                         bool reached) {
+                         bool reached, size_t cache_bytes) {
   EngineLimits limits;
   limits.flat_bytes = staging.flat_bytes;
   if (reached && config.flat_bytes == 0) {
@@ -97,8 +100,12 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
     limits.fine_chunk_bytes = std::min(kFineChunkBytes, staging.slot_bytes);
     limits.fine_until_bytes = kFineUntilBytes;
     limits.max_peer_bytes = kMaxPeerBytes;
+    limits.learn_from_bytes = kLearnFromBytes;
   }
-  limits.streaming_bytes = kStreamingBytes;
+  // Inputs and results of all ranks that are twice what the cache holds have left it before anybody
+  // comes back to them.
+  if (cache_bytes == 0) cache_bytes = kUsualCacheBytes;
+  limits.streaming_bytes = cache_bytes / static_cast<size_t>(shape.num_local());
   limits.timeout_ns = config.timeout_ms * 1'000'000;
   return limits;
 }

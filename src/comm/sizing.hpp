@@ -12,9 +12,10 @@ namespace hfr {
 constexpr int kMaxRingNodes = 8;
 
 StagingShape size_staging(const Shape& shape, const Config& config);
-// `reached`: private buffers of the node's ranks can be reached without staging.
+// `reached`: private buffers of the node's ranks can be reached without staging. `cache_bytes`:
+// what the processor's last cache holds; 0: unknown.
 EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config,
-                         bool reached);
+                         bool reached, size_t cache_bytes);
 
 // How much of each rank's buffer an owner pulls at once.
 size_t peer_block_bytes(const Shape& shape);

@@ -22,7 +22,10 @@ std::string operation_text(const Operation& o) {
 }  // namespace
 
 Executor::Executor(EngineContext& context)
-    : context_(context), me_(context.shape.local_rank), num_local_(context.shape.num_local()) {
+    : context_(context),
+      me_(context.shape.local_rank),
+      num_local_(context.shape.num_local()),
+      tuner_(context.limits.learn_from_bytes) {
   ops_.reserve(kMaxSubmitted);
   for (uint64_t i = 0; i < kMaxSubmitted; ++i) {
     ops_.push_back(std::make_unique<Operation>());
@@ -132,7 +135,8 @@ uint32_t Executor::offer_buffers(const Operation& o, Post& p) const {
   uint32_t flags = 0;
   if (send) flags |= Post::kSendDirect;
   if (recv) flags |= Post::kRecvDirect;
-  if (context_.peer_memory.available() && o.bytes <= context_.limits.max_peer_bytes) {
+  if (context_.peer_memory.available() && o.bytes <= context_.limits.max_peer_bytes &&
+      tuner_.offers_kernel(o.bytes)) {
     flags |= Post::kPeerMemory;
   }
   return flags;
@@ -203,6 +207,11 @@ bool Executor::choose_path(Operation& o) {
     o.path = OpPath::kLanes;
     lay_out_chunks(o);
   }
+  const bool two_ways = context_.peer_memory.available() && tuner_.learns(o.bytes) &&
+                        o.bytes <= context_.limits.max_peer_bytes && o.bytes > 0;
+  const bool alone = completed_.load(std::memory_order_relaxed) == o.number;
+  const bool in_reach = o.path == OpPath::kDirect && !o.by_kernel;
+  o.timed_from_ns = two_ways && alone && !flat && !in_reach ? context_.clock.now_ns() : 0;
   return true;
 }
 
@@ -405,6 +414,10 @@ bool Executor::complete_operations() {
       --open_lane_ops_;
     }
     if (o.state == OpState::kDone && n == completed) {
+      if (o.timed_from_ns != 0) {
+        tuner_.record(o.bytes, o.path == OpPath::kDirect,
+                      context_.clock.now_ns() - o.timed_from_ns);
+      }
       ++completed;
       moved = true;
     }

@@ -25,6 +25,7 @@
 #include "engine/failure.hpp"
 #include "engine/lane.hpp"
 #include "engine/operation.hpp"
+#include "engine/path_tuner.hpp"
 
 namespace hfr {
 
@@ -139,6 +140,7 @@ class Executor {
   std::vector<uint64_t> lost_since_ns_;  // per rank; 0: there
   bool any_lost_ = false;
   Arrivals arrivals_;
+  PathTuner tuner_;
 
   std::atomic<bool> failed_{false};
   Failure failure_;

@@ -157,6 +157,20 @@ size_t machine_memory_bytes() {
   return bytes;
 }
 
+size_t last_level_cache_bytes() {
+  size_t largest = 0;
+  for (int level = 0; level < 8; ++level) {
+    const std::string size =
+        read_file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(level) + "/size");
+    size_t kibibytes = 0;
+    char unit = 0;
+    if (std::istringstream(size) >> kibibytes >> unit && unit == 'K') {
+      largest = std::max(largest, kibibytes << 10);
+    }
+  }
+  return largest;
+}
+
 std::string machine_id() {
   std::string boot = read_file("/proc/sys/kernel/random/boot_id");
   struct stat info {};

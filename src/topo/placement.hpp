@@ -23,6 +23,10 @@ bool have_cpu_each(const std::vector<std::string>& lists, size_t mine, int quota
 // Physical memory in bytes, or the cgroup's limit where that is less.
 size_t machine_memory_bytes();
 
+// The largest cache that one CPU sees, in bytes; 0: the system does not say. (The C library's
+// answer counts all caches of a socket on some processors.)
+size_t last_level_cache_bytes();
+
 // Equal for two processes exactly when they run on one booted machine and can reach each other's
 // local sockets: a hash of the boot id and the network namespace.
 std::string machine_id();

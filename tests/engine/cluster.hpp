@@ -123,7 +123,7 @@ class EngineCluster {
     rank->context.reset(new hfr::EngineContext{
         .shape = shape,
         .staging = hfr::Staging(staging, memory_[static_cast<size_t>(shape.node)].get()),
-        .limits = hfr::size_limits(shape, staging, config_, config_.direct),
+        .limits = hfr::size_limits(shape, staging, config_, config_.direct, 0),
         .schedules = hfr::make_schedules(shape, config_),
         .one_process = true,
         .direct = config_.direct,

@@ -54,6 +54,7 @@ TEST(Placement, ThisMachine) {
   if (quota_cpus() > 0) {
     EXPECT_LE(usable_cpus(), quota_cpus());
   }
+  EXPECT_EQ(last_level_cache_bytes() % 1024, 0U);
   EXPECT_GE(num_numa_nodes(), 1);
   EXPECT_GT(machine_memory_bytes(), size_t{1} << 20);
 }
