@@ -28,7 +28,7 @@ target_link_libraries(example_cpp PRIVATE hfreduce::hfreduce)
 add_executable(example_c example.c)
 target_link_libraries(example_c PRIVATE hfreduce::hfreduce)
 CMAKE
-cmake -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
+cmake -S "$work" -B "$work/build" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
 cmake --build "$work/build" >/dev/null
 
 export PKG_CONFIG_PATH
