@@ -15,6 +15,9 @@ constexpr size_t kFineUntilBytes = size_t{32} << 20;
 constexpr size_t kMinChunkBytes = size_t{16} << 10;
 constexpr size_t kWireChunkBytes = size_t{512} << 10;  // sends of this size move fastest over TCP
 constexpr size_t kButterflyBytes = size_t{16} << 10;
+// Two nodes of one rank send as much in one exchange as up and down a tree, with half the messages
+// one after the other; what they add twice costs more only past this.
+constexpr size_t kPairButterflyBytes = size_t{512} << 10;
 // Every rank of a node reads every other's message on the flat path: fewer bytes the more ranks.
 constexpr size_t kFlatBytesTimesRanks = size_t{128} << 10;
 constexpr size_t kMinFlatBytes = size_t{4} << 10;
@@ -71,7 +74,9 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   staging.window = (window + multiple - 1) / multiple * multiple;
   fit_budget(shape, config, staging);
   staging.num_rounds = one_node ? 0 : butterfly_rounds(shape.num_nodes());
-  staging.round_bytes = one_node ? 0 : std::min(kButterflyBytes, staging.slot_bytes);
+  const bool pair = shape.num_nodes() == 2 && shape.max_local() == 1;
+  const size_t round_bytes = pair ? kPairButterflyBytes : kButterflyBytes;
+  staging.round_bytes = one_node ? 0 : std::min(round_bytes, staging.slot_bytes);
   if (one_node) {
     const auto ranks = static_cast<size_t>(shape.num_local());
     staging.flat_bytes = config.flat_bytes;
