@@ -6,8 +6,11 @@
 // the elements whose position is k modulo the ratio: a shift or a mask widens them where they lie,
 // and no lane ever moves.
 //
-//   bf16, one 32-bit lane:   | odd      | even     |  odd: mask the low half; even: shift left by 16
-//   fp8,  one 32-bit lane:   | 3 | 2 | 1 | 0 |        to two such 16-bit halves first
+//   bf16, one 32-bit lane:   | odd      | even     |  odd: mask the low half; even: shift left by
+//   16 fp8,  one 32-bit lane:   | 3 | 2 | 1 | 0 |        to two such 16-bit halves first
+//
+// A codec that is quick because it cannot hold every number gives up on a step that has such a one,
+// by new_guard() and holds(), and its Fallback takes the step.
 //
 // Included by kernels/cpu/reduce_body.hpp only, once per instruction set.
 #pragma once
@@ -29,16 +32,28 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <typename D>
 using Vec = hn::Vec<D>;
 
+// What codecs that hold everything have in common. leave() turns accumulators into the numbers that
+// Fallback stores.
+template <typename Self>
+struct NeverGivesUp {
+  using Fallback = Self;
+  static HWY_INLINE int new_guard() { return 0; }
+  template <typename... Sums>
+  static HWY_INLINE bool holds(int, const Sums&...) {
+    return true;
+  }
+  template <typename V>
+  static HWY_INLINE void leave(V&, V&, V&, V&) {}
+};
+
 // Types that accumulate in themselves.
 template <typename T>
-struct PlainCodec {
-  using Element = T;
+struct PlainCodec : NeverGivesUp<PlainCodec<T>> {
   using D = hn::ScalableTag<T>;
-  static constexpr bool kGuarded = false;
 
   static size_t step() { return 4 * hn::Lanes(D()); }
 
-  static HWY_INLINE void load(const T* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3) {
+  static HWY_INLINE void load(const T* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3, int) {
     const D d;
     const size_t n = hn::Lanes(d);
     a0 = hn::LoadU(d, from);
@@ -63,15 +78,13 @@ using DU = hn::ScalableTag<uint32_t>;
 
 // Small floats where a vector is one lane: element by element.
 template <typename T>
-struct OneLaneCodec {
-  using Element = T;
+struct OneLaneCodec : NeverGivesUp<OneLaneCodec<T>> {
   using Bits = decltype(T::bits);
   using D = DF;
-  static constexpr bool kGuarded = false;
 
   static size_t step() { return 4; }
 
-  static HWY_INLINE void load(const T* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3) {
+  static HWY_INLINE void load(const T* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3, int) {
     const D d;
     a0 = hn::Set(d, load_float(from[0]));
     a1 = hn::Set(d, load_float(from[1]));
@@ -104,16 +117,14 @@ HWY_INLINE Vec<DU> round_at(Vec<DU> x) {
 
 #if HWY_TARGET != HWY_SCALAR
 
-struct BFloat16Codec {
-  using Element = BFloat16;
+struct BFloat16Codec : NeverGivesUp<BFloat16Codec> {
   using D = DF;
   using D16 = hn::ScalableTag<uint16_t>;
-  static constexpr bool kGuarded = false;
 
   static size_t step() { return 2 * hn::Lanes(D16()); }
 
-  static HWY_INLINE void load(const BFloat16* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2,
-                              Vec<D>& a3) {
+  static HWY_INLINE void load(const BFloat16* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3,
+                              int) {
     const D16 d;
     const auto* bits = reinterpret_cast<const uint16_t*>(from);
     const auto x = hn::BitCast(DU(), hn::LoadU(d, bits));
@@ -144,17 +155,46 @@ struct BFloat16Codec {
   }
 };
 
+#if defined(HFR_AVX512_BF16)
+// Rounds by the processor's own conversion, which takes denormals for zeros: gives up on those.
+struct QuickBFloat16Codec : BFloat16Codec {
+  using Fallback = BFloat16Codec;
+
+  static HWY_INLINE bool holds(int) { return true; }
+  static HWY_INLINE bool holds(int, Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3) {
+    return (denormals(a0) | denormals(a1) | denormals(a2) | denormals(a3)) == 0;
+  }
+  template <typename Sink>
+  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, const Sink& sink) {
+    const D16 d;
+    sink(d, join(a0, a1), size_t{0});
+    sink(d, join(a2, a3), hn::Lanes(d));
+  }
+
+ private:
+  static HWY_INLINE unsigned denormals(Vec<D> a) {
+    constexpr int kDenormal = 0x20;
+    return static_cast<unsigned>(_mm512_fpclass_ps_mask(a.raw, kDenormal));
+  }
+  static HWY_INLINE Vec<D16> join(Vec<D> even, Vec<D> odd) {
+    alignas(64) static constexpr uint16_t kInterleaved[32] = {
+        0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const auto halves = (__m512i)_mm512_cvtne2ps_pbh(odd.raw, even.raw);
+    return Vec<D16>{_mm512_permutexvar_epi16(_mm512_load_si512(kInterleaved), halves)};
+  }
+};
+#endif
+
 // By the processor's own conversions.
-struct Float16Codec {
-  using Element = Float16;
+struct Float16Codec : NeverGivesUp<Float16Codec> {
   using D = DF;
   using D16 = hn::Rebind<hwy::float16_t, DF>;
-  static constexpr bool kGuarded = false;
 
   static size_t step() { return 4 * hn::Lanes(D()); }
 
-  static HWY_INLINE void load(const Float16* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2,
-                              Vec<D>& a3) {
+  static HWY_INLINE void load(const Float16* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3,
+                              int) {
     const D16 half;
     const size_t n = hn::Lanes(D());
     const auto* bits = reinterpret_cast<const hwy::float16_t*>(from);
@@ -201,34 +241,42 @@ struct Float8Format<Float8E5M2> {
 
 template <typename T, bool kScaled>
 struct Float8Codec {
-  using Element = T;
   using D = DF;
   using D8 = hn::ScalableTag<uint8_t>;
   using Format = Float8Format<T>;
-  using Unscaled = Float8Codec<T, false>;
-  static constexpr bool kGuarded = kScaled;
+  using Fallback = Float8Codec<T, false>;
 
   static size_t step() { return hn::Lanes(D8()); }
 
-  static HWY_INLINE void load(const T* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3) {
-    widen(hn::LoadU(D8(), reinterpret_cast<const uint8_t*>(from)), a0, a1, a2, a3);
-    if constexpr (!kScaled) {
+  // The largest magnitude of all elements.
+  static HWY_INLINE Vec<D8> new_guard() { return hn::Zero(D8()); }
+
+  static HWY_INLINE void load(const T* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3,
+                              Vec<D8>& guard) {
+    const auto x = hn::LoadU(D8(), reinterpret_cast<const uint8_t*>(from));
+    widen(x, a0, a1, a2, a3);
+    if constexpr (kScaled) {
+      guard = hn::Max(guard, hn::And(x, hn::Set(D8(), uint8_t{0x7f})));
+    } else {
       a0 = number(a0);
       a1 = number(a1);
       a2 = number(a2);
       a3 = number(a3);
     }
   }
-  // As above, and collects the largest magnitude.
-  static HWY_INLINE void load(const T* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3,
-                              Vec<D8>& largest) {
-    const auto x = hn::LoadU(D8(), reinterpret_cast<const uint8_t*>(from));
-    largest = hn::Max(largest, hn::And(x, hn::Set(D8(), uint8_t{0x7f})));
-    widen(x, a0, a1, a2, a3);
-  }
-  static HWY_INLINE bool all_numbers(Vec<D8> largest) {
+  template <typename... Sums>
+  static HWY_INLINE bool holds(Vec<D8> guard, const Sums&...) {
+    if constexpr (!kScaled) return true;
     const auto last = hn::Set(D8(), static_cast<uint8_t>(Format::kFirstSpecial - 1));
-    return hn::AllTrue(D8(), hn::Eq(hn::Max(largest, last), last));
+    return hn::AllTrue(D8(), hn::Eq(hn::Max(guard, last), last));
+  }
+  static HWY_INLINE void leave(Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3) {
+    if constexpr (kScaled) {
+      a0 = unscaled(a0);
+      a1 = unscaled(a1);
+      a2 = unscaled(a2);
+      a3 = unscaled(a3);
+    }
   }
   template <typename Sink>
   static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, const Sink& sink) {
@@ -241,10 +289,6 @@ struct Float8Codec {
     const D16 d16;
     const auto bytes = hn::Or(hn::ShiftRight<8>(hn::BitCast(d16, even)), hn::BitCast(d16, odd));
     sink(D8(), hn::BitCast(D8(), bytes), size_t{0});
-  }
-  // What a finite result in scaled bits is.
-  static HWY_INLINE Vec<D> unscaled(Vec<D> a) {
-    return hn::Mul(a, hn::Set(D(), bits_float((127u + Format::kScale) << 23)));
   }
 
  private:
@@ -263,6 +307,10 @@ struct Float8Codec {
     a1 = even_half(hn::BitCast(DU(), odd));
     a2 = odd_half(hn::BitCast(DU(), even));
     a3 = odd_half(hn::BitCast(DU(), odd));
+  }
+  // A power of two times: exact unless the result is no FP32 number, which none is here.
+  static HWY_INLINE Vec<D> unscaled(Vec<D> a) {
+    return hn::Mul(a, hn::Set(D(), bits_float((127u + Format::kScale) << 23)));
   }
   // The number itself from one element's scaled bits.
   static HWY_INLINE Vec<D> number(Vec<D> a) {
@@ -298,8 +346,7 @@ struct Float8Codec {
     // Adding a number whose last bit is the smallest step makes the adder round.
     constexpr uint32_t kMagic = static_cast<uint32_t>(Format::kScale + 1 + kShift) << 23;
     const auto moved = hn::Add(hn::BitCast(D(), magnitude), hn::Set(D(), bits_float(kMagic)));
-    const auto denormal =
-        hn::ShiftLeft<kShift>(hn::Sub(hn::BitCast(d, moved), hn::Set(d, kMagic)));
+    const auto denormal = hn::ShiftLeft<kShift>(hn::Sub(hn::BitCast(d, moved), hn::Set(d, kMagic)));
     const auto smallest_normal = hn::Set(d, uint32_t{Format::kScale + 1} << 23);
     auto code = hn::IfThenElse(hn::Lt(magnitude, smallest_normal), denormal, normal);
     const auto most = Format::kOverflow << kShift | ((1u << kShift) - 1);

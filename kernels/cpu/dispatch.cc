@@ -7,16 +7,20 @@ extern const KernelTable kScalarKernels;
 #if defined(__x86_64__)
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512Kernels;
+extern const KernelTable kAvx512Bf16Fp16Kernels;
 #endif
 
 std::vector<const KernelTable*> supported_kernel_tables() {
   std::vector<const KernelTable*> tables = {&kScalarKernels};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) tables.push_back(&kAvx2Kernels);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"))
+    tables.push_back(&kAvx2Kernels);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
     tables.push_back(&kAvx512Kernels);
+    // FP16's own arithmetic has no use here, as sums are FP32: BF16 is what makes the difference.
+    if (__builtin_cpu_supports("avx512bf16")) tables.push_back(&kAvx512Bf16Fp16Kernels);
   }
 #endif
   return tables;

@@ -1,6 +1,6 @@
 // The body of the reduction kernels. Each reduce_<isa>.cc defines HFR_ISA and HFR_KERNELS and
-// includes it with its own compiler flags, from which Highway takes the vectors; everything here has
-// internal linkage, so the files cannot mix.
+// includes it with its own compiler flags, from which Highway takes the vectors; everything here
+// has internal linkage, so the files cannot mix.
 //
 // A kernel works in steps of four vectors of accumulators (codec.hpp): each source is read once, in
 // order, and added in registers; the step's result is stored to every destination. What is left at
@@ -28,10 +28,11 @@ enum class Fold { kSum, kProd, kMin, kMax, kAvg, kScaledSum };
 
 // The low bits of sums and products do not depend on the sign: both signs share one kernel.
 template <Fold kFold, typename T>
-using Arithmetic = std::conditional_t<
-    std::is_integral_v<T> && (kFold == Fold::kSum || kFold == Fold::kProd ||
-                              kFold == Fold::kScaledSum),
-    std::make_unsigned<std::conditional_t<std::is_integral_v<T>, T, int>>, std::type_identity<T>>;
+using Arithmetic =
+    std::conditional_t<std::is_integral_v<T> && (kFold == Fold::kSum || kFold == Fold::kProd ||
+                                                 kFold == Fold::kScaledSum),
+                       std::make_unsigned<std::conditional_t<std::is_integral_v<T>, T, int>>,
+                       std::type_identity<T>>;
 
 #if HWY_TARGET == HWY_SCALAR
 template <typename T, Fold kFold>
@@ -45,7 +46,11 @@ struct CodecOf {
 };
 template <Fold kFold>
 struct CodecOf<BFloat16, kFold> {
+#if defined(HFR_AVX512_BF16)
+  using Type = QuickBFloat16Codec;
+#else
   using Type = BFloat16Codec;
+#endif
 };
 template <Fold kFold>
 struct CodecOf<Float16, kFold> {
@@ -69,8 +74,8 @@ HWY_INLINE Vec<D> multiply(D d, Vec<D> a, Vec<D> b) {
     const hn::Repartition<uint16_t, D> wide;
     const auto even = hn::And(hn::Mul(hn::BitCast(wide, a), hn::BitCast(wide, b)),
                               hn::Set(wide, uint16_t{0x00ff}));
-    const auto odd = hn::Mul(hn::ShiftRight<8>(hn::BitCast(wide, a)),
-                             hn::ShiftRight<8>(hn::BitCast(wide, b)));
+    const auto odd =
+        hn::Mul(hn::ShiftRight<8>(hn::BitCast(wide, a)), hn::ShiftRight<8>(hn::BitCast(wide, b)));
     return hn::BitCast(d, hn::Or(even, hn::ShiftLeft<8>(odd)));
   } else {
     return hn::Mul(a, b);
@@ -99,8 +104,8 @@ HWY_INLINE Vec<D> combine(D d, Vec<D> a, Vec<D> b) {
 // holds 16 bits exactly and a double 32, and their truncated quotients are then exact.
 template <typename T>
 HWY_INLINE void divide_integers(T* values, size_t count, int divisor) {
-  using W = std::conditional_t<sizeof(T) <= 2, float,
-                               std::conditional_t<sizeof(T) == 4, double, T>>;
+  using W =
+      std::conditional_t<sizeof(T) <= 2, float, std::conditional_t<sizeof(T) == 4, double, T>>;
   for (size_t i = 0; i < count; ++i) {
     values[i] = static_cast<T>(static_cast<W>(values[i]) / static_cast<W>(divisor));
   }
@@ -143,38 +148,60 @@ class Reduction {
         for (size_t first = 0; first < i; first += step) run_part(first, std::min(step, i - first));
       }
     }
-    if (args_.num_srcs == 2 && args_.num_dsts == 1) {
-      // The commonest case, with nothing to look up between two steps.
-      const T* a = source(0);
-      const T* b = source(1);
-      T* dst = static_cast<T*>(args_.dsts[0]);
-      for (; i + step <= args_.count; i += step) {
-        run_step([&](int s) { return (s == 0 ? a : b) + i; }, 2,
-                 [&](auto d, auto vector, size_t offset) {
-                   put<kStreaming>(d, vector, dst + i + offset);
-                 });
-      }
-    } else {
-      for (; i + step <= args_.count; i += step) {
-        run_step([&](int s) { return source(s) + i; }, args_.num_srcs,
-                 [&](auto d, auto vector, size_t offset) {
-                   for (int k = 0; k < args_.num_dsts; ++k) {
-                     put<kStreaming>(d, vector, static_cast<T*>(args_.dsts[k]) + i + offset);
-                   }
-                 });
-      }
+    while (true) {
+      i = run_whole_steps<kStreaming>(i);
+      if (i + step > args_.count) break;
+      run_part(i, step);  // the codec gave up on this one
+      i += step;
     }
     if (i < args_.count) run_part(i, args_.count - i);
   }
 
-  // Fewer elements than a step.
-  void run_part(size_t first, size_t count) {
+  // Runs steps from element i on; returns where the codec gave up, or where less than a step is
+  // left.
+  template <bool kStreaming>
+  HWY_INLINE size_t run_whole_steps(size_t i) const {
+    const size_t step = Codec::step();
+    const size_t count = args_.count;
+    const int num_srcs = args_.num_srcs;
+    const int num_dsts = args_.num_dsts;
+    const void* const* srcs = args_.srcs;
+    void* const* dsts = args_.dsts;
+    if (num_srcs == 2 && num_dsts == 1) {
+      // The commonest case, with nothing to look up between two steps.
+      const T* a = static_cast<const T*>(srcs[0]);
+      const T* b = static_cast<const T*>(srcs[1]);
+      T* dst = static_cast<T*>(dsts[0]);
+      for (; i + step <= count; i += step) {
+        const bool done = run_step<Codec>([=](int s) { return (s == 0 ? a : b) + i; }, 2,
+                                          [=](auto d, auto vector, size_t offset) {
+                                            put<kStreaming>(d, vector, dst + i + offset);
+                                          });
+        if (!done) break;
+      }
+      return i;
+    }
+    for (; i + step <= count; i += step) {
+      const bool done =
+          run_step<Codec>([=](int s) { return static_cast<const T*>(srcs[s]) + i; }, num_srcs,
+                          [=](auto d, auto vector, size_t offset) {
+                            for (int k = 0; k < num_dsts; ++k) {
+                              put<kStreaming>(d, vector, static_cast<T*>(dsts[k]) + i + offset);
+                            }
+                          });
+      if (!done) break;
+    }
+    return i;
+  }
+
+  // A step or less, on copies of the elements, with a codec that never gives up.
+  HWY_NOINLINE void run_part(size_t first, size_t count) const {
     alignas(kLine) T in[kMaxStepBytes / sizeof(T)] = {};
     alignas(kLine) T out[kMaxStepBytes / sizeof(T)];
     const size_t bytes = count * sizeof(T);
-    run_step(
+    run_step<typename Codec::Fallback>(
         [&](int s) {
-          copy_few(in, source(s) + first, bytes);
+          copy_few(in, static_cast<const T*>(args_.srcs[s]) + first, bytes);
           return in;
         },
         args_.num_srcs,
@@ -184,72 +211,38 @@ class Reduction {
     }
   }
 
-  const T* source(int s) const { return static_cast<const T*>(args_.srcs[s]); }
-
-  // source_at(s) is where source s's elements of this step are.
-  template <typename SourceAt, typename Sink>
-  HWY_INLINE void run_step(const SourceAt& source_at, int num_srcs, const Sink& sink) const {
+  // source_at(s) is where source s's elements of this step are. False: nothing was stored, as the
+  // codec cannot hold one of the elements or of the results.
+  template <typename C, typename SourceAt, typename Sink>
+  HWY_INLINE bool run_step(const SourceAt& source_at, int num_srcs, const Sink& sink) const {
     const D d;
     auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
     auto b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-    if constexpr (Codec::kGuarded) {
-      auto largest = hn::Zero(typename Codec::D8());
-      Codec::load(source_at(0), a0, a1, a2, a3, largest);
-      for (int s = 1; s < num_srcs; ++s) {
-        Codec::load(source_at(s), b0, b1, b2, b3, largest);
-        add(a0, a1, a2, a3, b0, b1, b2, b3);
-      }
-      if (HWY_UNLIKELY(!Codec::all_numbers(largest))) {
-        run_special_step(source_at, num_srcs, sink);
-        return;
-      }
-      if constexpr (kFold == Fold::kAvg) {
-        const auto divisor = hn::Set(d, static_cast<A>(args_.divisor));
-        Codec::Unscaled::store(
-            hn::Div(Codec::unscaled(a0), divisor), hn::Div(Codec::unscaled(a1), divisor),
-            hn::Div(Codec::unscaled(a2), divisor), hn::Div(Codec::unscaled(a3), divisor), sink);
-        return;
-      }
-    } else {
-      Codec::load(source_at(0), a0, a1, a2, a3);
-      scale(0, a0, a1, a2, a3);
-      for (int s = 1; s < num_srcs; ++s) {
-        Codec::load(source_at(s), b0, b1, b2, b3);
-        scale(s, b0, b1, b2, b3);
-        add(a0, a1, a2, a3, b0, b1, b2, b3);
-      }
-      average(a0, a1, a2, a3);
+    auto guard = C::new_guard();
+    C::load(source_at(0), a0, a1, a2, a3, guard);
+    scale(0, a0, a1, a2, a3);
+    for (int s = 1; s < num_srcs; ++s) {
+      C::load(source_at(s), b0, b1, b2, b3, guard);
+      scale(s, b0, b1, b2, b3);
+      a0 = combine<kFold>(d, a0, b0);
+      a1 = combine<kFold>(d, a1, b1);
+      a2 = combine<kFold>(d, a2, b2);
+      a3 = combine<kFold>(d, a3, b3);
     }
-    Codec::store(a0, a1, a2, a3, sink);
-  }
-
-  // fp8 with an infinity or a NaN somewhere in the step.
-  template <typename SourceAt, typename Sink>
-  HWY_NOINLINE void run_special_step(const SourceAt& source_at, int num_srcs,
-                                     const Sink& sink) const {
-    if constexpr (Codec::kGuarded) {
-      using True = typename Codec::Unscaled;
-      const D d;
-      auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
-      auto b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-      True::load(source_at(0), a0, a1, a2, a3);
-      for (int s = 1; s < num_srcs; ++s) {
-        True::load(source_at(s), b0, b1, b2, b3);
-        add(a0, a1, a2, a3, b0, b1, b2, b3);
-      }
+    if constexpr (kFold == Fold::kAvg) {
+      using Fallback = typename C::Fallback;
+      if (HWY_UNLIKELY(!C::holds(guard))) return false;
+      C::leave(a0, a1, a2, a3);
       average(a0, a1, a2, a3);
-      True::store(a0, a1, a2, a3, sink);
+      Fallback::store(a0, a1, a2, a3, sink);
+      return true;
     }
+    if (HWY_UNLIKELY(!C::holds(guard, a0, a1, a2, a3))) return false;
+    C::store(a0, a1, a2, a3, sink);
+    return true;
   }
 
   using V = Vec<D>;
-  static HWY_INLINE void add(V& a0, V& a1, V& a2, V& a3, V b0, V b1, V b2, V b3) {
-    const D d;
-    a0 = combine<kFold>(d, a0, b0);
-    a1 = combine<kFold>(d, a1, b1);
-    a2 = combine<kFold>(d, a2, b2);
-    a3 = combine<kFold>(d, a3, b3);
-  }
   HWY_INLINE void scale(int s, V& a0, V& a1, V& a2, V& a3) const {
     if constexpr (kFold == Fold::kScaledSum) {
       const D d;
@@ -271,7 +264,10 @@ class Reduction {
         hn::Store(a2, d, values + 2 * n);
         hn::Store(a3, d, values + 3 * n);
         divide_integers(values, 4 * n, args_.divisor);
-        Codec::load(values, a0, a1, a2, a3);
+        a0 = hn::Load(d, values);
+        a1 = hn::Load(d, values + n);
+        a2 = hn::Load(d, values + 2 * n);
+        a3 = hn::Load(d, values + 3 * n);
       } else {
         const auto divisor = hn::Set(d, static_cast<A>(args_.divisor));
         a0 = hn::Div(a0, divisor);
@@ -330,8 +326,7 @@ template <typename T>
 constexpr void fill_row(ReduceKernel (&row)[kNumOps]) {
   // One function for both signs where the bits agree.
   row[static_cast<int>(Op::kSum)] = reduce<typename Arithmetic<Fold::kSum, T>::type, Fold::kSum>;
-  row[static_cast<int>(Op::kProd)] =
-      reduce<typename Arithmetic<Fold::kProd, T>::type, Fold::kProd>;
+  row[static_cast<int>(Op::kProd)] = reduce<typename Arithmetic<Fold::kProd, T>::type, Fold::kProd>;
   row[static_cast<int>(Op::kMin)] = reduce<T, Fold::kMin>;
   row[static_cast<int>(Op::kMax)] = reduce<T, Fold::kMax>;
   row[static_cast<int>(Op::kAvg)] = reduce<T, Fold::kAvg>;
