@@ -60,7 +60,8 @@ class Bench {
       : options_(options), kernels_(kernels), places_(std::move(places)) {
     size_t most = 0;
     for (const Place& place : places_) most = std::max(most, place.bytes_each);
-    arenas_ = std::make_unique<Arenas>(options.threads, most);
+    sources_ = std::make_unique<Arenas>(options.threads, most);
+    results_ = std::make_unique<Arenas>(options.threads, most / 2);
   }
 
   void run() {
@@ -127,8 +128,9 @@ class Bench {
     // A limit that only reads is compared by the bytes that it reads.
     const size_t moved = bytes * (place.streaming ? num + 1 : num);
     add(name(place, n, limit.name), [this, num, n, bytes, moved, limit](benchmark::State& state) {
-      const auto arrays = arenas_->of(state.thread_index()).arrays(num + 1, bytes);
-      for (auto _ : state) limit.run(arrays[num], arrays.data(), n, bytes);
+      const auto srcs = sources_->of(state.thread_index()).arrays(num, bytes);
+      void* dst = results_->of(state.thread_index()).arrays(1, bytes)[0];
+      for (auto _ : state) limit.run(dst, srcs.data(), n, bytes);
       state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(moved));
     });
   }
@@ -142,11 +144,12 @@ class Bench {
     const size_t moved = bytes * (place.streaming ? num + 1 : num);
     const bool streaming = place.streaming;
     add(name(place, n, type), [=, this](benchmark::State& state) {
-      const auto arrays = arenas_->of(state.thread_index()).arrays(num + 1, bytes);
+      const auto srcs = sources_->of(state.thread_index()).arrays(num, bytes);
+      const auto dst = results_->of(state.thread_index()).arrays(1, bytes);
       hfr::ReduceArgs args;
-      args.dsts = &arrays[num];
+      args.dsts = dst.data();
       args.num_dsts = 1;
-      args.srcs = arrays.data();
+      args.srcs = srcs.data();
       args.num_srcs = n;
       args.count = bytes / hfr::dtype_size(dtype);
       args.streaming = streaming;
@@ -158,7 +161,9 @@ class Bench {
   const Options& options_;
   const hfr::KernelTable& kernels_;
   std::vector<Place> places_;
-  std::unique_ptr<Arenas> arenas_;
+  // Apart, so that no result of one type is read as a source of another.
+  std::unique_ptr<Arenas> sources_;
+  std::unique_ptr<Arenas> results_;
   Collector collector_;
 };
 

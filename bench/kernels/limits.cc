@@ -21,24 +21,28 @@ inline void keep(const T& value) {
 #define HFR_AVX512 __attribute__((target("avx512f")))
 #define HFR_AVX2 __attribute__((target("avx2")))
 
-template <size_t kPrefetch>
-HFR_AVX512 void streaming512(void* dst, const void* const* srcs, int num_srcs, size_t count) {
-  constexpr size_t kStep = 256;
-  for (size_t i = 0; i < count; i += kStep) {
-    __m512i a[4] = {};
+// A step takes kVectors vectors of each source: how often to change streams is a choice too.
+template <size_t kVectors, size_t kPrefetch, bool kStreaming = true>
+HFR_AVX512 void xor512(void* dst, const void* const* srcs, int num_srcs, size_t count) {
+  for (size_t i = 0; i < count; i += 64 * kVectors) {
+    __m512i a[kVectors] = {};
     for (int s = 0; s < num_srcs; ++s) {
       const char* from = static_cast<const char*>(srcs[s]) + i;
-      for (size_t k = 0; k < 4; ++k) {
+      for (size_t k = 0; k < kVectors; ++k) {
         if (kPrefetch > 0) _mm_prefetch(from + kPrefetch + 64 * k, _MM_HINT_T0);
         a[k] = _mm512_xor_si512(a[k], _mm512_loadu_si512(from + 64 * k));
       }
     }
-    char* to = static_cast<char*>(dst) + i;
-    for (size_t k = 0; k < 4; ++k) {
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(to + 64 * k), a[k]);
+    auto* to = reinterpret_cast<__m512i*>(static_cast<char*>(dst) + i);
+    for (size_t k = 0; k < kVectors; ++k) {
+      if (kStreaming) {
+        _mm512_stream_si512(to + k, a[k]);
+      } else {
+        _mm512_storeu_si512(to + k, a[k]);
+      }
     }
   }
-  _mm_sfence();
+  if (kStreaming) _mm_sfence();
 }
 
 HFR_AVX512 void read512(void*, const void* const* srcs, int num_srcs, size_t count) {
@@ -54,25 +58,29 @@ HFR_AVX512 void read512(void*, const void* const* srcs, int num_srcs, size_t cou
   keep(a);
 }
 
-template <size_t kPrefetch>
-HFR_AVX2 void streaming256(void* dst, const void* const* srcs, int num_srcs, size_t count) {
-  constexpr size_t kStep = 256;
-  for (size_t i = 0; i < count; i += kStep) {
-    __m256i a[8] = {};
+template <size_t kPrefetch, bool kStreaming = true>
+HFR_AVX2 void xor256(void* dst, const void* const* srcs, int num_srcs, size_t count) {
+  constexpr size_t kVectors = 4;
+  for (size_t i = 0; i < count; i += 32 * kVectors) {
+    __m256i a[kVectors] = {};
     for (int s = 0; s < num_srcs; ++s) {
       const char* from = static_cast<const char*>(srcs[s]) + i;
-      for (size_t k = 0; k < 8; ++k) {
+      for (size_t k = 0; k < kVectors; ++k) {
         if (kPrefetch > 0 && k % 2 == 0) _mm_prefetch(from + kPrefetch + 32 * k, _MM_HINT_T0);
         const auto* vector = reinterpret_cast<const __m256i*>(from + 32 * k);
         a[k] = _mm256_xor_si256(a[k], _mm256_loadu_si256(vector));
       }
     }
-    char* to = static_cast<char*>(dst) + i;
-    for (size_t k = 0; k < 8; ++k) {
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + 32 * k), a[k]);
+    auto* to = reinterpret_cast<__m256i*>(static_cast<char*>(dst) + i);
+    for (size_t k = 0; k < kVectors; ++k) {
+      if (kStreaming) {
+        _mm256_stream_si256(to + k, a[k]);
+      } else {
+        _mm256_storeu_si256(to + k, a[k]);
+      }
     }
   }
-  _mm_sfence();
+  if (kStreaming) _mm_sfence();
 }
 
 HFR_AVX2 void read256(void*, const void* const* srcs, int num_srcs, size_t count) {
@@ -89,16 +97,16 @@ HFR_AVX2 void read256(void*, const void* const* srcs, int num_srcs, size_t count
   keep(a);
 }
 
-constexpr Limit kStreaming512[] = {{"xor", streaming512<0>},
-                                   {"xor, 512 B ahead", streaming512<512>},
-                                   {"xor, 1 KiB ahead", streaming512<1024>},
-                                   {"xor, 2 KiB ahead", streaming512<2048>}};
-constexpr Limit kCached512[] = {{"read", read512}};
-constexpr Limit kStreaming256[] = {{"xor", streaming256<0>},
-                                   {"xor, 512 B ahead", streaming256<512>},
-                                   {"xor, 1 KiB ahead", streaming256<1024>},
-                                   {"xor, 2 KiB ahead", streaming256<2048>}};
-constexpr Limit kCached256[] = {{"read", read256}};
+constexpr Limit kStreaming512[] = {
+    {"xor by 64 B", xor512<1, 0>},          {"xor by 128 B", xor512<2, 0>},
+    {"xor by 256 B", xor512<4, 0>},         {"64 B, 512 B ahead", xor512<1, 512>},
+    {"128 B, 512 B ahead", xor512<2, 512>}, {"128 B, 1 KiB ahead", xor512<2, 1024>},
+    {"256 B, 1 KiB ahead", xor512<4, 1024>}};
+constexpr Limit kCached512[] = {{"read", read512}, {"xor by 256 B", xor512<4, 0, false>}};
+constexpr Limit kStreaming256[] = {{"xor by 128 B", xor256<0>},
+                                   {"128 B, 512 B ahead", xor256<512>},
+                                   {"128 B, 1 KiB ahead", xor256<1024>}};
+constexpr Limit kCached256[] = {{"read", read256}, {"xor by 128 B", xor256<0, false>}};
 
 #endif
 
