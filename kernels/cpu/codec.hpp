@@ -117,6 +117,41 @@ HWY_INLINE Vec<DU> round_at(Vec<DU> x) {
 
 #if HWY_TARGET != HWY_SCALAR
 
+// The odd and the even bytes as signed 16-bit numbers times 2^(8 - kRight). x86 has few shifters
+// and multiplies in one instruction (measured: docs/kernels.md).
+using DB = hn::ScalableTag<uint8_t>;
+using DH = hn::ScalableTag<uint16_t>;
+#if HWY_TARGET == HWY_AVX3
+template <int kRight>
+HWY_INLINE Vec<DH> shifted_odd(Vec<DB> x) {
+  return Vec<DH>{_mm512_maddubs_epi16(_mm512_set1_epi16(1 << (16 - kRight)), x.raw)};
+}
+template <int kRight>
+HWY_INLINE Vec<DH> shifted_even(Vec<DB> x) {
+  return Vec<DH>{_mm512_maddubs_epi16(_mm512_set1_epi16(1 << (8 - kRight)), x.raw)};
+}
+#elif HWY_TARGET == HWY_AVX2
+template <int kRight>
+HWY_INLINE Vec<DH> shifted_odd(Vec<DB> x) {
+  return Vec<DH>{_mm256_maddubs_epi16(_mm256_set1_epi16(1 << (16 - kRight)), x.raw)};
+}
+template <int kRight>
+HWY_INLINE Vec<DH> shifted_even(Vec<DB> x) {
+  return Vec<DH>{_mm256_maddubs_epi16(_mm256_set1_epi16(1 << (8 - kRight)), x.raw)};
+}
+#else
+template <int kRight>
+HWY_INLINE Vec<DH> shifted_odd(Vec<DB> x) {
+  const hn::ScalableTag<int16_t> d;
+  return hn::BitCast(DH(), hn::ShiftRight<kRight>(hn::BitCast(d, x)));
+}
+template <int kRight>
+HWY_INLINE Vec<DH> shifted_even(Vec<DB> x) {
+  const hn::ScalableTag<int16_t> d;
+  return hn::BitCast(DH(), hn::ShiftRight<kRight>(hn::ShiftLeft<8>(hn::BitCast(d, x))));
+}
+#endif
+
 struct BFloat16Codec : NeverGivesUp<BFloat16Codec> {
   using D = DF;
   using D16 = hn::ScalableTag<uint16_t>;
@@ -297,12 +332,11 @@ struct Float8Codec {
   static constexpr int kInHalf = 8 - (kShift - 16);      // and to its place in the upper half
 
   static HWY_INLINE void widen(Vec<D8> x, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3) {
-    const hn::ScalableTag<int16_t> d;
-    const auto mask = hn::Set(d, static_cast<int16_t>(0x8000u | 0x7fu << (kShift - 16)));
-    const auto halves = hn::BitCast(d, x);
+    const D16 d;
+    const auto mask = hn::Set(d, static_cast<uint16_t>(0x8000u | 0x7fu << (kShift - 16)));
     // The sign spreads into the bits that the mask clears.
-    const auto odd = hn::And(hn::ShiftRight<kInHalf>(halves), mask);
-    const auto even = hn::And(hn::ShiftRight<kInHalf>(hn::ShiftLeft<8>(halves)), mask);
+    const auto odd = hn::And(shifted_odd<kInHalf>(x), mask);
+    const auto even = hn::And(shifted_even<kInHalf>(x), mask);
     a0 = even_half(hn::BitCast(DU(), even));
     a1 = even_half(hn::BitCast(DU(), odd));
     a2 = odd_half(hn::BitCast(DU(), even));
