@@ -1,3 +1,7 @@
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 #include "base/text.hpp"
 #include "cpu/reduce.hpp"
 
@@ -8,6 +12,9 @@ extern const KernelTable kScalarKernels;
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512Kernels;
 extern const KernelTable kAvx512Bf16Fp16Kernels;
+#elif defined(__aarch64__)
+extern const KernelTable kNeonKernels;
+extern const KernelTable kSveKernels;
 #endif
 
 std::vector<const KernelTable*> supported_kernel_tables() {
@@ -22,6 +29,10 @@ std::vector<const KernelTable*> supported_kernel_tables() {
     // FP16's own arithmetic has no use here, as sums are FP32: BF16 is what makes the difference.
     if (__builtin_cpu_supports("avx512bf16")) tables.push_back(&kAvx512Bf16Fp16Kernels);
   }
+#elif defined(__aarch64__)
+  tables.push_back(&kNeonKernels);
+  constexpr unsigned long kSve = 1ul << 22;  // HWCAP_SVE, which older headers lack
+  if ((getauxval(AT_HWCAP) & kSve) != 0) tables.push_back(&kSveKernels);
 #endif
   return tables;
 }

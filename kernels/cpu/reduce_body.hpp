@@ -173,10 +173,15 @@ class Reduction {
       const T* b = static_cast<const T*>(srcs[1]);
       T* dst = static_cast<T*>(dsts[0]);
       for (; i + step <= count; i += step) {
-        const bool done = run_step<Codec>([=](int s) { return (s == 0 ? a : b) + i; }, 2,
-                                          [=](auto d, auto vector, size_t offset) {
-                                            put<kStreaming>(d, vector, dst + i + offset);
-                                          });
+        const bool done = run_step<Codec>(
+            [=](int s) {
+              const T* from = (s == 0 ? a : b) + i;
+              return kStreaming ? fetch_ahead(from) : from;
+            },
+            2,
+            [=](auto d, auto vector, size_t offset) {
+              put<kStreaming>(d, vector, dst + i + offset);
+            });
         if (!done) break;
       }
       return i;
@@ -192,6 +197,14 @@ class Reduction {
       if (!done) break;
     }
     return i;
+  }
+
+  // Past the caches a step's work is too short for the processor to look far enough ahead by
+  // itself.
+  static HWY_INLINE const T* fetch_ahead(const T* from) {
+    const char* next = reinterpret_cast<const char*>(from) + kFetchAheadBytes;
+    for (size_t i = 0; i < Codec::step() * sizeof(T); i += kLine) hwy::Prefetch(next + i);
+    return from;
   }
 
   // A step or less, on copies of the elements, with a codec that never gives up.
@@ -305,6 +318,7 @@ class Reduction {
   }
 
   static constexpr size_t kLine = 64;
+  static constexpr size_t kFetchAheadBytes = 512;
 
   const ReduceArgs& args_;
   const A* scales_ = nullptr;  // Fold::kScaledSum
