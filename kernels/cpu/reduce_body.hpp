@@ -123,10 +123,11 @@ class Reduction {
   }
 
   void run() {
-    const FloatMode mode;
-    if (args_.streaming) {
+    [[maybe_unused]] const std::conditional_t<std::is_integral_v<T>, int, FloatMode> mode{};
+    const size_t bytes = args_.count * sizeof(T) * static_cast<size_t>(args_.num_srcs + 1);
+    if (args_.streaming || bytes > kCachedBytes) {
       run_steps<true>();
-      hwy::FlushStream();
+      if (args_.streaming) hwy::FlushStream();
     } else {
       run_steps<false>();
     }
@@ -137,11 +138,13 @@ class Reduction {
   using D = typename Codec::D;
   using A = hn::TFromD<D>;
 
-  template <bool kStreaming>
+  // kFar: sources and destinations are further than the second-level cache, or are to be stored
+  // past it.
+  template <bool kFar>
   void run_steps() {
     const size_t step = Codec::step();
     size_t i = 0;
-    if (kStreaming) {
+    if (kFar && args_.streaming) {
       const size_t past = reinterpret_cast<uintptr_t>(args_.dsts[0]) % kLine;
       if (past != 0) {
         i = std::min(args_.count, (kLine - past) / sizeof(T));
@@ -149,7 +152,7 @@ class Reduction {
       }
     }
     while (true) {
-      i = run_whole_steps<kStreaming>(i);
+      i = run_whole_steps<kFar>(i);
       if (i + step > args_.count) break;
       run_part(i, step);  // the codec gave up on this one
       i += step;
@@ -159,7 +162,7 @@ class Reduction {
 
   // Runs steps from element i on; returns where the codec gave up, or where less than a step is
   // left.
-  template <bool kStreaming>
+  template <bool kFar>
   HWY_INLINE size_t run_whole_steps(size_t i) const {
     const size_t step = Codec::step();
     const size_t count = args_.count;
@@ -167,6 +170,7 @@ class Reduction {
     const int num_dsts = args_.num_dsts;
     const void* const* srcs = args_.srcs;
     void* const* dsts = args_.dsts;
+    const bool streaming = args_.streaming;
     if (num_srcs == 2 && num_dsts == 1) {
       // The commonest case, with nothing to look up between two steps.
       const T* a = static_cast<const T*>(srcs[0]);
@@ -176,24 +180,24 @@ class Reduction {
         const bool done = run_step<Codec>(
             [=](int s) {
               const T* from = (s == 0 ? a : b) + i;
-              return kStreaming ? fetch_ahead(from) : from;
+              return kFar ? fetch_ahead(from) : from;
             },
             2,
             [=](auto d, auto vector, size_t offset) {
-              put<kStreaming>(d, vector, dst + i + offset);
+              put<kFar>(d, vector, dst + i + offset, streaming);
             });
         if (!done) break;
       }
       return i;
     }
     for (; i + step <= count; i += step) {
-      const bool done =
-          run_step<Codec>([=](int s) { return static_cast<const T*>(srcs[s]) + i; }, num_srcs,
-                          [=](auto d, auto vector, size_t offset) {
-                            for (int k = 0; k < num_dsts; ++k) {
-                              put<kStreaming>(d, vector, static_cast<T*>(dsts[k]) + i + offset);
-                            }
-                          });
+      const bool done = run_step<Codec>(
+          [=](int s) { return static_cast<const T*>(srcs[s]) + i; }, num_srcs,
+          [=](auto d, auto vector, size_t offset) {
+            for (int k = 0; k < num_dsts; ++k) {
+              put<kFar>(d, vector, static_cast<T*>(dsts[k]) + i + offset, streaming);
+            }
+          });
       if (!done) break;
     }
     return i;
@@ -218,7 +222,7 @@ class Reduction {
           return in;
         },
         args_.num_srcs,
-        [&](auto d, auto vector, size_t offset) { put<false>(d, vector, out + offset); });
+        [&](auto d, auto vector, size_t offset) { put<false>(d, vector, out + offset, false); });
     for (int k = 0; k < args_.num_dsts; ++k) {
       copy_few(static_cast<T*>(args_.dsts[k]) + first, out, bytes);
     }
@@ -291,10 +295,10 @@ class Reduction {
     }
   }
 
-  template <bool kStreaming, typename DV, typename Vector>
-  static HWY_INLINE void put(DV d, Vector vector, T* to) {
+  template <bool kFar, typename DV, typename Vector>
+  static HWY_INLINE void put(DV d, Vector vector, T* to, bool streaming) {
     auto* lanes = reinterpret_cast<hn::TFromD<DV>*>(to);
-    if (kStreaming && reinterpret_cast<uintptr_t>(to) % (hn::Lanes(d) * sizeof(T)) == 0) {
+    if (kFar && streaming && reinterpret_cast<uintptr_t>(to) % (hn::Lanes(d) * sizeof(T)) == 0) {
       hn::Stream(vector, d, lanes);
     } else {
       hn::StoreU(vector, d, lanes);
@@ -318,7 +322,9 @@ class Reduction {
   }
 
   static constexpr size_t kLine = 64;
+  // Measured: docs/kernels.md.
   static constexpr size_t kFetchAheadBytes = 512;
+  static constexpr size_t kCachedBytes = size_t{1} << 20;
 
   const ReduceArgs& args_;
   const A* scales_ = nullptr;  // Fold::kScaledSum
