@@ -192,7 +192,11 @@ class Reduction {
     }
     for (; i + step <= count; i += step) {
       const bool done = run_step<Codec>(
-          [=](int s) { return static_cast<const T*>(srcs[s]) + i; }, num_srcs,
+          [=](int s) {
+            const T* from = static_cast<const T*>(srcs[s]) + i;
+            return kFar ? fetch_ahead(from) : from;
+          },
+          num_srcs,
           [=](auto d, auto vector, size_t offset) {
             for (int k = 0; k < num_dsts; ++k) {
               put<kFar>(d, vector, static_cast<T*>(dsts[k]) + i + offset, streaming);
