@@ -37,6 +37,7 @@ using Vec = hn::Vec<D>;
 template <typename Self>
 struct NeverGivesUp {
   using Fallback = Self;
+  static constexpr bool kMayBeNan = true;
   static HWY_INLINE int new_guard() { return 0; }
   template <typename... Sums>
   static HWY_INLINE bool holds(int, const Sums&...) {
@@ -280,6 +281,7 @@ struct Float8Codec {
   using D8 = hn::ScalableTag<uint8_t>;
   using Format = Float8Format<T>;
   using Fallback = Float8Codec<T, false>;
+  static constexpr bool kMayBeNan = !kScaled;
 
   static size_t step() { return hn::Lanes(D8()); }
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "cpu/codec.hpp"
@@ -194,7 +195,7 @@ class Reduction {
       const bool done = run_step<Codec>(
           [=](int s) {
             const T* from = static_cast<const T*>(srcs[s]) + i;
-            return kFar ? fetch_ahead(from) : from;
+            return kFar && kFetchMany ? fetch_ahead(from) : from;
           },
           num_srcs,
           [=](auto d, auto vector, size_t offset) {
@@ -255,15 +256,25 @@ class Reduction {
       if (HWY_UNLIKELY(!C::holds(guard))) return false;
       C::leave(a0, a1, a2, a3);
       average(a0, a1, a2, a3);
+      if constexpr (std::is_floating_point_v<A>) settle_nan(a0, a1, a2, a3);
       Fallback::store(a0, a1, a2, a3, sink);
       return true;
     }
     if (HWY_UNLIKELY(!C::holds(guard, a0, a1, a2, a3))) return false;
+    if constexpr (std::is_floating_point_v<A> && C::kMayBeNan) settle_nan(a0, a1, a2, a3);
     C::store(a0, a1, a2, a3, sink);
     return true;
   }
 
   using V = Vec<D>;
+  // Which of two NaNs an addition returns depends on how the compiler ordered its operands.
+  static HWY_INLINE void settle_nan(V& a0, V& a1, V& a2, V& a3) {
+    const auto nan = hn::Set(D(), std::numeric_limits<A>::quiet_NaN());
+    a0 = hn::IfThenElse(hn::IsNaN(a0), nan, a0);
+    a1 = hn::IfThenElse(hn::IsNaN(a1), nan, a1);
+    a2 = hn::IfThenElse(hn::IsNaN(a2), nan, a2);
+    a3 = hn::IfThenElse(hn::IsNaN(a3), nan, a3);
+  }
   HWY_INLINE void scale(int s, V& a0, V& a1, V& a2, V& a3) const {
     if constexpr (kFold == Fold::kScaledSum) {
       const D d;
@@ -328,6 +339,8 @@ class Reduction {
   static constexpr size_t kLine = 64;
   // Measured: docs/kernels.md.
   static constexpr size_t kFetchAheadBytes = 512;
+  // With more than two sources a step of whole vectors each is long enough.
+  static constexpr bool kFetchMany = !std::is_arithmetic_v<T>;
   static constexpr size_t kCachedBytes = size_t{1} << 20;
 
   const ReduceArgs& args_;

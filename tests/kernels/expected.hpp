@@ -86,6 +86,24 @@ A fold(const Element& element, std::vector<A> values) {
   return result;
 }
 
+// The one NaN that a NaN sum becomes.
+inline uint64_t nan_bits(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat16:
+      return 0x7e00;
+    case DType::kBFloat16:
+      return 0x7fc0;
+    case DType::kFloat32:
+      return 0x7fc00000;
+    case DType::kFloat64:
+      return 0x7ff8000000000000;
+    case DType::kFloat8E4M3:
+      return 0x7f;
+    default:
+      return 0x7e;
+  }
+}
+
 inline uint64_t expected_bits(const Element& element) {
   const DType dtype = element.dtype;
   auto run = [&](auto zero) -> uint64_t {
@@ -97,6 +115,7 @@ inline uint64_t expected_bits(const Element& element) {
       values.push_back(value);
     }
     T result = fold<T>(element, values);
+    if (result != result) return nan_bits(dtype);
     uint64_t bits = 0;
     std::memcpy(&bits, &result, sizeof(T));
     return bits;
@@ -128,7 +147,9 @@ inline uint64_t expected_bits(const Element& element) {
   std::vector<float> values;
   for (uint64_t bits : element.inputs)
     values.push_back(static_cast<float>(decode(dtype, static_cast<uint32_t>(bits))));
-  return encode(dtype, fold<float>(element, values));
+  const float result = fold<float>(element, values);
+  // What overflows E4M3 becomes a NaN of its sign.
+  return std::isnan(result) ? nan_bits(dtype) : encode(dtype, result);
 }
 
 // The same scales as a kernel takes them.
