@@ -192,13 +192,15 @@ struct BFloat16Codec : NeverGivesUp<BFloat16Codec> {
 };
 
 #if defined(HFR_AVX512_BF16)
-// Rounds by the processor's own conversion, which takes denormals for zeros: gives up on those.
+// Rounds by the processor's own conversion, which takes denormals for zeros: gives up on those, and
+// on NaN, as the same instruction finds them.
 struct QuickBFloat16Codec : BFloat16Codec {
   using Fallback = BFloat16Codec;
+  static constexpr bool kMayBeNan = false;
 
   static HWY_INLINE bool holds(int) { return true; }
   static HWY_INLINE bool holds(int, Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3) {
-    return (denormals(a0) | denormals(a1) | denormals(a2) | denormals(a3)) == 0;
+    return (unheld(a0) | unheld(a1) | unheld(a2) | unheld(a3)) == 0;
   }
   template <typename Sink>
   static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, const Sink& sink) {
@@ -208,9 +210,9 @@ struct QuickBFloat16Codec : BFloat16Codec {
   }
 
  private:
-  static HWY_INLINE unsigned denormals(Vec<D> a) {
-    constexpr int kDenormal = 0x20;
-    return static_cast<unsigned>(_mm512_fpclass_ps_mask(a.raw, kDenormal));
+  static HWY_INLINE unsigned unheld(Vec<D> a) {
+    constexpr int kDenormalOrNan = 0x20 | 0x80 | 0x01;
+    return static_cast<unsigned>(_mm512_fpclass_ps_mask(a.raw, kDenormalOrNan));
   }
   static HWY_INLINE Vec<D16> join(Vec<D> even, Vec<D> odd) {
     alignas(64) static constexpr uint16_t kInterleaved[32] = {
@@ -248,6 +250,19 @@ struct Float16Codec : NeverGivesUp<Float16Codec> {
     sink(bits, hn::BitCast(bits, hn::DemoteTo(half, a1)), n);
     sink(bits, hn::BitCast(bits, hn::DemoteTo(half, a2)), 2 * n);
     sink(bits, hn::BitCast(bits, hn::DemoteTo(half, a3)), 3 * n);
+  }
+};
+
+// Gives up on NaN: looking for one costs less than settling which one it is.
+struct QuickFloat16Codec : Float16Codec {
+  using Fallback = Float16Codec;
+  static constexpr bool kMayBeNan = false;
+
+  static HWY_INLINE bool holds(int) { return true; }
+  static HWY_INLINE bool holds(int, Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3) {
+    // A sum of NaN is one; so may others be, which costs time and nothing else.
+    const auto all = hn::Add(hn::Add(a0, a1), hn::Add(a2, a3));
+    return hn::AllFalse(D(), hn::IsNaN(all));
   }
 };
 

@@ -55,7 +55,7 @@ struct CodecOf<BFloat16, kFold> {
 };
 template <Fold kFold>
 struct CodecOf<Float16, kFold> {
-  using Type = Float16Codec;
+  using Type = QuickFloat16Codec;
 };
 constexpr bool multiplies(Fold fold) { return fold == Fold::kProd || fold == Fold::kScaledSum; }
 template <Fold kFold>
