@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "cpu/codec.hpp"
+#include "cpu/codec_float8.hpp"
 #include "cpu/float_mode.hpp"
 #include "cpu/reduce.hpp"
 
