@@ -1,10 +1,12 @@
 // The CPU reduction kernels: n-ary, stateless, one body compiled per instruction set.
 //
 // Accumulation: fp16, bf16 and fp8 in FP32, rounded once to nearest even; other types in
-// themselves; integers wrap. MIN and MAX of floats return NaN when any input is NaN. AVG divides
-// the sum by `divisor` before it rounds; integer quotients truncate towards zero. The order of
-// adding is the order of `srcs`, the same on every instruction set, so results are the same bits
-// everywhere.
+// themselves; integers wrap. MIN and MAX of floats return NaN when any input is NaN. A result that
+// is NaN is the positive quiet one without payload; a number too large for E4M3, which has no
+// infinity, becomes a NaN of its sign. AVG divides the sum by `divisor` before it rounds; integer
+// quotients truncate towards zero. The order of adding is the order of `srcs`, the same on every
+// instruction set, so results are the same bits everywhere, whatever rounding mode and treatment of
+// denormals the calling thread has set.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +25,10 @@ struct ReduceArgs {
   int num_srcs = 0;
   size_t count = 0;  // elements
   int divisor = 1;   // Op::kAvg only
+  // Op::kSum only; null: none. Source s is multiplied by scales[s] before it is added, in what the
+  // type accumulates in, which is also what this points to num_srcs of: float for floats up to 32
+  // bits, else the type itself. Product and sum round separately.
+  const void* scales = nullptr;
   // Store past the caches. Each destination is then written once, in order.
   bool streaming = false;
 };

@@ -1,30 +1,22 @@
-// The body of the reduction kernels. Each reduce_<isa>.cc defines HFR_ISA and includes it with its
-// own compiler flags; everything here has internal linkage, so the files cannot mix.
+// The body of the reduction kernels. Each reduce_<isa>.cc defines HFR_ISA and HFR_KERNELS and
+// includes it with its own compiler flags, from which Highway takes the vectors; everything here
+// has internal linkage, so the files cannot mix.
 //
-// Works in blocks that stay in the first-level cache: each source is read once, in order, into
-// accumulators, and the block is then stored to every destination.
+// A kernel works in steps of four vectors of accumulators (codec.hpp): each source is read once, in
+// order, and added in registers; the step's result is stored to every destination. What is left at
+// the end, and before a streaming destination meets a cache line, runs through the same step on
+// copies of the elements, so that every element sees the same arithmetic.
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <type_traits>
 
-#if defined(__AVX2__) || defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
+#include "cpu/codec.hpp"
+#include "cpu/codec_float8.hpp"
+#include "cpu/float_mode.hpp"
 #include "cpu/reduce.hpp"
-#include "cpu/small_float.hpp"
-
-// Sources and destinations are the same address or apart: no iteration reads what another wrote.
-// clang checks that at run time by itself, and warns where a promise does not help it.
-#if defined(__clang__)
-#define HFR_NO_ALIAS
-#else
-#define HFR_NO_ALIAS _Pragma("GCC ivdep")
-#endif
 
 #ifndef HFR_ISA
 #error "define HFR_ISA before including reduce_body.hpp"
@@ -33,209 +25,349 @@
 namespace hfr {
 namespace {
 
-// What a type accumulates in.
-template <typename T>
-struct Accumulate {
-  using Type = T;
+// Op, and the sum of sources that are multiplied first.
+enum class Fold { kSum, kProd, kMin, kMax, kAvg, kScaledSum };
+
+// The low bits of sums and products do not depend on the sign: both signs share one kernel.
+template <Fold kFold, typename T>
+using Arithmetic =
+    std::conditional_t<std::is_integral_v<T> && (kFold == Fold::kSum || kFold == Fold::kProd ||
+                                                 kFold == Fold::kScaledSum),
+                       std::make_unsigned<std::conditional_t<std::is_integral_v<T>, T, int>>,
+                       std::type_identity<T>>;
+
+#if HWY_TARGET == HWY_SCALAR
+template <typename T, Fold kFold>
+struct CodecOf {
+  using Type = std::conditional_t<std::is_arithmetic_v<T>, PlainCodec<T>, OneLaneCodec<T>>;
 };
-template <>
-struct Accumulate<Float16> {
-  using Type = float;
+#else
+template <typename T, Fold kFold>
+struct CodecOf {
+  using Type = PlainCodec<T>;
 };
-template <>
-struct Accumulate<BFloat16> {
-  using Type = float;
-};
-template <>
-struct Accumulate<Float8E4M3> {
-  using Type = float;
-};
-template <>
-struct Accumulate<Float8E5M2> {
-  using Type = float;
-};
-
-template <typename T>
-constexpr bool kIsSmallFloat = !std::is_arithmetic_v<T>;
-
-template <typename T>
-inline typename Accumulate<T>::Type load(T value) {
-  if constexpr (kIsSmallFloat<T>) {
-    return load_float(value);
-  } else {
-    return value;
-  }
-}
-template <typename T>
-inline T store(typename Accumulate<T>::Type value) {
-  if constexpr (kIsSmallFloat<T>) {
-    return store_float<T>(value);
-  } else {
-    return value;
-  }
-}
-
-// Integers wrap: the arithmetic is done unsigned, and at least 32 bits wide so that nothing is
-// promoted to int.
-template <typename T>
-inline T wrap_add(T a, T b) {
-  using U = std::conditional_t<(sizeof(T) <= 4), uint32_t, uint64_t>;
-  return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
-}
-template <typename T>
-inline T wrap_mul(T a, T b) {
-  using U = std::conditional_t<(sizeof(T) <= 4), uint32_t, uint64_t>;
-  return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
-}
-
-template <Op kOp, typename A>
-inline A combine(A a, A b) {
-  if constexpr (kOp == Op::kSum || kOp == Op::kAvg) {
-    if constexpr (std::is_integral_v<A>) {
-      return wrap_add(a, b);
-    } else {
-      return a + b;
-    }
-  } else if constexpr (kOp == Op::kProd) {
-    if constexpr (std::is_integral_v<A>) {
-      return wrap_mul(a, b);
-    } else {
-      return a * b;
-    }
-  } else {
-    A best = kOp == Op::kMin ? (b < a ? b : a) : (a < b ? b : a);
-    if constexpr (std::is_floating_point_v<A>) {
-      // The comparisons above keep a NaN in a and drop one in b.
-      best = b != b ? b : best;
-    }
-    return best;
-  }
-}
-
-template <typename A>
-inline A divide(A sum, int divisor) {
-  if constexpr (std::is_unsigned_v<A>) {
-    return static_cast<A>(sum /
-                          static_cast<std::conditional_t<(sizeof(A) < 4), unsigned, A>>(divisor));
-  } else {
-    return static_cast<A>(sum / static_cast<std::conditional_t<(sizeof(A) < 4), int, A>>(divisor));
-  }
-}
-
-// Copies a finished block out. Non-temporal when asked and aligned; the caller fences once at the
-// end.
-inline void store_block(void* dst, const void* block, size_t bytes, bool streaming) {
-#if defined(__AVX512F__)
-  if (streaming && reinterpret_cast<uintptr_t>(dst) % 64 == 0) {
-    auto* to = static_cast<char*>(dst);
-    auto* from = static_cast<const char*>(block);
-    for (; bytes >= 64; bytes -= 64, to += 64, from += 64) {
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
-    }
-    std::memcpy(to, from, bytes);
-    return;
-  }
-#elif defined(__AVX2__)
-  if (streaming && reinterpret_cast<uintptr_t>(dst) % 32 == 0) {
-    auto* to = static_cast<char*>(dst);
-    auto* from = static_cast<const char*>(block);
-    for (; bytes >= 32; bytes -= 32, to += 32, from += 32) {
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(to),
-                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-    }
-    std::memcpy(to, from, bytes);
-    return;
-  }
+template <Fold kFold>
+struct CodecOf<BFloat16, kFold> {
+#if defined(HFR_AVX512_BF16)
+  using Type = QuickBFloat16Codec;
+#else
+  using Type = BFloat16Codec;
 #endif
-  (void)streaming;
-  std::memcpy(dst, block, bytes);
-}
-
-inline void fence_streaming() {
-#if defined(__AVX2__) || defined(__AVX512F__)
-  _mm_sfence();
+};
+template <Fold kFold>
+struct CodecOf<Float16, kFold> {
+  using Type = QuickFloat16Codec;
+};
+constexpr bool multiplies(Fold fold) { return fold == Fold::kProd || fold == Fold::kScaledSum; }
+template <Fold kFold>
+struct CodecOf<Float8E4M3, kFold> {
+  using Type = Float8Codec<Float8E4M3, !multiplies(kFold)>;
+};
+template <Fold kFold>
+struct CodecOf<Float8E5M2, kFold> {
+  using Type = Float8Codec<Float8E5M2, !multiplies(kFold)>;
+};
 #endif
-}
 
-// Two sources into one destination, nothing in between: the commonest case, and the one where a
-// block's detour through the cache would show.
-template <typename T, Op kOp>
-void reduce_pair(const ReduceArgs& args) {
-  auto* dst = static_cast<T*>(args.dsts[0]);
-  const auto* a = static_cast<const T*>(args.srcs[0]);
-  const auto* b = static_cast<const T*>(args.srcs[1]);
-  const int divisor = args.divisor;
-  HFR_NO_ALIAS
-  for (size_t i = 0; i < args.count; ++i) {
-    auto value = combine<kOp>(load(a[i]), load(b[i]));
-    if constexpr (kOp == Op::kAvg) value = divide(value, divisor);
-    dst[i] = store<T>(value);
+template <typename D>
+HWY_INLINE Vec<D> multiply(D d, Vec<D> a, Vec<D> b) {
+  using T = hn::TFromD<D>;
+  if constexpr (sizeof(T) == 1 && HWY_TARGET != HWY_SCALAR) {
+    const hn::Repartition<uint16_t, D> wide;
+    const auto even = hn::And(hn::Mul(hn::BitCast(wide, a), hn::BitCast(wide, b)),
+                              hn::Set(wide, uint16_t{0x00ff}));
+    const auto odd =
+        hn::Mul(hn::ShiftRight<8>(hn::BitCast(wide, a)), hn::ShiftRight<8>(hn::BitCast(wide, b)));
+    return hn::BitCast(d, hn::Or(even, hn::ShiftLeft<8>(odd)));
+  } else {
+    return hn::Mul(a, b);
   }
 }
 
-template <typename T, Op kOp>
-void reduce_blocks(const ReduceArgs& args) {
-  using A = typename Accumulate<T>::Type;
-  constexpr size_t kBlock = 4096 / sizeof(A);
-  alignas(64) A sums[kBlock];
-  alignas(64) T block[kBlock];
-  size_t first = 0;
-  size_t step = kBlock;
-  if (args.streaming) {
-    // The first block ends where the first destination meets a cache line.
-    size_t past = reinterpret_cast<uintptr_t>(args.dsts[0]) % 64;
-    if (past != 0) step = (64 - past) / sizeof(T);
+template <Fold kFold, typename D>
+HWY_INLINE Vec<D> combine(D d, Vec<D> a, Vec<D> b) {
+  using T = hn::TFromD<D>;
+  if constexpr (kFold == Fold::kProd) {
+    return multiply(d, a, b);
+  } else if constexpr (kFold == Fold::kMin || kFold == Fold::kMax) {
+    if constexpr (std::is_integral_v<T>) {
+      return kFold == Fold::kMin ? hn::Min(a, b) : hn::Max(a, b);
+    } else {
+      const auto better = kFold == Fold::kMin ? hn::Lt(b, a) : hn::Lt(a, b);
+      // The comparison keeps a NaN in a and drops one in b.
+      return hn::IfThenElse(hn::IsNaN(b), b, hn::IfThenElse(better, b, a));
+    }
+  } else {
+    return hn::Add(a, b);
   }
-  while (first < args.count) {
-    const size_t size = std::min(step, args.count - first);
-    step = kBlock;
-    const auto* src = static_cast<const T*>(args.srcs[0]) + first;
-    for (size_t i = 0; i < size; ++i) sums[i] = load(src[i]);
-    int s = 1;
-    for (; s + 1 < args.num_srcs; s += 2) {
-      const auto* x = static_cast<const T*>(args.srcs[s]) + first;
-      const auto* y = static_cast<const T*>(args.srcs[s + 1]) + first;
-      for (size_t i = 0; i < size; ++i) {
-        sums[i] = combine<kOp>(combine<kOp>(sums[i], load(x[i])), load(y[i]));
+}
+
+// Integer quotients truncate towards zero. No instruction set divides integer vectors; a float
+// holds 16 bits exactly and a double 32, and their truncated quotients are then exact.
+template <typename T>
+HWY_INLINE void divide_integers(T* values, size_t count, int divisor) {
+  using W =
+      std::conditional_t<sizeof(T) <= 2, float, std::conditional_t<sizeof(T) == 4, double, T>>;
+  for (size_t i = 0; i < count; ++i) {
+    values[i] = static_cast<T>(static_cast<W>(values[i]) / static_cast<W>(divisor));
+  }
+}
+
+// The largest step on any instruction set, in bytes.
+constexpr size_t kMaxStepBytes = size_t{4} * HWY_MAX_BYTES;
+
+// One call's arguments, typed.
+template <typename T, Fold kFold>
+class Reduction {
+ public:
+  explicit Reduction(const ReduceArgs& args) : args_(args) {
+    if constexpr (kFold == Fold::kScaledSum) scales_ = static_cast<const A*>(args.scales);
+  }
+
+  void run() {
+    [[maybe_unused]] const std::conditional_t<std::is_integral_v<T>, int, FloatMode> mode{};
+    const size_t bytes = args_.count * sizeof(T) * static_cast<size_t>(args_.num_srcs + 1);
+    if (args_.streaming || bytes > kCachedBytes) {
+      run_steps<true>();
+      if (args_.streaming) hwy::FlushStream();
+    } else {
+      run_steps<false>();
+    }
+  }
+
+ private:
+  using Codec = typename CodecOf<T, kFold>::Type;
+  using D = typename Codec::D;
+  using A = hn::TFromD<D>;
+
+  // kFar: sources and destinations are further than the second-level cache, or are to be stored
+  // past it.
+  template <bool kFar>
+  void run_steps() {
+    const size_t step = Codec::step();
+    size_t i = 0;
+    if (kFar && args_.streaming) {
+      const size_t past = reinterpret_cast<uintptr_t>(args_.dsts[0]) % kLine;
+      if (past != 0) {
+        i = std::min(args_.count, (kLine - past) / sizeof(T));
+        for (size_t first = 0; first < i; first += step) run_part(first, std::min(step, i - first));
       }
     }
-    if (s < args.num_srcs) {
-      const auto* x = static_cast<const T*>(args.srcs[s]) + first;
-      for (size_t i = 0; i < size; ++i) sums[i] = combine<kOp>(sums[i], load(x[i]));
+    while (true) {
+      i = run_whole_steps<kFar>(i);
+      if (i + step > args_.count) break;
+      run_part(i, step);  // the codec gave up on this one
+      i += step;
     }
-    if constexpr (kOp == Op::kAvg) {
-      for (size_t i = 0; i < size; ++i) sums[i] = divide(sums[i], args.divisor);
-    }
-    const void* finished = sums;
-    if constexpr (kIsSmallFloat<T>) {
-      for (size_t i = 0; i < size; ++i) block[i] = store<T>(sums[i]);
-      finished = block;
-    }
-    for (int d = 0; d < args.num_dsts; ++d) {
-      store_block(static_cast<T*>(args.dsts[d]) + first, finished, size * sizeof(T),
-                  args.streaming);
-    }
-    first += size;
+    if (i < args_.count) run_part(i, args_.count - i);
   }
-  if (args.streaming) fence_streaming();
-}
 
-template <typename T, Op kOp>
-void reduce(const ReduceArgs& args) {
-  if (args.num_srcs == 2 && args.num_dsts == 1 && !args.streaming) {
-    reduce_pair<T, kOp>(args);
-  } else {
-    reduce_blocks<T, kOp>(args);
+  // Runs steps from element i on; returns where the codec gave up, or where less than a step is
+  // left.
+  template <bool kFar>
+  HWY_INLINE size_t run_whole_steps(size_t i) const {
+    const size_t step = Codec::step();
+    const size_t count = args_.count;
+    const int num_srcs = args_.num_srcs;
+    const int num_dsts = args_.num_dsts;
+    const void* const* srcs = args_.srcs;
+    void* const* dsts = args_.dsts;
+    const bool streaming = args_.streaming;
+    if (num_srcs == 2 && num_dsts == 1) {
+      // The commonest case, with nothing to look up between two steps.
+      const T* a = static_cast<const T*>(srcs[0]);
+      const T* b = static_cast<const T*>(srcs[1]);
+      T* dst = static_cast<T*>(dsts[0]);
+      for (; i + step <= count; i += step) {
+        const bool done = run_step<Codec>(
+            [=](int s) {
+              const T* from = (s == 0 ? a : b) + i;
+              return kFar ? fetch_ahead(from) : from;
+            },
+            2,
+            [=](auto d, auto vector, size_t offset) {
+              put<kFar>(d, vector, dst + i + offset, streaming);
+            });
+        if (!done) break;
+      }
+      return i;
+    }
+    for (; i + step <= count; i += step) {
+      const bool done = run_step<Codec>(
+          [=](int s) {
+            const T* from = static_cast<const T*>(srcs[s]) + i;
+            return kFar && kFetchMany ? fetch_ahead(from) : from;
+          },
+          num_srcs,
+          [=](auto d, auto vector, size_t offset) {
+            for (int k = 0; k < num_dsts; ++k) {
+              put<kFar>(d, vector, static_cast<T*>(dsts[k]) + i + offset, streaming);
+            }
+          });
+      if (!done) break;
+    }
+    return i;
   }
+
+  // Past the caches a step's work is too short for the processor to look far enough ahead by
+  // itself.
+  static HWY_INLINE const T* fetch_ahead(const T* from) {
+    const char* next = reinterpret_cast<const char*>(from) + kFetchAheadBytes;
+    for (size_t i = 0; i < Codec::step() * sizeof(T); i += kLine) hwy::Prefetch(next + i);
+    return from;
+  }
+
+  // A step or less, on copies of the elements, with a codec that never gives up.
+  HWY_NOINLINE void run_part(size_t first, size_t count) const {
+    alignas(kLine) T in[kMaxStepBytes / sizeof(T)] = {};
+    alignas(kLine) T out[kMaxStepBytes / sizeof(T)];
+    const size_t bytes = count * sizeof(T);
+    run_step<typename Codec::Fallback>(
+        [&](int s) {
+          copy_few(in, static_cast<const T*>(args_.srcs[s]) + first, bytes);
+          return in;
+        },
+        args_.num_srcs,
+        [&](auto d, auto vector, size_t offset) { put<false>(d, vector, out + offset, false); });
+    for (int k = 0; k < args_.num_dsts; ++k) {
+      copy_few(static_cast<T*>(args_.dsts[k]) + first, out, bytes);
+    }
+  }
+
+  // source_at(s) is where source s's elements of this step are. False: nothing was stored, as the
+  // codec cannot hold one of the elements or of the results.
+  template <typename C, typename SourceAt, typename Sink>
+  HWY_INLINE bool run_step(const SourceAt& source_at, int num_srcs, const Sink& sink) const {
+    const D d;
+    auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
+    auto b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    auto guard = C::new_guard();
+    C::load(source_at(0), a0, a1, a2, a3, guard);
+    scale(0, a0, a1, a2, a3);
+    for (int s = 1; s < num_srcs; ++s) {
+      C::load(source_at(s), b0, b1, b2, b3, guard);
+      scale(s, b0, b1, b2, b3);
+      a0 = combine<kFold>(d, a0, b0);
+      a1 = combine<kFold>(d, a1, b1);
+      a2 = combine<kFold>(d, a2, b2);
+      a3 = combine<kFold>(d, a3, b3);
+    }
+    if constexpr (kFold == Fold::kAvg) {
+      using Fallback = typename C::Fallback;
+      if (HWY_UNLIKELY(!C::holds(guard))) return false;
+      C::leave(a0, a1, a2, a3);
+      average(a0, a1, a2, a3);
+      if constexpr (std::is_floating_point_v<A>) settle_nan(a0, a1, a2, a3);
+      Fallback::store(a0, a1, a2, a3, sink);
+      return true;
+    }
+    if (HWY_UNLIKELY(!C::holds(guard, a0, a1, a2, a3))) return false;
+    if constexpr (std::is_floating_point_v<A> && C::kMayBeNan) settle_nan(a0, a1, a2, a3);
+    C::store(a0, a1, a2, a3, sink);
+    return true;
+  }
+
+  using V = Vec<D>;
+  // Which of two NaNs an addition returns depends on how the compiler ordered its operands.
+  static HWY_INLINE void settle_nan(V& a0, V& a1, V& a2, V& a3) {
+    const auto nan = hn::Set(D(), std::numeric_limits<A>::quiet_NaN());
+    a0 = hn::IfThenElse(hn::IsNaN(a0), nan, a0);
+    a1 = hn::IfThenElse(hn::IsNaN(a1), nan, a1);
+    a2 = hn::IfThenElse(hn::IsNaN(a2), nan, a2);
+    a3 = hn::IfThenElse(hn::IsNaN(a3), nan, a3);
+  }
+  HWY_INLINE void scale(int s, V& a0, V& a1, V& a2, V& a3) const {
+    if constexpr (kFold == Fold::kScaledSum) {
+      const D d;
+      const auto factor = hn::Set(d, scales_[s]);
+      a0 = multiply(d, a0, factor);
+      a1 = multiply(d, a1, factor);
+      a2 = multiply(d, a2, factor);
+      a3 = multiply(d, a3, factor);
+    }
+  }
+  HWY_INLINE void average(V& a0, V& a1, V& a2, V& a3) const {
+    if constexpr (kFold == Fold::kAvg) {
+      const D d;
+      if constexpr (std::is_integral_v<A>) {
+        alignas(kLine) A values[kMaxStepBytes / sizeof(A)];
+        const size_t n = hn::Lanes(d);
+        hn::Store(a0, d, values);
+        hn::Store(a1, d, values + n);
+        hn::Store(a2, d, values + 2 * n);
+        hn::Store(a3, d, values + 3 * n);
+        divide_integers(values, 4 * n, args_.divisor);
+        a0 = hn::Load(d, values);
+        a1 = hn::Load(d, values + n);
+        a2 = hn::Load(d, values + 2 * n);
+        a3 = hn::Load(d, values + 3 * n);
+      } else {
+        const auto divisor = hn::Set(d, static_cast<A>(args_.divisor));
+        a0 = hn::Div(a0, divisor);
+        a1 = hn::Div(a1, divisor);
+        a2 = hn::Div(a2, divisor);
+        a3 = hn::Div(a3, divisor);
+      }
+    }
+  }
+
+  template <bool kFar, typename DV, typename Vector>
+  static HWY_INLINE void put(DV d, Vector vector, T* to, bool streaming) {
+    auto* lanes = reinterpret_cast<hn::TFromD<DV>*>(to);
+    if (kFar && streaming && reinterpret_cast<uintptr_t>(to) % (hn::Lanes(d) * sizeof(T)) == 0) {
+      hn::Stream(vector, d, lanes);
+    } else {
+      hn::StoreU(vector, d, lanes);
+    }
+  }
+
+  // Tensors of a few bytes are common, and a call of memcpy would cost more than the adding.
+  static HWY_INLINE void copy_few(void* to, const void* from, size_t bytes) {
+    auto* out = static_cast<char*>(to);
+    const auto* in = static_cast<const char*>(from);
+    if (bytes >= 16) {
+      std::memcpy(out, in, bytes);
+      return;
+    }
+    for (size_t size : {8, 4, 2, 1}) {
+      if ((bytes & size) == 0) continue;
+      std::memcpy(out, in, size);
+      out += size;
+      in += size;
+    }
+  }
+
+  static constexpr size_t kLine = 64;
+  // Measured: docs/kernels.md.
+  static constexpr size_t kFetchAheadBytes = 512;
+  // With more than two sources a step of whole vectors each is long enough.
+  static constexpr bool kFetchMany = !std::is_arithmetic_v<T>;
+  static constexpr size_t kCachedBytes = size_t{1} << 20;
+
+  const ReduceArgs& args_;
+  const A* scales_ = nullptr;  // Fold::kScaledSum
+};
+
+template <typename T, Fold kFold>
+void reduce(const ReduceArgs& args) {
+  using U = typename Arithmetic<kFold, T>::type;
+  if constexpr (kFold == Fold::kSum) {
+    if (args.scales != nullptr) {
+      Reduction<U, Fold::kScaledSum>(args).run();
+      return;
+    }
+  }
+  Reduction<U, kFold>(args).run();
 }
 
 template <typename T>
 constexpr void fill_row(ReduceKernel (&row)[kNumOps]) {
-  row[static_cast<int>(Op::kSum)] = reduce<T, Op::kSum>;
-  row[static_cast<int>(Op::kProd)] = reduce<T, Op::kProd>;
-  row[static_cast<int>(Op::kMin)] = reduce<T, Op::kMin>;
-  row[static_cast<int>(Op::kMax)] = reduce<T, Op::kMax>;
-  row[static_cast<int>(Op::kAvg)] = reduce<T, Op::kAvg>;
+  // One function for both signs where the bits agree.
+  row[static_cast<int>(Op::kSum)] = reduce<typename Arithmetic<Fold::kSum, T>::type, Fold::kSum>;
+  row[static_cast<int>(Op::kProd)] = reduce<typename Arithmetic<Fold::kProd, T>::type, Fold::kProd>;
+  row[static_cast<int>(Op::kMin)] = reduce<T, Fold::kMin>;
+  row[static_cast<int>(Op::kMax)] = reduce<T, Fold::kMax>;
+  row[static_cast<int>(Op::kAvg)] = reduce<T, Fold::kAvg>;
 }
 
 constexpr KernelTable make_table(const char* name) {
