@@ -8,11 +8,11 @@
 
 #include "base/cancel.hpp"
 #include "base/config.hpp"
+#include "base/waiter.hpp"
 #include "bootstrap/auth.hpp"
 #include "bootstrap/rendezvous.hpp"
 #include "comm/node_memory.hpp"
 #include "engine/context.hpp"
-#include "engine/waiter.hpp"
 #include "ports/transport.hpp"
 
 namespace hfr {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
-#include "engine/waiter.hpp"
+#include "base/waiter.hpp"
 #include "sched/plan.hpp"
 #include "sched/signature.hpp"
 

@@ -3,9 +3,7 @@
 #pragma once
 
 #include <array>
-#include <string>
 
-#include "base/status.hpp"
 #include "cpu/reduce.hpp"
 #include "ports/reduce_pool.hpp"
 
@@ -20,9 +18,6 @@ class InlinePool : public ReducePool {
   size_t poll(std::span<Token> done) override;
 
  private:
-  void run_whole(const ReduceDescriptor& work);
-  void run_in_blocks(const ReduceDescriptor& work);
-
   static constexpr size_t kCapacity = 64;
   const KernelTable& kernels_;
   std::array<Token, kCapacity> done_;

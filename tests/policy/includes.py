@@ -18,7 +18,7 @@ ALLOWED = {
     "engine": {"base", "topo", "sched", "ports"},
     "device": {"base", "ports", "kernels"},
     "transport": {"base", "ports"},
-    "reduce": {"base", "ports", "kernels"},
+    "reduce": {"base", "topo", "ports", "kernels"},
     "bootstrap": {"base", "ports"},
     "comm": {"base", "topo", "sched", "ports", "engine", "device", "transport", "reduce", "bootstrap", "kernels"},
     "capi": {"base", "sched", "bootstrap", "comm", "public"},

@@ -1,0 +1,52 @@
+#include "reduce/piece.hpp"
+
+#include <algorithm>
+
+#include "cpu/copy.hpp"
+
+namespace hfr {
+namespace {
+
+// A result on its way to a streaming destination is read back from the first-level cache.
+constexpr size_t kBlockBytes = size_t{8} << 10;
+
+void add(const KernelTable& kernels, const ReduceDescriptor& work, size_t first, size_t count) {
+  const size_t offset = first * dtype_size(work.dtype);
+  const void* srcs[ReduceDescriptor::kMaxSources];
+  void* dsts[ReduceDescriptor::kMaxDestinations];
+  for (int s = 0; s < work.num_srcs; ++s) {
+    srcs[s] = static_cast<const std::byte*>(work.srcs[s]) + offset;
+  }
+  for (int d = 0; d < work.num_dsts; ++d) {
+    dsts[d] = static_cast<std::byte*>(work.dsts[d]) + offset;
+  }
+  ReduceArgs args;
+  args.dsts = dsts;
+  args.num_dsts = work.num_dsts;
+  args.srcs = srcs;
+  args.num_srcs = work.num_srcs;
+  args.count = count;
+  args.divisor = work.divisor;
+  args.streaming = work.streaming;
+  kernels.reduce[static_cast<int>(work.dtype)][static_cast<int>(work.op)](args);
+}
+
+}  // namespace
+
+void run_piece(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
+               size_t count) {
+  if (work.streaming_dst == nullptr) {
+    add(kernels, work, first, count);
+    return;
+  }
+  const size_t element = dtype_size(work.dtype);
+  const size_t step = kBlockBytes / element;
+  for (const size_t end = first + count; first < end; first += step) {
+    const size_t size = std::min(step, end - first);
+    add(kernels, work, first, size);
+    copy_bytes(static_cast<std::byte*>(work.streaming_dst) + first * element,
+               static_cast<const std::byte*>(work.dsts[0]) + first * element, size * element, true);
+  }
+}
+
+}  // namespace hfr
