@@ -5,10 +5,10 @@
 // that all have read.
 #include <cstring>
 
+#include "base/waiter.hpp"
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
-#include "engine/waiter.hpp"
 
 namespace hfr {
 namespace {
