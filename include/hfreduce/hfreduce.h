@@ -89,11 +89,19 @@ typedef enum hfr_op HFR_ENUM_INT {
 } hfr_op_t;
 #define HFR_NUM_OPS 5
 
+/* Where a rank's buffers are. The ranks of a communicator may differ. */
+typedef enum hfr_device HFR_ENUM_INT {
+  HFR_DEVICE_DEFAULT = 0, /* what HFREDUCE_DEVICE says, or else host memory */
+  HFR_DEVICE_HOST = 1,
+  HFR_DEVICE_CUDA = 2 /* memory of one GPU, moved by its copy engines; no kernel runs */
+} hfr_device_t;
+
 /* One rank's handle on a set of ranks. */
 typedef struct hfr_comm* hfr_comm_t;
 
-/* An ordered queue of work. For host memory: made by hfr_stream_create. NULL: host order, that is,
- * the buffers are ready when the call is made. */
+/* An ordered queue of work. For host memory: made by hfr_stream_create. For CUDA: a CUstream or
+ * cudaStream_t; the default streams by their handles (CU_STREAM_LEGACY, CU_STREAM_PER_THREAD).
+ * NULL: host order, that is, the buffers are ready when the call is made. */
 typedef void* hfr_stream_t;
 
 /* Names one started operation of one communicator. A plain value: nothing to free. */
@@ -116,9 +124,10 @@ typedef struct hfr_comm_options {
   size_t chunk_bytes;  /* largest chunk, a multiple of 4096 (HFREDUCE_CHUNK_BYTES) */
   uint32_t window;     /* lanes: chunks in flight (HFREDUCE_WINDOW) */
   const char* host_id; /* splits a machine into nodes (HFREDUCE_HOSTID) */
+  hfr_device_t device; /* where this rank's buffers are (HFREDUCE_DEVICE) */
 } hfr_comm_options_t;
 #define HFR_COMM_OPTIONS_INIT \
-  { sizeof(hfr_comm_options_t), 0, 0, 0, 0, NULL }
+  { sizeof(hfr_comm_options_t), 0, 0, 0, 0, NULL, HFR_DEVICE_DEFAULT }
 
 /* ---- version and errors ---------------------------------------------------------------------- */
 
@@ -143,6 +152,11 @@ HFR_API size_t hfr_dtype_size(hfr_dtype_t dtype);
  * rank of the communicator must be initialised in this process: it takes the rendezvous over. */
 HFR_API hfr_status_t hfr_get_unique_id(hfr_unique_id_t* id);
 
+/* On CUDA (HFR_DEVICE_CUDA), hfr_comm_init_rank and hfr_comm_init_env take the device of the
+ * calling thread's current context, which must outlive the communicator; without one, the primary
+ * context of the device whose number is the local rank, mod the number of devices. Several ranks
+ * may use one GPU, as threads or as processes. */
+
 /* Joins as `rank` of `num_ranks`. Collective: returns when all ranks have joined and agree, or with
  * an error on all. `options` may be NULL. With options->non_blocking it returns HFR_IN_PROGRESS at
  * once and *comm is usable once hfr_comm_get_async_error reports HFR_SUCCESS. On failure *comm is
@@ -157,7 +171,8 @@ HFR_API hfr_status_t hfr_comm_init_rank(hfr_comm_t* comm, int num_ranks, const h
 HFR_API hfr_status_t hfr_comm_init_env(hfr_comm_t* comm, const hfr_comm_options_t* options);
 
 /* Makes `num_ranks` ranks in this process, comms[0..num_ranks). Blocking. To operate on several of
- * them from one thread, start each with a request and then wait. */
+ * them from one thread, start each with a request and then wait. On CUDA rank r uses the primary
+ * context of device r mod the number of devices. */
 HFR_API hfr_status_t hfr_comm_init_all(hfr_comm_t* comms, int num_ranks,
                                        const hfr_comm_options_t* options);
 
@@ -189,7 +204,7 @@ HFR_API hfr_status_t hfr_comm_node_count(hfr_comm_t comm, int* num_nodes);
 
 /* Allocates `bytes` of host memory that the ranks of this node read and write in place, so that an
  * operation on it needs no copies. Aligned to 4096 bytes, zeroed. Local, any thread. Freed by
- * hfr_mem_free or with the communicator. */
+ * hfr_mem_free or with the communicator. On CUDA: memory of this rank's GPU instead. */
 HFR_API hfr_status_t hfr_mem_alloc(hfr_comm_t comm, void** ptr, size_t bytes);
 /* NULL is allowed. No started operation may use the memory. */
 HFR_API hfr_status_t hfr_mem_free(hfr_comm_t comm, void* ptr);
@@ -217,7 +232,14 @@ HFR_API hfr_status_t hfr_stream_destroy(hfr_stream_t stream);
  *
  * Order. stream NULL: the input is ready now. stream not NULL: it is ready when the stream's
  * earlier entries have finished, and later entries run after the operation; the call returns at
- * once.
+ * once. When the operation fails, later entries run too, on buffers of any content: ask
+ * hfr_comm_get_async_error.
+ *
+ * On CUDA the buffers are memory of this rank's GPU (not managed memory), and the stream must not
+ * be under capture into a graph. Ranks make calls with streams in the same order over all
+ * communicators. Where a rank shares its GPU with another rank of its process, such a call returns
+ * when the operation is complete, so each rank needs a thread of its own (docs/cuda.md has the
+ * other cases).
  *
  * Completion. stream and request both NULL: the call returns when the operation is complete.
  * Otherwise it returns at once; *request (when not NULL) is for hfr_wait and hfr_test. Buffers must

@@ -199,6 +199,11 @@ class Communicator {
   Request start_all_reduce(const T* send, T* recv, size_t count, hfr_op_t op = HFR_SUM) {
     return start_all_reduce(send, recv, count, dtype_of<T>, op, nullptr);
   }
+  // On a CUDA stream (CUstream, cudaStream_t): after its earlier entries, before its later ones.
+  void enqueue_all_reduce(const void* send, void* recv, size_t count, hfr_dtype_t dtype,
+                          hfr_op_t op, hfr_stream_t stream) {
+    detail::check(hfr_all_reduce(send, recv, count, dtype, op, get(), stream, nullptr), get());
+  }
   // With a stream: after its earlier entries, before its later ones.
   Request start_all_reduce(const void* send, void* recv, size_t count, hfr_dtype_t dtype,
                            hfr_op_t op, const Stream* stream) {

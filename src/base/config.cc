@@ -133,6 +133,13 @@ std::vector<ConfigVariable> make_variables() {
             &Config::tcp_congestion, "Congestion control of connections between nodes."),
       number("HFREDUCE_TCP_CONNECTIONS", "1", 1, 16, &Config::tcp_connections,
              "Connections to each peer."),
+      choice("HFREDUCE_DEVICE", "host", {"host", "cuda"}, &Config::device,
+             "Where this rank's buffers are. Ranks may differ."),
+      on_off("HFREDUCE_CUDA_MEMOPS", true, &Config::cuda_memops,
+             "Order GPU work by stream memory operations; 0: by events, as on devices that lack "
+             "them."),
+      number("HFREDUCE_ADD_THREADS", "chosen", 1, 32, &Config::add_threads,
+             "Threads that add, of each CUDA rank."),
       choice("HFREDUCE_ISA", "auto",
              {"auto", "scalar", "avx2", "avx512", "avx512_bf16_fp16", "neon", "sve"}, &Config::isa,
              "Instruction set of the adding kernels."),

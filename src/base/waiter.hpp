@@ -21,11 +21,11 @@ namespace hfr {
 struct WaitPolicy {
   uint64_t spin_ns = 50'000;
   uint64_t sleep_after_ns = 5'000'000;
+  uint64_t longest_sleep_ns = 1'000'000;
 };
 
 class Waiter {
  public:
-  static constexpr uint64_t kLongestSleepNs = 1'000'000;
   static constexpr uint64_t kShortestSleepNs = 50'000;
 
   explicit Waiter(const WaitPolicy& policy) : policy_(policy) {}
@@ -63,7 +63,7 @@ class Waiter {
       return now;
     }
     sleep_for(sleep_ns_);
-    sleep_ns_ = std::min(sleep_ns_ * 2, kLongestSleepNs);
+    sleep_ns_ = std::min(sleep_ns_ * 2, policy_.longest_sleep_ns);
     return now;
   }
 

@@ -323,7 +323,7 @@ hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count, hf
     desc.dtype = static_cast<hfr::DType>(dtype);
     desc.op = static_cast<hfr::Op>(op);
     HFR_RETURN_IF_ERROR(check_buffers(sendbuf, recvbuf, count, hfr::dtype_size(desc.dtype)));
-    return c.all_reduce(desc, static_cast<hfr::HostStream*>(stream), request);
+    return c.all_reduce(desc, stream, request);
   });
 }
 

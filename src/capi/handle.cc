@@ -31,9 +31,7 @@ Status override_setting(const char* name, const std::string& value, Config& conf
   return Status(Code::kInternalError, cat("no setting is called ", name));
 }
 
-}  // namespace
-
-Result<StartOptions> read_options(const hfr_comm_options_t* options) {
+Result<StartOptions> read_settings(const hfr_comm_options_t* options) {
   StartOptions start;
   HFR_ASSIGN_OR_RETURN(start.config, load_config(process_environment()));
   if (options == nullptr) return start;
@@ -57,6 +55,26 @@ Result<StartOptions> read_options(const hfr_comm_options_t* options) {
   if (known.host_id != nullptr) {
     HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_HOSTID", known.host_id, config));
   }
+  switch (known.device) {
+    case HFR_DEVICE_DEFAULT:
+      return start;
+    case HFR_DEVICE_HOST:
+      config.device = "host";
+      return start;
+    case HFR_DEVICE_CUDA:
+      config.device = "cuda";
+      return start;
+  }
+  return invalid(
+      cat("hfr_comm_options_t: device ", static_cast<int>(known.device), " is no hfr_device_t"));
+}
+
+}  // namespace
+
+Result<StartOptions> read_options(const hfr_comm_options_t* options) {
+  HFR_ASSIGN_OR_RETURN(StartOptions start, read_settings(options));
+  // Looked at here: set-up may run on another thread.
+  if (start.config.device == "cuda") start.cuda_context = current_gpu_context();
   return start;
 }
 
@@ -82,6 +100,7 @@ Result<JoinSpec> spec_from_id(const char* bytes, int num_ranks, int rank,
   spec.secret = id.secret;
   spec.listener = take_listener(id);
   spec.config = start.config;
+  spec.cuda_context = start.cuda_context;
   return spec;
 }
 
@@ -106,6 +125,7 @@ Result<JoinSpec> spec_from_environment(const StartOptions& start) {
     HFR_ASSIGN_OR_RETURN(spec.listener, listen_tcp(spec.address));
   }
   spec.config = config;
+  spec.cuda_context = start.cuda_context;
   return spec;
 }
 
@@ -156,6 +176,8 @@ hfr::Status hfr_comm::start_all(hfr_comm** comms, int num_ranks, const hfr::Star
   for (int rank = 0; rank < num_ranks; ++rank) {
     auto spec = hfr::spec_from_id(id.data(), num_ranks, rank, start);
     if (!spec.ok()) return spec.status();
+    spec->cuda_context = nullptr;
+    spec->cuda_ordinal = rank;
     auto handle = hfr_comm::start(std::move(*spec), true);
     if (!handle.ok()) return handle.status();
     handles.emplace_back(*handle);

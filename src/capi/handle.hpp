@@ -16,6 +16,7 @@ namespace hfr {
 struct StartOptions {
   Config config;
   bool non_blocking = false;
+  void* cuda_context = nullptr;  // current when the caller called
 };
 
 // The environment with the caller's options over it.

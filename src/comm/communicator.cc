@@ -1,6 +1,8 @@
 #include "comm/communicator.hpp"
 
 #include "base/text.hpp"
+#include "reduce/inline_pool.hpp"
+#include "reduce/worker_pool.hpp"
 
 namespace hfr {
 namespace {
@@ -9,17 +11,28 @@ constexpr uint64_t kLookAroundNs = 1'000'000;
 // A few microseconds of looking for posts, where a waiter may spin at all.
 constexpr uint32_t kFlatLooks = 256;
 
+Result<std::unique_ptr<ReducePool>> make_pool(const Parts& parts, const KernelTable& kernels) {
+  if (parts.add_cpus.empty()) return std::unique_ptr<ReducePool>(new InlinePool(kernels));
+  WorkerPool::Options options;
+  options.cpus = parts.add_cpus;
+  options.wait.spin_ns = parts.wait.spin_ns;
+  HFR_ASSIGN_OR_RETURN(std::unique_ptr<WorkerPool> pool, WorkerPool::create(kernels, options));
+  return std::unique_ptr<ReducePool>(std::move(pool));
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Communicator>> Communicator::create(JoinSpec spec) {
   HFR_ASSIGN_OR_RETURN(const KernelTable* kernels, select_kernel_table(spec.config.isa));
   HFR_ASSIGN_OR_RETURN(Parts parts, set_up(std::move(spec)));
-  return std::shared_ptr<Communicator>(new Communicator(std::move(parts), *kernels));
+  HFR_ASSIGN_OR_RETURN(std::unique_ptr<ReducePool> pool, make_pool(parts, *kernels));
+  return std::shared_ptr<Communicator>(new Communicator(std::move(parts), std::move(pool)));
 }
 
-Communicator::Communicator(Parts parts, const KernelTable& kernels)
+Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
     : parts_(std::move(parts)),
-      pool_(kernels),
+      user_side_(parts_.device->user_side()),
+      pool_(std::move(pool)),
       context_{.shape = parts_.shape,
                .staging = Staging(parts_.staging, parts_.memory->staging().data()),
                .limits = parts_.limits,
@@ -33,8 +46,8 @@ Communicator::Communicator(Parts parts, const KernelTable& kernels)
                  return heap.ok() ? (*heap)->data() : nullptr;
                },
                .clock = clock_,
-               .device = device_,
-               .pool = pool_,
+               .device = *parts_.device,
+               .pool = *pool_,
                .transport = parts_.transport.get()},
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0) {
@@ -92,7 +105,77 @@ Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
   }
 }
 
-Status Communicator::all_reduce(const OpDescriptor& desc, HostStream* stream, uint64_t* request) {
+Status Communicator::check_on_device(const OpDescriptor& desc, void* stream) {
+  const size_t bytes = desc.count * dtype_size(desc.dtype);
+  auto named = [](const char* what, const Status& status) {
+    return Status(status.code(), cat("hfr_all_reduce: ", what, status.message()));
+  };
+  if (bytes > 0) {
+    if (Status status = user_side_->check_buffer(desc.send, bytes); !status.ok())
+      return named("sendbuf", status);
+    if (desc.recv != desc.send) {
+      if (Status status = user_side_->check_buffer(desc.recv, bytes); !status.ok())
+        return named("recvbuf", status);
+    }
+  }
+  if (stream == nullptr) return Status();
+  if (HostStream::from_handle(stream) != nullptr) {
+    return Status(Code::kInvalidArgument,
+                  "hfr_all_reduce: the stream was made by hfr_stream_create, which orders host "
+                  "memory, but this rank's buffers are on a GPU; pass a CUDA stream");
+  }
+  if (Status status = user_side_->check_stream(stream); !status.ok()) return named("", status);
+  return Status();
+}
+
+Status Communicator::all_reduce_on_stream(const OpDescriptor& desc, void* stream,
+                                          uint64_t* request) {
+  OpDescriptor on_stream = desc;
+  on_stream.ready = false;
+  on_stream.on_device = true;
+  const size_t copies = executor_.num_copies(desc.count * dtype_size(desc.dtype));
+  const bool early = desc.count > 0 && !parts_.shares_gpu && user_side_->takes_early() &&
+                     copies <= user_side_->most_early();
+  engine_.lock(*this);
+  // What was started in host order is handed to the device first.
+  drivers_.fetch_add(1, std::memory_order_relaxed);
+  drive([&] {
+    return executor_.failed() || !early || (executor_.all_fed() && user_side_->can_enqueue(copies));
+  });
+  Result<uint64_t> op = submit(on_stream);
+  drivers_.fetch_sub(1, std::memory_order_relaxed);
+  Status status = op.status();
+  if (op.ok()) {
+    if (request != nullptr) *request = *op;
+    if (early) executor_.submit_early(*op);
+  }
+  engine_.unlock();
+  if (!status.ok()) return status;
+  if (early) {
+    wake_progress_thread();
+    const auto window = static_cast<size_t>(parts_.staging.window);
+    status = user_side_->hand_over(stream, *op, copies, window);
+  } else {
+    status = user_side_->mark_input(stream, *op);
+  }
+  if (!status.ok()) {
+    engine_.lock(*this);
+    fail({status, parts_.shape.rank});
+    engine_.unlock();
+    return status;
+  }
+  return early ? Status() : wait(*op);
+}
+
+Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t* request) {
+  if (user_side_ != nullptr) {
+    HFR_RETURN_IF_ERROR(check_on_device(desc, stream));
+    if (stream != nullptr) return all_reduce_on_stream(desc, stream, request);
+  } else if (stream != nullptr && HostStream::from_handle(stream) == nullptr) {
+    return Status(Code::kInvalidArgument,
+                  "hfr_all_reduce: the stream was not made by hfr_stream_create, but this rank's "
+                  "buffers are in host memory");
+  }
   engine_.lock(*this);
   OpDescriptor checked = desc;
   checked.ready = stream == nullptr;
@@ -123,7 +206,8 @@ Status Communicator::all_reduce(const OpDescriptor& desc, HostStream* stream, ui
     executor_.progress();  // announce it now, and finish it if the others are there
   engine_.unlock();
   if (stream != nullptr) {
-    stream->enqueue([self = shared_from_this(), op] { return self->run_in_stream(op); });
+    static_cast<HostStream*>(stream)->enqueue(
+        [self = shared_from_this(), op] { return self->run_in_stream(op); });
   }
   wake_progress_thread();
   return Status();
@@ -266,6 +350,11 @@ Status Communicator::finalize() {
 
 void Communicator::shut_down() {
   engine_.lock(*this);
+  // A GPU's stream comes to its operations by itself; it gets as long as an operation does.
+  if (user_side_ != nullptr) {
+    const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
+    drive([&] { return executor_.all_ready() || monotonic_ns() > deadline_ns; });
+  }
   // What waits for a stream that may never come is given up; what runs is finished or fails by its
   // deadline.
   if (!executor_.idle() && !executor_.all_ready()) {
@@ -309,6 +398,7 @@ Status Communicator::async_error() {
 }
 
 Result<void*> Communicator::allocate(size_t bytes) {
+  if (user_side_ != nullptr) return user_side_->allocate(bytes);
   std::call_once(heap_once_, [this] {
     auto memory = parts_.memory->heap();
     if (!memory.ok()) {
@@ -327,6 +417,7 @@ Result<void*> Communicator::allocate(size_t bytes) {
 }
 
 Status Communicator::free(void* ptr) {
+  if (user_side_ != nullptr) return user_side_->free(ptr);
   if (heap_ == nullptr) {
     return Status(Code::kInvalidArgument,
                   "hfr_mem_free: this communicator has allocated no memory");

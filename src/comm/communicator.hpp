@@ -18,9 +18,8 @@
 #include "comm/heap.hpp"
 #include "comm/host_stream.hpp"
 #include "comm/setup.hpp"
-#include "device/host/host_device.hpp"
 #include "engine/executor.hpp"
-#include "reduce/inline_pool.hpp"
+#include "ports/reduce_pool.hpp"
 
 namespace hfr {
 
@@ -33,8 +32,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   const Shape& shape() const { return parts_.shape; }
 
-  // The descriptor has been checked (capi/). stream and request both null: returns when complete.
-  Status all_reduce(const OpDescriptor& desc, HostStream* stream, uint64_t* request);
+  // The descriptor has been checked (capi/), but for what only the device knows. `stream` is the
+  // device's own kind. stream and request both null: returns when complete.
+  Status all_reduce(const OpDescriptor& desc, void* stream, uint64_t* request);
   Status wait(uint64_t request);
   // Sets `done`; the status is the operation's once it is done.
   Status test(uint64_t request, bool* done);
@@ -56,7 +56,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     uint64_t now_ns() const override { return monotonic_ns(); }
   };
 
-  Communicator(Parts parts, const KernelTable& kernels);
+  Communicator(Parts parts, std::unique_ptr<ReducePool> pool);
 
   // Who holds the engine. Spins: it is held for a turn, or by a driver that looks out for others.
   class EngineLock {
@@ -72,6 +72,11 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   };
 
   Result<uint64_t> submit(const OpDescriptor& desc);
+  // What an operation on a device's buffers and stream must be, before it is submitted.
+  Status check_on_device(const OpDescriptor& desc, void* stream);
+  // In the order of the device's stream: all work is handed to the device and the call returns, or,
+  // where that cannot be (docs/cuda.md), it returns when the operation is complete.
+  Status all_reduce_on_stream(const OpDescriptor& desc, void* stream, uint64_t* request);
   // How operation `op` ended.
   Status status_of(uint64_t op);
   // The failure that all later calls return; ok while there is none.
@@ -93,8 +98,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   Parts parts_;
   SteadyClock clock_;
-  HostDevice device_;
-  InlinePool pool_;
+  UserSide* const user_side_;  // null: buffers are in host memory
+  std::unique_ptr<ReducePool> pool_;
   EngineContext context_;
   Executor executor_;
   const uint32_t flat_looks_;

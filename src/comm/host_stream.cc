@@ -1,10 +1,40 @@
 #include "comm/host_stream.hpp"
 
-namespace hfr {
+#include <set>
 
-HostStream::HostStream() : thread_([this] { run(); }) {}
+namespace hfr {
+namespace {
+
+// A handle that crosses the C interface as void* may be another library's stream.
+struct LiveStreams {
+  std::mutex mutex;
+  std::set<void*> handles;
+};
+LiveStreams& live_streams() {
+  static LiveStreams streams;
+  return streams;
+}
+
+}  // namespace
+
+HostStream::HostStream() : thread_([this] { run(); }) {
+  LiveStreams& live = live_streams();
+  std::lock_guard lock(live.mutex);
+  live.handles.insert(this);
+}
+
+HostStream* HostStream::from_handle(void* handle) {
+  LiveStreams& live = live_streams();
+  std::lock_guard lock(live.mutex);
+  return live.handles.count(handle) != 0 ? static_cast<HostStream*>(handle) : nullptr;
+}
 
 HostStream::~HostStream() {
+  {
+    LiveStreams& live = live_streams();
+    std::lock_guard lock(live.mutex);
+    live.handles.erase(this);
+  }
   {
     std::lock_guard lock(mutex_);
     stop_ = true;

@@ -18,6 +18,9 @@ class HostStream {
   HostStream();
   ~HostStream();  // waits for the entries
 
+  // The host stream that `handle` is, or null: it is something else's. Any thread.
+  static HostStream* from_handle(void* handle);
+
   void enqueue(Entry entry);
   // Waits for all entries; the first failure among them since the last call.
   Status synchronize();

@@ -120,6 +120,14 @@ Result<const SharedMemory*> NodeMemory::heap() {
   return static_cast<const SharedMemory*>(&heap_);
 }
 
+Result<std::shared_ptr<void>> NodeMemory::once(const Maker& make) {
+  std::lock_guard lock(mutex_);
+  if (std::shared_ptr<void> there = companion_.lock()) return there;
+  HFR_ASSIGN_OR_RETURN(std::shared_ptr<void> made, make());
+  companion_ = made;
+  return made;
+}
+
 Result<MemoryDoor> MemoryDoor::open() {
   std::array<unsigned char, 16> random{};
   if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {

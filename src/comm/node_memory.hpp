@@ -5,6 +5,7 @@
 // mapping, so that threads share addresses; every other process maps the descriptors itself.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -26,6 +27,10 @@ class NodeMemory {
   size_t heap_bytes() const { return heap_bytes_; }
   // Mapped on first use. Any thread.
   Result<const SharedMemory*> heap();
+  // Something that the process' ranks share beside the mapping (its registration with a GPU's
+  // driver), made by the first who asks; it lives as long as somebody holds it. Any thread.
+  using Maker = std::function<Result<std::shared_ptr<void>>()>;
+  Result<std::shared_ptr<void>> once(const Maker& make);
 
  private:
   SharedMemory staging_;
@@ -33,6 +38,7 @@ class NodeMemory {
   const size_t heap_bytes_;
   std::mutex mutex_;
   SharedMemory heap_;
+  std::weak_ptr<void> companion_;
 };
 
 // A socket at which the node's lowest rank hands the memory out. Every rank opens one before it is

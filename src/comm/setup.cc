@@ -10,7 +10,10 @@
 
 #include "base/pack.hpp"
 #include "comm/sizing.hpp"
+#include "device/cuda/cuda_device.hpp"
+#include "device/host/host_device.hpp"
 #include "topo/placement.hpp"
+#include "topo/worker_cpus.hpp"
 #include "transport/loopback/transport.hpp"
 #include "transport/tcp/transport.hpp"
 
@@ -20,6 +23,7 @@ namespace {
 constexpr int kProtocolVersion = 1;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
+constexpr int kMostAddThreads = 4;  // of a CUDA rank: more do not add faster than copy engines copy
 
 // Which process a rank lives in, among those that can share memory.
 std::string process_identity() {
@@ -35,16 +39,17 @@ struct RankInfo {
   std::string machine;
   std::string door;
   PeerMemory::Process memory;
-  std::string cpus;  // that it may run on
+  std::string cpus;    // that it may run on
+  std::string device;  // host, cuda
 };
 
 std::vector<std::byte> encode(const RankInfo& info) {
   return pack({info.node_name, info.process, info.machine, info.door, cat(info.memory.pid),
-               cat(info.memory.probe), cat(info.memory.target), info.cpus});
+               cat(info.memory.probe), cat(info.memory.target), info.cpus, info.device});
 }
 
 Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 8);
+  auto fields = unpack(bytes, 9);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
@@ -55,7 +60,26 @@ Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
                   {static_cast<pid_t>(std::strtol((*fields)[4].c_str(), nullptr, 10)),
                    std::strtoull((*fields)[5].c_str(), nullptr, 10),
                    std::strtoull((*fields)[6].c_str(), nullptr, 10)},
-                  (*fields)[7]};
+                  (*fields)[7],
+                  (*fields)[8]};
+}
+
+// What each rank tells the others last.
+struct Findings {
+  bool reaches_peers = false;  // their private memory, as try_peer_memory found
+  std::string gpu;             // which one of its machine it uses; empty: none
+};
+
+std::vector<std::byte> encode(const Findings& findings) {
+  return pack({findings.reaches_peers ? "1" : "0", findings.gpu});
+}
+
+Result<Findings> decode_findings(std::span<const std::byte> bytes, int rank) {
+  auto fields = unpack(bytes, 2);
+  if (!fields)
+    return Status(Code::kInternalError,
+                  cat("rank ", rank, " sent set-up data that cannot be read"));
+  return Findings{(*fields)[0] == "1", (*fields)[1]};
 }
 
 // The nodes whose owners this node's owners exchange messages with, over all forests and the
@@ -140,8 +164,9 @@ class SetUp {
     parts_.staging = size_staging(parts_.shape, parts_.config);
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
     HFR_RETURN_IF_ERROR(share_memory(door));
+    HFR_RETURN_IF_ERROR(open_device());
     if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
-    HFR_RETURN_IF_ERROR(try_peer_memory());
+    HFR_RETURN_IF_ERROR(share_findings());
     const bool reached =
         parts_.peer_memory.available() || (parts_.one_process && parts_.config.direct);
     parts_.limits =
@@ -158,6 +183,7 @@ class SetUp {
     mine.door = door.name();
     mine.memory = PeerMemory::this_process();
     mine.cpus = affinity_list();
+    mine.device = parts_.config.device;
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
@@ -167,6 +193,8 @@ class SetUp {
       infos_.push_back(std::move(info));
     }
     parts_.shape = make_shape(spec_.rank, names);
+    parts_.shape.any_on_device = std::any_of(
+        infos_.begin(), infos_.end(), [](const RankInfo& info) { return info.device != "host"; });
     const auto& local = parts_.shape.nodes[static_cast<size_t>(parts_.shape.node)];
     parts_.one_process = std::all_of(local.begin(), local.end(), [&](int rank) {
       return infos_[static_cast<size_t>(rank)].process == mine.process;
@@ -190,6 +218,8 @@ class SetUp {
     } else if (!have_cpu_each(cpus, mine, quota_cpus())) {
       policy.spin_ns = 0;
     }
+    // A GPU's stream that comes to an operation wakes nobody.
+    if (parts_.config.device == "cuda") policy.longest_sleep_ns = Waiter::kShortestSleepNs;
     return policy;
   }
 
@@ -218,8 +248,72 @@ class SetUp {
     return Status();
   }
 
+  Status open_device() {
+    if (parts_.config.device == "host") {
+      parts_.device = std::make_unique<HostDevice>();
+      return Status();
+    }
+    CudaOptions options;
+    options.context = spec_.cuda_context;
+    options.ordinal = spec_.cuda_ordinal < 0 ? parts_.shape.local_rank : spec_.cuda_ordinal;
+    options.memory_operations = parts_.config.cuda_memops;
+    options.patience_ns = parts_.config.timeout_ms * 1'000'000;
+    options.staging = parts_.memory->staging().data();
+    options.mapping = parts_.memory;
+    options.staging_bytes = parts_.memory->staging().size();
+    options.once_per_mapping = [this](const NodeMemory::Maker& make) {
+      return parts_.memory->once(make);
+    };
+    HFR_ASSIGN_OR_RETURN(CudaDeviceInfo opened, open_cuda_device(options));
+    parts_.device = std::move(opened.device);
+    findings_.gpu = opened.identity;
+    parts_.logger.log(LogLevel::kInfo, "GPU ", opened.identity, ", ordered by ",
+                      opened.memory_operations ? "stream memory operations" : "events");
+    share_cpus();
+    return Status();
+  }
+
+  // The machine's CUDA ranks divide its CPUs; each also has a thread that drives its copies.
+  void share_cpus() {
+    const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
+    WorkerRequest request;
+    request.num_shares = 0;
+    for (int rank = 0; rank < spec_.num_ranks; ++rank) {
+      const RankInfo& info = infos_[static_cast<size_t>(rank)];
+      if (info.machine != me.machine || info.device == "host") continue;
+      if (rank == spec_.rank) request.share_idx = request.num_shares;
+      ++request.num_shares;
+    }
+    const int granted = usable_cpus() / request.num_shares - 1;
+    request.max_threads = static_cast<int>(parts_.config.add_threads);
+    if (request.max_threads == 0) request.max_threads = std::clamp(granted, 1, kMostAddThreads);
+    parts_.add_cpus = worker_cpus(request);
+    parts_.add_cpus.resize(static_cast<size_t>(request.max_threads), parts_.add_cpus.back());
+    if (parts_.config.bind != "auto") {
+      for (std::vector<int>& cpus : parts_.add_cpus) cpus.clear();
+    }
+  }
+
   // The last exchange of set-up: private buffers are reached when that works between all ranks of
-  // the node.
+  // the node, and ranks learn with whom they share a GPU.
+  Status share_findings() {
+    HFR_RETURN_IF_ERROR(try_peer_memory());
+    HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(findings_), deadline_ns_,
+                                                                   "finishing set-up"));
+    const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
+    for (int rank = 0; rank < spec_.num_ranks; ++rank) {
+      HFR_ASSIGN_OR_RETURN(Findings theirs,
+                           decode_findings(blobs[static_cast<size_t>(rank)], rank));
+      const RankInfo& info = infos_[static_cast<size_t>(rank)];
+      const int node = parts_.shape.node_of_rank[static_cast<size_t>(rank)];
+      if (node == parts_.shape.node && !theirs.reaches_peers) parts_.peer_memory = PeerMemory();
+      const bool shares = info.machine == me.machine && info.process == me.process;
+      if (findings_.gpu.empty() || !shares || theirs.gpu != findings_.gpu) continue;
+      if (rank != spec_.rank) parts_.shares_gpu = true;
+    }
+    return Status();
+  }
+
   Status try_peer_memory() {
     const Shape& shape = parts_.shape;
     const auto& local = shape.nodes[static_cast<size_t>(shape.node)];
@@ -236,13 +330,7 @@ class SetUp {
     if (works) parts_.peer_memory = PeerMemory(std::move(processes), peer_block_bytes(shape));
     works = works && parts_.peer_memory.available();
     for (int r = 0; r < shape.num_local() && works; ++r) works = parts_.peer_memory.try_out(r);
-    const std::byte mine{static_cast<unsigned char>(works ? 1 : 0)};
-    HFR_ASSIGN_OR_RETURN(
-        auto all, parts_.membership->all_gather({&mine, 1}, deadline_ns_, "finishing set-up"));
-    for (int rank : local) {
-      if (all[static_cast<size_t>(rank)] != std::vector<std::byte>{std::byte{1}})
-        parts_.peer_memory = PeerMemory();
-    }
+    findings_.reaches_peers = works;
     return Status();
   }
 
@@ -300,11 +388,14 @@ class SetUp {
   JoinSpec spec_;
   Parts parts_;
   std::vector<RankInfo> infos_;
+  Findings findings_;
   uint64_t deadline_ns_ = 0;
 };
 
 }  // namespace
 
 Result<Parts> set_up(JoinSpec spec) { return SetUp(std::move(spec)).run(); }
+
+void* current_gpu_context() { return current_cuda_context(); }
 
 }  // namespace hfr

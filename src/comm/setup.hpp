@@ -25,6 +25,10 @@ struct JoinSpec {
   UniqueFd listener;  // valid on the rank that hosts the rendezvous
   Config config;
   const CancelFlag* cancel = nullptr;  // set from another thread: give up
+  // With Config::device "cuda": the caller's context, or else the number of a device, mod how many
+  // there are; below 0: the local rank.
+  void* cuda_context = nullptr;
+  int cuda_ordinal = -1;
 };
 
 // What set_up makes, in the order of making: destroyed in reverse.
@@ -40,10 +44,16 @@ struct Parts {
   EngineLimits limits;
   NodeSchedules schedules;
   WaitPolicy wait;
-  size_t heap_bytes = 0;                 // per rank
-  std::unique_ptr<Transport> transport;  // null with a single node
+  size_t heap_bytes = 0;  // per rank
+  std::unique_ptr<Device> device;
+  bool shares_gpu = false;                 // with another rank of this process
+  std::vector<std::vector<int>> add_cpus;  // of each adding thread; none: whoever drives adds
+  std::unique_ptr<Transport> transport;    // null with a single node
 };
 
 Result<Parts> set_up(JoinSpec spec);
+
+// The calling thread's current CUDA context; null when it has none.
+void* current_gpu_context();
 
 }  // namespace hfr

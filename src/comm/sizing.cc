@@ -34,6 +34,18 @@ constexpr size_t kPeerBlocksBytes = size_t{1} << 20;
 // Where the processor does not say how large its last cache is.
 constexpr size_t kUsualCacheBytes = size_t{64} << 20;
 constexpr size_t kStagingBudget = size_t{128} << 20;  // of a node, whatever its ranks
+// Copy engines want large chunks in between and small ones first and last (docs/cuda.md). With many
+// ranks an add takes long: smaller chunks, and more of them in flight.
+constexpr size_t kDeviceChunkBytes = size_t{4} << 20;
+constexpr size_t kManyRanksChunkBytes = size_t{2} << 20;
+constexpr int kManyRanks = 5;
+constexpr int kManyRanksLanes = 3;  // per rank
+constexpr size_t kMinDeviceChunkBytes = size_t{128} << 10;
+constexpr size_t kFirstDeviceChunkBytes = size_t{256} << 10;
+constexpr size_t kDeviceStagingBudget = size_t{768} << 20;
+constexpr size_t kDeviceStreamingBytes = size_t{32} << 20;
+// An add that reads no more than this is done before another thread would have begun it.
+constexpr size_t kRunHereBytes = size_t{128} << 10;
 constexpr int kLanesPerRank = 2;
 constexpr int kMinWindow = 8;
 
@@ -48,9 +60,11 @@ int trees_multiple(int num_nodes) {
 // Shrinks what the user did not set until staging fits its budget: chunks first, then lanes. The
 // same on all nodes, as it looks at the largest.
 void fit_budget(const Shape& shape, const Config& config, StagingShape& staging) {
-  const auto slots = static_cast<size_t>(shape.max_local() + 1 + kMaxChildren);
+  const int children = shape.any_on_device && shape.num_nodes() == 1 ? 0 : kMaxChildren;
+  const auto slots = static_cast<size_t>(shape.max_local() + 1 + children);
+  const size_t budget = shape.any_on_device ? kDeviceStagingBudget : kStagingBudget;
   auto too_large = [&] {
-    return static_cast<size_t>(staging.window) * slots * staging.slot_bytes > kStagingBudget;
+    return static_cast<size_t>(staging.window) * slots * staging.slot_bytes > budget;
   };
   while (config.chunk_bytes == 0 && too_large() && staging.slot_bytes > kMinChunkBytes)
     staging.slot_bytes /= 2;
@@ -67,12 +81,21 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   staging.num_local = shape.num_local();
   const bool one_node = shape.num_nodes() == 1;
   staging.slot_bytes = config.chunk_bytes;
-  if (staging.slot_bytes == 0) staging.slot_bytes = one_node ? kNodeChunkBytes : kWireChunkBytes;
+  if (staging.slot_bytes == 0) {
+    staging.slot_bytes = one_node ? kNodeChunkBytes : kWireChunkBytes;
+    if (shape.any_on_device) {
+      staging.slot_bytes =
+          shape.max_local() < kManyRanks ? kDeviceChunkBytes : kManyRanksChunkBytes;
+    }
+  }
   int window = static_cast<int>(config.window);
-  if (window == 0) window = std::max(kMinWindow, kLanesPerRank * shape.max_local());
+  const bool many = shape.any_on_device && shape.max_local() >= kManyRanks;
+  const int lanes_per_rank = many ? kManyRanksLanes : kLanesPerRank;
+  if (window == 0) window = std::max(kMinWindow, lanes_per_rank * shape.max_local());
   const int multiple = trees_multiple(shape.num_nodes());
   staging.window = (window + multiple - 1) / multiple * multiple;
   fit_budget(shape, config, staging);
+  staging.num_children = one_node ? 0 : kMaxChildren;
   staging.num_rounds = one_node ? 0 : butterfly_rounds(shape.num_nodes());
   const bool pair = shape.num_nodes() == 2 && shape.max_local() == 1;
   const size_t round_bytes = pair ? kPairButterflyBytes : kButterflyBytes;
@@ -101,7 +124,12 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   limits.publish_bytes = kPublishBytes;
   limits.butterfly_bytes = staging.round_bytes;
   limits.min_chunk_bytes = std::min(kMinChunkBytes, staging.slot_bytes);
-  if (shape.num_nodes() == 1) {
+  if (shape.any_on_device) {
+    limits.min_chunk_bytes = std::min(kMinDeviceChunkBytes, staging.slot_bytes);
+    limits.first_chunk_bytes = std::min(kFirstDeviceChunkBytes, staging.slot_bytes);
+    limits.stream_results = shape.num_nodes() == 1;
+    limits.run_here_bytes = kRunHereBytes;
+  } else if (shape.num_nodes() == 1) {
     limits.fine_chunk_bytes = std::min(kFineChunkBytes, staging.slot_bytes);
     limits.fine_until_bytes = kFineUntilBytes;
     limits.max_peer_bytes = kMaxPeerBytes;
@@ -111,6 +139,7 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   // comes back to them.
   if (cache_bytes == 0) cache_bytes = kUsualCacheBytes;
   limits.streaming_bytes = cache_bytes / static_cast<size_t>(shape.num_local());
+  if (shape.any_on_device) limits.streaming_bytes = kDeviceStreamingBytes;
   limits.timeout_ns = config.timeout_ms * 1'000'000;
   return limits;
 }

@@ -26,12 +26,15 @@ struct EngineLimits {
   size_t publish_bytes = 0;    // flat path: past this a reachable input is read where it is
   size_t butterfly_bytes = 0;  // up to here nodes exchange instead of climbing a tree
   size_t min_chunk_bytes = 4096;
+  size_t first_chunk_bytes = 0;  // chunk sizes ramp up from here and down again; 0: all alike
   size_t fine_chunk_bytes =
       0;  // up to fine_until_bytes chunks are no larger than this; 0: than a slot
   size_t fine_until_bytes = 0;
   size_t max_peer_bytes = 0;    // up to here private buffers are reached with PeerMemory
   size_t learn_from_bytes = 0;  // PathTuner
   size_t streaming_bytes = 0;   // from here on results are stored past the caches
+  bool stream_results = false;  // likewise what the copy engines alone read from staging
+  size_t run_here_bytes = 0;    // the engine's own thread adds chunks that read up to so much
   uint64_t timeout_ns = 0;
 };
 

@@ -25,6 +25,7 @@ class DirectGuard {
 
   // False once the node has failed: leave the buffers alone.
   bool allowed() const { return allowed_; }
+  bool raised() const { return busy_ != nullptr; }
 
  private:
   Counter* busy_;

@@ -54,7 +54,9 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
   o.signature = make_signature(desc.count, desc.dtype, desc.op);
   o.bytes = desc.count * dtype_size(desc.dtype);
   o.state = OpState::kQueued;
-  o.started_ns = 0;
+  o.started_ns = o.submitted_ns = 0;
+  // Where the CPU cannot reach the buffers, whatever has bytes takes the lanes.
+  if (!context_.device.host_accessible() && o.bytes > 0) lay_out_chunks(o);
   o.ready.store(desc.ready, std::memory_order_release);
   submitted_.store(number + 1, std::memory_order_relaxed);
   return number;
@@ -67,8 +69,15 @@ void Executor::set_ready(uint64_t number) {
 bool Executor::all_ready() {
   for (uint64_t n = completed_.load(std::memory_order_relaxed);
        n < submitted_.load(std::memory_order_relaxed); ++n) {
-    if (!op(n).ready.load(std::memory_order_acquire)) return false;
+    if (!input_ready(op(n))) return false;
   }
+  return true;
+}
+
+bool Executor::input_ready(Operation& o) {
+  if (o.ready.load(std::memory_order_acquire)) return true;
+  if (!o.desc.on_device || !context_.device.user_side()->input_ready(o.number)) return false;
+  o.ready.store(true, std::memory_order_relaxed);
   return true;
 }
 
@@ -84,6 +93,10 @@ bool Executor::progress() {
     moved |= poll_transport();
     moved |= poll_pool();
     moved |= context_.device.poll();
+    if (context_.device.failed()) {
+      fail_device(context_.device.health(false));
+      return false;
+    }
   }
   moved |= move_operations();
   moved |= complete_operations();
@@ -96,7 +109,7 @@ bool Executor::start_operations() {
   const uint64_t submitted = submitted_.load(std::memory_order_relaxed);
   while (posted_ < submitted && posted_ - completed < kMaxOpenOps) {
     Operation& o = op(posted_);
-    if (!o.ready.load(std::memory_order_acquire)) break;
+    if (!input_ready(o)) break;
     post(o);
     ++posted_;
     moved = true;
@@ -112,7 +125,9 @@ bool Executor::start_operations() {
 
 void Executor::post(Operation& o) {
   Post& p = context_.staging.post(me_, o.number);
-  if (takes_flat(o)) {
+  if (!context_.device.host_accessible() && o.bytes > 0) {
+    p.flags = Post::kStaged;
+  } else if (takes_flat(o)) {
     p.flags = offer_flat(o, p);
   } else {
     p.flags = o.bytes == 0 ? Post::kPublished : offer_buffers(o, p);  // nothing to fetch
@@ -164,6 +179,7 @@ bool Executor::choose_path(Operation& o) {
   o.state = OpState::kRunning;
   o.reads_in_place = false;
   bool all_reached = true;
+  bool any_staged = false;
   for (int r = 0; r < num_local_; ++r) {
     const Post& p = context_.staging.post(r, o.number);
     const bool by_heap =
@@ -181,12 +197,13 @@ bool Executor::choose_path(Operation& o) {
     o.peer_recvs[idx] = by_kernel ? p.recv : 0;
     if ((p.flags & Post::kPublished) != 0) o.sends[idx] = p.payload;
     if ((p.flags & Post::kSendDirect) != 0) o.reads_in_place = true;
+    if ((p.flags & Post::kStaged) != 0) any_staged = true;
     all_reached &= by_kernel || (o.sends[idx] != nullptr && o.recvs[idx] != nullptr);
   }
   // A flat result that is added in several passes would overwrite an input in place that is still
   // to be read: there the published copy serves.
   const bool one_node = context_.shape.num_nodes() == 1;
-  const bool flat = takes_flat(o);
+  const bool flat = takes_flat(o) && !any_staged;
   const bool keep_copy = o.bytes == 0 || (flat && num_local_ > ReduceDescriptor::kMaxSources);
   if (context_.device.host_accessible() && !keep_copy) {
     o.sends[static_cast<size_t>(me_)] = static_cast<const std::byte*>(o.desc.send);
@@ -195,8 +212,9 @@ bool Executor::choose_path(Operation& o) {
   if (flat) {
     o.path = OpPath::kFlat;
     o.added = false;
-  } else if (one_node && (num_local_ == 1 ||
-                          (all_reached && num_local_ <= ReduceDescriptor::kMaxDestinations))) {
+  } else if (one_node && !any_staged &&
+             (num_local_ == 1 ||
+              (all_reached && num_local_ <= ReduceDescriptor::kMaxDestinations))) {
     o.path = OpPath::kDirect;
     auto unreached = [](const auto* where) { return where == nullptr; };
     o.by_kernel = std::any_of(o.sends.begin(), o.sends.end(), unreached) ||
@@ -205,7 +223,8 @@ bool Executor::choose_path(Operation& o) {
     o.added = false;
   } else {
     o.path = OpPath::kLanes;
-    lay_out_chunks(o);
+    if (context_.device.host_accessible()) lay_out_chunks(o);
+    ++open_lane_ops_;
   }
   const bool two_ways = context_.peer_memory.available() && tuner_.learns(o.bytes) &&
                         o.bytes <= context_.limits.max_peer_bytes && o.bytes > 0;
@@ -224,32 +243,44 @@ bool Executor::fail_mapping(const Operation& o) {
   return false;
 }
 
-void Executor::lay_out_chunks(Operation& o) {
+const std::vector<Schedule>* Executor::choose_schedules(size_t bytes) const {
   const NodeSchedules& schedules = context_.schedules;
-  const Shape& shape = context_.shape;
-  o.butterfly = shape.num_nodes() > 1 && o.bytes <= context_.limits.butterfly_bytes;
-  ForestKind kind = schedules.is_forced ? schedules.forced
-                                        : choose_forest(shape.num_nodes(), o.bytes, schedules.link);
-  bool use_ring = kind == ForestKind::kRing && !schedules.ring.empty();
-  o.forest = use_ring ? &schedules.ring : &schedules.tree;
+  ForestKind kind = schedules.is_forced
+                        ? schedules.forced
+                        : choose_forest(context_.shape.num_nodes(), bytes, schedules.link);
+  const bool use_ring = kind == ForestKind::kRing && !schedules.ring.empty();
+  return use_ring ? &schedules.ring : &schedules.tree;
+}
 
+bool Executor::uses_butterfly(size_t bytes) const {
+  return context_.shape.num_nodes() > 1 && bytes <= context_.limits.butterfly_bytes;
+}
+
+Chunking Executor::plan(size_t bytes) const {
   PlanInput input;
-  input.bytes = o.bytes;
-  input.max_local_ranks = shape.max_local();
-  input.num_trees = static_cast<int>(o.forest->size());
+  input.bytes = bytes;
+  input.first_chunk_bytes = context_.limits.first_chunk_bytes;
+  input.max_local_ranks = context_.shape.max_local();
+  input.num_trees = static_cast<int>(choose_schedules(bytes)->size());
   input.slot_bytes = context_.staging.shape().slot_bytes;
   input.min_chunk_bytes = context_.limits.min_chunk_bytes;
-  if (context_.limits.fine_chunk_bytes != 0 && o.bytes <= context_.limits.fine_until_bytes) {
+  if (context_.limits.fine_chunk_bytes != 0 && bytes <= context_.limits.fine_until_bytes) {
     input.slot_bytes = context_.limits.fine_chunk_bytes;
   }
-  if (o.butterfly) {
+  if (uses_butterfly(bytes)) {
     // One chunk: it is small, and it must fit a round slot.
+    input.first_chunk_bytes = 0;
     input.min_chunk_bytes = context_.staging.shape().round_bytes;
     input.slot_bytes = context_.staging.shape().round_bytes;
   }
-  Chunking chunking = plan_chunks(input);
-  o.chunk_bytes = chunking.chunk_bytes;
-  o.num_chunks = chunking.num_chunks;
+  return plan_chunks(input);
+}
+
+void Executor::lay_out_chunks(Operation& o) {
+  o.butterfly = uses_butterfly(o.bytes);
+  o.forest = choose_schedules(o.bytes);
+  o.chunking = plan(o.bytes);
+  o.num_chunks = o.chunking.num_chunks;
   o.first_chunk = next_chunk_;
   next_chunk_ += o.num_chunks;
   o.copied_in = o.copied_out = o.copy_out_end = 0;
@@ -262,7 +293,31 @@ void Executor::lay_out_chunks(Operation& o) {
     uint64_t end = o.first_chunk + o.num_chunks;
     if (first < end) o.owned += (end - first - 1) / window + 1;
   }
-  ++open_lane_ops_;
+}
+
+size_t Executor::num_copies(size_t bytes) const {
+  return static_cast<size_t>(plan(bytes).num_chunks);
+}
+
+bool Executor::all_fed() const {
+  for (uint64_t n = completed_.load(std::memory_order_relaxed);
+       n < submitted_.load(std::memory_order_relaxed); ++n) {
+    const Operation& o = op(n);
+    if (o.bytes > 0 && (o.copied_in < o.num_chunks || o.copied_out < o.num_chunks)) return false;
+  }
+  return true;
+}
+
+void Executor::submit_early(uint64_t number) {
+  Operation& o = op(number);
+  UserSide& user = *context_.device.user_side();
+  for (; o.copied_in < o.num_chunks; ++o.copied_in) {
+    user.submit_early(CopyDirection::kIn, copy_in(o, o.copied_in));
+  }
+  for (; o.copied_out < o.num_chunks; ++o.copied_out) {
+    user.submit_early(CopyDirection::kOut, copy_out(o, o.copied_out));
+  }
+  o.copy_out_end = o.first_chunk + o.num_chunks;
 }
 
 bool Executor::poll_transport() {
@@ -327,35 +382,54 @@ bool Executor::move_operations() {
   return moved;
 }
 
+CopyDescriptor Executor::copy_in(const Operation& o, uint64_t idx) const {
+  const Staging& staging = context_.staging;
+  const auto window = static_cast<uint64_t>(staging.shape().window);
+  const uint64_t chunk = o.first_chunk + idx;
+  const int lane = static_cast<int>(chunk % window);
+  CopyDescriptor copy;
+  copy.dst = staging.input(lane, me_);
+  copy.src = static_cast<const std::byte*>(o.desc.send) + o.chunk_offset(chunk);
+  copy.bytes = o.chunk_size(chunk);
+  if (chunk >= window) {
+    copy.wait = &staging.added(lane);
+    copy.wait_value = chunk - window + 1;
+  }
+  copy.signal = &staging.landed(lane, me_);
+  copy.signal_value = chunk + 1;
+  return copy;
+}
+
+CopyDescriptor Executor::copy_out(const Operation& o, uint64_t idx) const {
+  const Staging& staging = context_.staging;
+  const uint64_t chunk = o.first_chunk + idx;
+  const int lane = static_cast<int>(chunk % static_cast<uint64_t>(staging.shape().window));
+  CopyDescriptor copy;
+  copy.dst = static_cast<std::byte*>(o.desc.recv) + o.chunk_offset(chunk);
+  copy.src = staging.result(lane);
+  copy.bytes = o.chunk_size(chunk);
+  copy.wait = &staging.published(lane);
+  copy.wait_value = chunk + 1;
+  copy.signal = &staging.drained(lane, me_);
+  copy.signal_value = chunk + 1;
+  copy.streaming = o.bytes >= context_.limits.streaming_bytes;
+  return copy;
+}
+
 bool Executor::feed_copies(Operation& o) {
   const Staging& staging = context_.staging;
   const auto window = static_cast<uint64_t>(staging.shape().window);
   const bool in_place = context_.device.host_accessible();
-  const bool streaming = o.bytes >= context_.limits.streaming_bytes;
-  auto me = static_cast<size_t>(me_);
   // My own entry of sends is my own buffer when the CPU can read it; peers see the post.
   const bool peers_read =
       (staging.post(me_, o.number).flags & (Post::kSendDirect | Post::kPublished)) != 0;
-  const auto* send = static_cast<const std::byte*>(o.desc.send);
-  auto* recv = static_cast<std::byte*>(o.desc.recv);
   bool moved = false;
 
   if (o.copied_in == 0 && (peers_read || (in_place && num_local_ == 1))) o.copied_in = o.num_chunks;
   for (; o.copied_in < o.num_chunks; ++o.copied_in, moved = true) {
-    uint64_t chunk = o.first_chunk + o.copied_in;
-    int lane = static_cast<int>(chunk % window);
+    int lane = static_cast<int>((o.first_chunk + o.copied_in) % window);
     if (in_place && lane % num_local_ == me_) continue;
-    CopyDescriptor copy;
-    copy.dst = staging.input(lane, me_);
-    copy.src = send + o.chunk_offset(chunk);
-    copy.bytes = o.chunk_size(chunk);
-    if (chunk >= window) {
-      copy.wait = &staging.added(lane);
-      copy.wait_value = chunk - window + 1;
-    }
-    copy.signal = &staging.landed(lane, me_);
-    copy.signal_value = chunk + 1;
-    if (!context_.device.submit(CopyDirection::kIn, copy)) break;
+    if (!context_.device.submit(CopyDirection::kIn, copy_in(o, o.copied_in))) break;
   }
 
   if (in_place && num_local_ == 1) o.copied_out = o.num_chunks;
@@ -366,16 +440,7 @@ bool Executor::feed_copies(Operation& o) {
         has_final_add(o.schedule(chunk, context_.schedules.butterfly))) {
       continue;
     }
-    CopyDescriptor copy;
-    copy.dst = recv + o.chunk_offset(chunk);
-    copy.src = staging.result(lane);
-    copy.bytes = o.chunk_size(chunk);
-    copy.wait = &staging.published(lane);
-    copy.wait_value = chunk + 1;
-    copy.signal = &staging.drained(lane, static_cast<int>(me));
-    copy.signal_value = chunk + 1;
-    copy.streaming = streaming;
-    if (!context_.device.submit(CopyDirection::kOut, copy)) break;
+    if (!context_.device.submit(CopyDirection::kOut, copy_out(o, o.copied_out))) break;
     o.copy_out_end = chunk + 1;
   }
   return moved;
@@ -436,6 +501,12 @@ void Executor::fail(const Failure& failure) {
   failed_.store(true, std::memory_order_release);
 }
 
+void Executor::fail_device(const Status& status) {
+  fail({Status(status.code(), cat("rank ", context_.shape.rank, " (node ", context_.shape.node,
+                                  "): ", status.message())),
+        context_.shape.rank});
+}
+
 void Executor::leave_buffers() {
   // Others may be adding from or into this rank's buffers. They look at the failure cell after
   // raising their flag, so once every flag is down nobody starts again. A dead process lowers
@@ -489,9 +560,18 @@ std::optional<Executor::Stall> Executor::check(uint64_t now_ns) {
   const uint64_t submitted = submitted_.load(std::memory_order_relaxed);
   for (uint64_t n = completed; n < submitted; ++n) {
     Operation& o = op(n);
-    if (o.started_ns == 0 && o.ready.load(std::memory_order_acquire)) o.started_ns = now_ns;
+    if (o.started_ns == 0 && input_ready(o)) o.started_ns = now_ns;
   }
   if (completed == submitted) return std::nullopt;
+  // An input that has not come for so long may have died with its device.
+  Operation& oldest_op = op(completed);
+  if (oldest_op.submitted_ns == 0) oldest_op.submitted_ns = now_ns;
+  const bool late = now_ns > oldest_op.submitted_ns + context_.limits.timeout_ns;
+  if (Status health = context_.device.health(late && oldest_op.started_ns == 0); !health.ok()) {
+    fail_device(health);
+    return std::nullopt;
+  }
+  if (late && oldest_op.started_ns == 0) oldest_op.submitted_ns = now_ns;
   const Operation& first = op(completed);
   if (any_lost_ && first.state == OpState::kRunning && first.path == OpPath::kLanes) {
     for (const Lane& lane : lanes_) {

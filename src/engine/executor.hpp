@@ -37,7 +37,7 @@ struct Wait {
 
 class Executor {
  public:
-  static constexpr uint64_t kMaxSubmitted = 256;
+  static constexpr uint64_t kMaxSubmitted = UserSide::kMaxOpen;
 
   explicit Executor(EngineContext& context);
   Executor(const Executor&) = delete;
@@ -51,6 +51,13 @@ class Executor {
   // path with nothing before it and the other ranks' posts come within `num_looks` looks. False: it
   // goes on by progress(), as if nothing had been tried.
   bool finish_flat(uint64_t number, uint32_t num_looks);
+  // Submits all copies of `op`, just submitted, at once (UserSide::submit_early). Needs all_fed()
+  // and UserSide::can_enqueue() before.
+  void submit_early(uint64_t op);
+  // How many copies each way an operation of so many bytes takes.
+  size_t num_copies(size_t bytes) const;
+  // No copy of an earlier operation is still to be handed to the device.
+  bool all_fed() const;
 
   // The input of `op` is there. Any thread.
   void set_ready(uint64_t op);
@@ -76,7 +83,8 @@ class Executor {
   const Failure& failure() const { return failure_; }
 
   // The first failure counts; the others are forgotten. Afterwards no buffer of the caller is
-  // touched by any rank of this process.
+  // touched by any rank of this process, but by early copies (UserSide), which run in the order of
+  // the caller's stream.
   void fail(const Failure& failure);
 
   // For waits that take long; about once a millisecond. Starts deadlines, and returns what the
@@ -100,6 +108,7 @@ class Executor {
  private:
   Operation& op(uint64_t number) const { return *ops_[number % kMaxSubmitted]; }
 
+  bool input_ready(Operation& op);
   bool start_operations();
   bool takes_flat(const Operation& op) const {
     return context_.shape.num_nodes() == 1 && op.bytes <= context_.limits.flat_bytes;
@@ -112,6 +121,11 @@ class Executor {
   bool choose_path(Operation& op);
   bool fail_mapping(const Operation& op);
   void lay_out_chunks(Operation& op);
+  const std::vector<Schedule>* choose_schedules(size_t bytes) const;
+  bool uses_butterfly(size_t bytes) const;
+  Chunking plan(size_t bytes) const;
+  CopyDescriptor copy_in(const Operation& op, uint64_t idx) const;
+  CopyDescriptor copy_out(const Operation& op, uint64_t idx) const;
   bool poll_transport();
   bool poll_pool();
   Lane* own_lane(int idx);
@@ -125,6 +139,7 @@ class Executor {
   bool complete_operations();
   Wait what_waits(const Operation& op) const;
   void leave_buffers();
+  void fail_device(const Status& status);
 
   EngineContext& context_;
   const int me_;  // local rank

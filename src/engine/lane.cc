@@ -44,11 +44,15 @@ bool Lane::advance(Executor& executor) {
     if (context_->transport != nullptr && !check_arrivals(*op, executor)) return moved;
     const std::vector<Step>& steps = schedule(*op).steps;
     while (step_ < steps.size()) {
+      // A rank that failed lets its early copies go, over slots that were being added: nothing of
+      // that may be passed on.
+      if (context_->staging.failure().state.load(std::memory_order_acquire) != 0) return moved;
       if (!run(steps[step_], *op, executor)) return moved;
       moved = true;
       ++step_;
     }
     if (puts_pending_ > 0) return moved;
+    free_inputs();
     ++op->retired;
     chunk_ += static_cast<uint64_t>(context_->staging.shape().window);
     begun_ = false;
@@ -60,6 +64,7 @@ bool Lane::advance(Executor& executor) {
 
 void Lane::begin(Operation& op) {
   begun_ = true;
+  inputs_free_ = false;
   result_ = context_->staging.result(idx_);
   if (context_->shape.num_local() == 1 && context_->device.host_accessible()) {
     // Nobody else copies out: sums and the final value go straight to the user's buffer. The peer
@@ -86,6 +91,7 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
     case StepKind::kReceive:
       if (!has_arrived(step.dst)) return false;
       value_ = result_;
+      free_inputs();  // the answer proves that what was put from there has been read
       return true;
     case StepKind::kPublish:
       context_->staging.published(idx_).store(chunk_ + 1);
@@ -135,15 +141,25 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
         adder.add_source(direct != nullptr ? direct + offset : staging.input(idx_, r));
       }
     }
-    const ReduceDescriptor& work = adder.descriptor();
+    ReduceDescriptor work = adder.descriptor();
     if (work.num_srcs == 1 && !step.final) {
       // One input and nothing to add to it: it is the sum, where it lies.
       value_ = static_cast<const std::byte*>(work.srcs[0]);
-      if (local) staging.added(idx_).store(chunk_ + 1);
       return true;
     }
-    if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
-    add_ = AddState::kUnderWay;
+    const size_t chunk_bytes = op.chunk_size(chunk_);
+    work.streaming = context_->limits.stream_results && step.final &&
+                     op.bytes >= context_->limits.streaming_bytes;
+    const bool small =
+        chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
+    if (small || guard.raised()) {
+      context_->pool.run(work);  // sooner done than handed over; the guard's work ends with it
+      add_ = AddState::kFinished;
+    } else if (!context_->pool.submit(work, static_cast<Token>(idx_))) {
+      return false;
+    } else {
+      add_ = AddState::kUnderWay;
+    }
   }
   if (add_ == AddState::kUnderWay) {
     Token finished[1];
@@ -157,8 +173,14 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   if (step.final && context_->owner_keeps_result()) {
     staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);
   }
-  if (local) staging.added(idx_).store(chunk_ + 1);
+  free_inputs();
   return true;
+}
+
+void Lane::free_inputs() {
+  if (inputs_free_) return;
+  inputs_free_ = true;
+  context_->staging.added(idx_).store(chunk_ + 1);
 }
 
 bool Lane::run_put(const Step& step, Operation& op) {

@@ -57,6 +57,8 @@ class Lane {
   bool has_arrived(SlotRef slot) const;
   bool local_inputs_here(const Operation& op) const;
   bool result_slot_free() const;
+  // The input slots may take the lane's next chunk.
+  void free_inputs();
   uint32_t landing(SlotRef slot) const;
   const std::byte* source(SlotRef slot) const;
 
@@ -70,6 +72,7 @@ class Lane {
   AddState add_ = AddState::kNone;
   int puts_pending_ = 0;
   const std::byte* value_ = nullptr;  // the chunk's sum so far
+  bool inputs_free_ = true;           // false: the value may lie in an input slot
   std::byte* result_ = nullptr;       // where sums and the final value go
 };
 

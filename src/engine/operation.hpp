@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/types.hpp"
+#include "sched/plan.hpp"
 #include "sched/schedule.hpp"
 
 namespace hfr {
@@ -18,6 +19,7 @@ struct OpDescriptor {
   DType dtype = DType::kFloat32;
   Op op = Op::kSum;
   bool ready = true;  // false: a stream says later when the input is there (Executor::set_ready)
+  bool on_device = false;  // that stream is the device's own (UserSide)
 };
 
 // How an operation travels. All ranks choose the same, from what all can see.
@@ -44,6 +46,8 @@ struct Operation {
   uint64_t started_ns =
       0;  // set by the first slow check that sees it ready; deadlines count from here
 
+  uint64_t submitted_ns = 0;  // likewise, ready or not
+
   // Where each local rank's buffers can be read and written; null where they cannot.
   std::vector<const std::byte*> sends;
   std::vector<std::byte*> recvs;
@@ -60,7 +64,7 @@ struct Operation {
   size_t slice_done = 0;
   uint64_t first_chunk = 0;
   uint64_t num_chunks = 0;
-  size_t chunk_bytes = 0;
+  Chunking chunking;
   bool butterfly = false;
   const std::vector<Schedule>* forest = nullptr;
   uint64_t copied_in = 0;     // chunks handed to the copy-in queue, or not needing it
@@ -72,14 +76,8 @@ struct Operation {
   const Schedule& schedule(uint64_t chunk, const Schedule& butterfly_schedule) const {
     return butterfly ? butterfly_schedule : (*forest)[chunk % forest->size()];
   }
-  size_t chunk_offset(uint64_t chunk) const {
-    return static_cast<size_t>(chunk - first_chunk) * chunk_bytes;
-  }
-  size_t chunk_size(uint64_t chunk) const {
-    size_t offset = chunk_offset(chunk);
-    size_t left = bytes - offset;
-    return left < chunk_bytes ? left : chunk_bytes;
-  }
+  size_t chunk_offset(uint64_t chunk) const { return chunking.offset(chunk - first_chunk); }
+  size_t chunk_size(uint64_t chunk) const { return chunking.size(chunk - first_chunk); }
   bool has_chunk(uint64_t chunk) const {
     return chunk >= first_chunk && chunk < first_chunk + num_chunks;
   }

@@ -13,6 +13,7 @@ struct Shape {
   // Ranks of each node in ascending order; nodes are numbered by their lowest rank.
   std::vector<std::vector<int>> nodes = {{0}};
   std::vector<int> node_of_rank = {0};
+  bool any_on_device = false;  // some rank's buffers are on a GPU
 
   int num_nodes() const { return static_cast<int>(nodes.size()); }
   int num_local() const { return static_cast<int>(nodes[node].size()); }

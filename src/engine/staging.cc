@@ -12,7 +12,7 @@ Staging::Staging(const StagingShape& shape, std::byte* memory) : shape_(shape), 
   counters_offset_ = round_up(posts_offset_ + local * kPostRing * post_stride_, kPageBytes);
   size_t num_counters = 3 * local + window * (2 + 2 * local);
   lanes_offset_ = round_up(counters_offset_ + num_counters * sizeof(Counter), kHugePageBytes);
-  lane_stride_ = (local + 1 + kMaxChildren) * shape.slot_bytes +
+  lane_stride_ = (local + 1 + static_cast<size_t>(shape.num_children)) * shape.slot_bytes +
                  static_cast<size_t>(shape.num_rounds) * 2 * shape.round_bytes;
   lane_stride_ = round_up(lane_stride_, kPageBytes);
   total_bytes_ = round_up(lanes_offset_ + window * lane_stride_, kHugePageBytes);

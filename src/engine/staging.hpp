@@ -5,7 +5,7 @@
 //   | posts[rank][ring]  what each rank has started; small messages ride along   |
 //   | counters           per rank: read, sliced, busy; per lane: added, published,     |
 //   |                    landed[rank], drained[rank]      (a cache line each)    |
-//   | lanes[window]      input[rank] | result | child[2] | round[2 * rounds]     |
+//   | lanes[window]      input[rank] | result | child[n] | round[2 * rounds]     |
 //   +----------------------------------------------------------------------------+
 //
 // Every counter is written by one rank and only grows. A slot is free for its next use when the
@@ -37,6 +37,7 @@ constexpr int kMaxOpenOps = kPostRing / 2;
 struct StagingShape {
   int num_local = 1;
   int window = 1;
+  int num_children = 0;    // slots for other nodes' partial sums
   int num_rounds = 0;      // butterfly rounds between nodes
   size_t slot_bytes = 0;   // a chunk at most
   size_t round_bytes = 0;  // a butterfly message at most
@@ -53,6 +54,7 @@ struct alignas(kCacheLine) Post {
     kRecvDirect = 2,  // peers may write the result where it goes
     kPublished = 4,   // the input is in this post
     kPeerMemory = 8,  // what peers cannot touch directly they reach with PeerMemory
+    kStaged = 16,     // only this rank's copy engine reaches the buffers
   };
 
   std::atomic<uint64_t> seq;  // operation number + 1, stored last
@@ -105,7 +107,7 @@ class Staging {
   std::byte* child(int lane, int idx) const { return input(lane, shape_.num_local + 1 + idx); }
   // `copy`: the lane generation's parity.
   std::byte* round(int lane, int idx, int copy) const {
-    return input(lane, shape_.num_local + 1 + kMaxChildren) +
+    return input(lane, shape_.num_local + 1 + shape_.num_children) +
            static_cast<size_t>(idx * 2 + copy) * shape_.round_bytes;
   }
 

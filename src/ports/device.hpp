@@ -1,17 +1,17 @@
 // Device: where one rank's buffers live, seen as two in-order copy queues.
 //
-// A copy waits for a counter, moves bytes, then advances another counter, with no host thread
-// between two copies where the hardware can do that (CUDA stream memory operations). Staging and
-// its counters are in the node's shared segment, so the queues of different ranks meet only in
-// counters.
+// A copy waits for a counter, moves bytes, then advances another counter. Staging and its counters
+// are in the node's shared segment, so the queues of different ranks meet only in counters. On CUDA
+// the copy engine advances the counter itself (docs/cuda.md).
 //
-// Threads: one thread at a time (the executor's).
+// Threads: one thread at a time (the executor's), but for UserSide's, which say otherwise.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "base/counter.hpp"
+#include "base/status.hpp"
 
 namespace hfr {
 
@@ -26,6 +26,37 @@ struct CopyDescriptor {
   Counter* signal = nullptr;  // then signal->store(signal_value)
   uint64_t signal_value = 0;
   bool streaming = false;  // store past the caches: nobody reads dst soon
+};
+
+// What the caller's own buffers and streams need of a device that the CPU cannot reach into.
+// Operation numbers are the executor's; at most kMaxOpen are open at a time.
+class UserSide {
+ public:
+  static constexpr uint64_t kMaxOpen = 256;
+  virtual ~UserSide() = default;
+
+  // The caller's threads. The sentences of failures have no subject: "<what> is in host memory".
+  virtual Status check_buffer(const void* buffer, size_t bytes) = 0;
+  virtual Status check_stream(void* stream) = 0;
+  virtual Result<void*> allocate(size_t bytes) = 0;  // zeroed
+  virtual Status free(void* ptr) = 0;
+  // The input of `op` is there when the stream's earlier entries have finished: input_ready(op).
+  virtual Status mark_input(void* stream, uint64_t op) = 0;
+
+  // Early copies: all of an operation, by the caller's thread, which holds the engine.
+  virtual bool takes_early() const = 0;
+  virtual size_t most_early() const = 0;  // copies each way that are open together
+  // Whether so many more can be taken each way now: nothing before them is still to be issued.
+  virtual bool can_enqueue(size_t copies) const = 0;
+  virtual void submit_early(CopyDirection direction, const CopyDescriptor& copy) = 0;
+  // Then, without the engine: hands the `copies` that were submitted each way to the device, behind
+  // the stream's earlier entries and before its later ones; the copy-out of a chunk after the
+  // copy-in of the one `window` later. May block as the device's own queues do. From then on
+  // poll() calls no driver.
+  virtual Status hand_over(void* stream, uint64_t op, size_t copies, size_t window) = 0;
+
+  // The executor's thread.
+  virtual bool input_ready(uint64_t op) = 0;
 };
 
 class Device {
@@ -44,6 +75,15 @@ class Device {
 
   // Forgets what is queued (after a failure). Copies under way finish first.
   virtual void cancel() = 0;
+
+  // A copy was refused: health() says why.
+  virtual bool failed() const { return false; }
+  // Asks the device whether it still works. For long waits only. `at_any_price`: even where asking
+  // may wait for another thread's call.
+  virtual Status health([[maybe_unused]] bool at_any_price) { return Status(); }
+
+  // Null where the CPU reaches buffers itself.
+  virtual UserSide* user_side() { return nullptr; }
 };
 
 }  // namespace hfr

@@ -100,7 +100,8 @@ std::string settle(Arguments& arguments) {
            "out";
   if (arguments.device != "host") {
     return "--device " + arguments.device +
-           ": this build reduces host memory only; use --device host";
+           ": this command times host memory only; use --device host, or bench/cuda's "
+           "cuda_pipeline for a GPU";
   }
   if (o.min_bytes > o.max_bytes) {
     if (arguments.max_bytes->count() > 0) {

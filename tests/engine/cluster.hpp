@@ -30,6 +30,14 @@ struct EngineOptions {
   size_t chunk_bytes = 0;
   std::string forest = "auto";
   bool direct = true;  // ranks reach each other's buffers
+  // The CPU does not reach the buffers, as on a GPU: all goes through staging.
+  bool staged = false;
+};
+
+// A device that copies as the host does, and says that only it can reach the buffers.
+class StagedDevice : public hfr::HostDevice {
+ public:
+  bool host_accessible() const override { return false; }
 };
 
 class EngineCluster {
@@ -47,10 +55,11 @@ class EngineCluster {
     config_.direct = options.direct;
     for (size_t rank = 0; rank < names.size(); ++rank) {
       shapes_.push_back(hfr::make_shape(static_cast<int>(rank), names));
+      shapes_.back().any_on_device = options.staged;
     }
     allocate_staging();
     if (shapes_[0].num_nodes() > 1) connect();
-    for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape));
+    for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape, options.staged));
   }
 
   int num_ranks() const { return static_cast<int>(ranks_.size()); }
@@ -73,7 +82,7 @@ class EngineCluster {
 
  private:
   struct Rank {
-    hfr::HostDevice device;
+    std::unique_ptr<hfr::Device> device;
     std::unique_ptr<hfr::InlinePool> pool;
     std::unique_ptr<hfr::EngineContext> context;
     std::unique_ptr<hfr::Executor> executor;
@@ -116,8 +125,9 @@ class EngineCluster {
     for (std::thread& thread : threads) thread.join();
   }
 
-  std::unique_ptr<Rank> make_rank(const hfr::Shape& shape) {
+  std::unique_ptr<Rank> make_rank(const hfr::Shape& shape, bool staged) {
     auto rank = std::make_unique<Rank>();
+    rank->device = staged ? std::make_unique<StagedDevice>() : std::make_unique<hfr::HostDevice>();
     rank->pool = std::make_unique<hfr::InlinePool>(**hfr::select_kernel_table(""));
     const hfr::StagingShape staging = hfr::size_staging(shape, config_);
     rank->context.reset(new hfr::EngineContext{
@@ -131,7 +141,7 @@ class EngineCluster {
         .heap = {},
         .map_heap = [] { return nullptr; },
         .clock = clock_,
-        .device = rank->device,
+        .device = *rank->device,
         .pool = *rank->pool,
         .transport =
             transports_.empty() ? nullptr : transports_[static_cast<size_t>(shape.rank)].get()});

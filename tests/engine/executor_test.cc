@@ -17,11 +17,13 @@ struct Case {
   uint64_t window;
   std::string forest;
   bool direct;
+  bool staged = false;
 };
 
 void PrintTo(const Case& c, std::ostream* out) {
   for (int ranks : c.nodes) *out << ranks << '_';
-  *out << "window" << c.window << '_' << c.forest << (c.direct ? "_direct" : "_staged");
+  *out << "window" << c.window << '_' << c.forest << (c.direct ? "_direct" : "_staged")
+       << (c.staged ? "_on_device" : "");
 }
 
 std::vector<Case> all_cases() {
@@ -40,6 +42,7 @@ std::vector<Case> all_cases() {
         for (const char* forest : {"tree", "ring"}) {
           if (nodes.size() == 1 && std::string(forest) == "ring") continue;
           cases.push_back({nodes, window, forest, direct});
+          cases.push_back({nodes, window, forest, direct, true});
         }
       }
     }
@@ -57,7 +60,8 @@ TEST_P(RandomTurns, EveryOrderGivesTheSums) {
                          .window = c.window,
                          .chunk_bytes = 4096,
                          .forest = c.forest,
-                         .direct = c.direct});
+                         .direct = c.direct,
+                         .staged = c.staged});
   std::mt19937 random(11);
   const std::vector<size_t> counts = {1, 0, 3, 511, 512, 513, 4096, 20'000, 2049, 9000, 1, 70'000};
   std::vector<Buffers> train;

@@ -18,6 +18,8 @@ struct ClusterShape {
   uint32_t window = 0;
   size_t chunk_bytes = 0;
   uint32_t timeout_ms = 20'000;
+  hfr_device_t device = HFR_DEVICE_DEFAULT;
+  std::function<hfr_device_t(int rank)> device_of;  // where ranks differ
 
   int num_ranks() const {
     int sum = 0;
@@ -44,6 +46,7 @@ inline void run_cluster(const ClusterShape& shape,
         options.window = shape.window;
         options.chunk_bytes = shape.chunk_bytes;
         options.timeout_ms = shape.timeout_ms;
+        options.device = shape.device_of ? shape.device_of(rank) : shape.device;
         hfr_comm_t comm = nullptr;
         hfr_status_t status = hfr_comm_init_rank(&comm, num_ranks, &id, rank, &options);
         ASSERT_EQ(status, HFR_SUCCESS) << "rank " << rank << ": " << hfr_get_last_error(nullptr);

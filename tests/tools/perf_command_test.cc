@@ -134,7 +134,7 @@ TEST_F(PerfFile, WritesJson) {
 TEST(PerfCommand, RefusesWithASentence) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> kCases = {
       {{"-G", "1"}, "a CUDA graph needs a CUDA device"},
-      {{"--device", "cuda"}, "this build reduces host memory only"},
+      {{"--device", "cuda"}, "this command times host memory only"},
       {{"-d", "int128"}, "int128 is no type"},
       {{"-o", "xor"}, "xor is no operation"},
       {{"-b", "2K", "-e", "1K"}, "-b 2048 is more than -e 1024"},

@@ -1,0 +1,58 @@
+// CudaContext: the CUDA context that a rank works in, and ContextScope, which makes it current.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "device/cuda/driver.hpp"
+
+namespace hfr {
+
+class CudaContext {
+ public:
+  // `context`: the caller's, which it keeps alive; null: the primary context of device
+  // `ordinal` mod the number of devices.
+  static Result<std::shared_ptr<CudaContext>> open(const Driver& driver, void* context,
+                                                   int ordinal);
+  ~CudaContext();
+  CudaContext(const CudaContext&) = delete;
+  CudaContext& operator=(const CudaContext&) = delete;
+
+  const Driver& driver() const { return driver_; }
+  CUcontext get() const { return context_; }
+  CUdevice device() const { return device_; }
+  // "0000:5e:00.0": where on the machine the device sits.
+  const std::string& bus_id() const { return bus_id_; }
+  int attribute(CUdevice_attribute which) const;
+
+ private:
+  explicit CudaContext(const Driver& driver) : driver_(driver) {}
+
+  const Driver& driver_;
+  CUcontext context_ = nullptr;
+  CUdevice device_ = 0;
+  bool retained_ = false;  // the primary context is held
+  std::string bus_id_;
+};
+
+// Any thread may drive a device: the context is current for the scope's life, then the thread's own
+// again.
+class ContextScope {
+ public:
+  explicit ContextScope(const CudaContext& context) : driver_(context.driver()) {
+    result_ = driver_.cuCtxPushCurrent(context.get());
+  }
+  ~ContextScope() {
+    CUcontext mine = nullptr;
+    if (result_ == CUDA_SUCCESS) driver_.cuCtxPopCurrent(&mine);
+  }
+  ContextScope(const ContextScope&) = delete;
+  ContextScope& operator=(const ContextScope&) = delete;
+  CUresult result() const { return result_; }
+
+ private:
+  const Driver& driver_;
+  CUresult result_;
+};
+
+}  // namespace hfr

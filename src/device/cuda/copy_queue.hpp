@@ -1,0 +1,90 @@
+// CopyQueue: one direction's copies of one rank, in order, on a stream of its own.
+//
+//   ring:   | retired ... | on their way | may not go yet ... |
+//                         ^ head         ^ released           ^ tail
+//
+// A copy may go once its gate counter says so. There are two ways to see to that (docs/cuda.md):
+//
+//   late     the copy is handed to the driver when it may go, several ahead of the copy engine. The
+//            stream never holds a wait. For operations in host order, whose caller waits.
+//   early    [wait until turn >= n] [copy] [signal] is handed over at once, and whoever polls
+//            advances `turn`, a word of this queue alone. No driver call is needed afterwards. For
+//            operations in the order of a stream, whose caller goes on.
+//
+// Without stream memory operations there is no early, and an event follows each copy.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "device/cuda/context.hpp"
+#include "ports/device.hpp"
+
+namespace hfr {
+
+class CopyQueue {
+ public:
+  static constexpr size_t kCapacity = 2048;
+  static constexpr size_t kDepth = 4;  // late copies handed over and not finished
+
+  // `to_device`: what the device calls the staging's addresses, minus what the host calls them.
+  CopyQueue(const CudaContext& context, CopyDirection direction, bool memory_operations,
+            uint64_t to_device)
+      : context_(context),
+        direction_(direction),
+        memory_operations_(memory_operations),
+        to_device_(to_device),
+        ring_(kCapacity) {}
+  ~CopyQueue();
+  CopyQueue(const CopyQueue&) = delete;
+  CopyQueue& operator=(const CopyQueue&) = delete;
+
+  // `turn`: the word of this queue, and what the device calls it.
+  Status open(std::atomic<uint64_t>* turn, CUdeviceptr turn_on_device);
+
+  size_t room() const { return kCapacity - (tail_ - head_); }
+  // Everything that was pushed has been handed to the driver.
+  bool all_issued() const { return released_ == tail_ || handed_.load() == tail_; }
+  bool push(const CopyDescriptor& copy);
+  void push_early(const CopyDescriptor& copy);
+  // Hands the next early copy to the driver. Beside the engine's thread.
+  CUresult hand_over();
+  // Retires what has finished and lets go what may. Sets `result` when the driver refuses.
+  bool poll(CUresult& result);
+  // Lets everything go that the driver has, forgets the rest.
+  void cancel();
+  // Whether the driver has nothing of this queue left. Calls it.
+  bool drained() const;
+  CUresult query() const;
+  CUstream stream() const { return stream_; }
+  bool has_early() const { return head_ < early_end_; }
+
+ private:
+  // Whether the copy at the head has finished; publishes that where the host has to.
+  bool retire_head(CUresult& result);
+  bool may_go(size_t idx) const {
+    const CopyDescriptor& copy = ring_[idx % kCapacity];
+    return copy.wait == nullptr || copy.wait->load() >= copy.wait_value;
+  }
+  CUresult issue(const CopyDescriptor& copy, CUevent event);
+
+  const CudaContext& context_;
+  const CopyDirection direction_;
+  const bool memory_operations_;
+  const uint64_t to_device_;
+  CUstream stream_ = nullptr;
+  std::atomic<uint64_t>* turn_ = nullptr;
+  CUdeviceptr turn_on_device_ = 0;
+  std::array<CUevent, kDepth> events_{};  // null with memory operations
+  std::vector<CopyDescriptor> ring_;
+  size_t head_ = 0;
+  size_t released_ = 0;  // may go; late ones have been handed to the driver
+  size_t tail_ = 0;
+  size_t early_end_ = 0;           // behind the last early one
+  std::atomic<size_t> handed_{0};  // early ones up to here have been handed to the driver
+  bool cancelled_ = false;
+};
+
+}  // namespace hfr

@@ -1,0 +1,40 @@
+// CudaDevice: buffers on a GPU, moved by its copy engines; no kernel runs. This header names no
+// CUDA type: it is the same with and without the backend.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "ports/device.hpp"
+
+namespace hfr {
+
+struct CudaOptions {
+  void* context = nullptr;        // the caller's CUcontext; null: the primary one of `ordinal`
+  int ordinal = 0;                // mod the number of devices
+  bool memory_operations = true;  // false: events, as on devices that lack them
+  uint64_t patience_ns = 0;       // how long the destructor waits for the caller's streams
+  std::byte* staging = nullptr;
+  std::shared_ptr<const void> mapping;  // what keeps it mapped
+  size_t staging_bytes = 0;
+  // Makes one thing for all ranks of the process that share the staging's mapping, or returns the
+  // one that is there.
+  using Maker = std::function<Result<std::shared_ptr<void>>()>;
+  std::function<Result<std::shared_ptr<void>>(const Maker&)> once_per_mapping;
+};
+
+struct CudaDeviceInfo {
+  std::unique_ptr<Device> device;
+  std::string identity;  // equal for ranks of a machine that use one GPU
+  bool memory_operations = false;
+};
+
+// Fails with a sentence: no driver, no device, no pinned memory, or a build without CUDA.
+Result<CudaDeviceInfo> open_cuda_device(const CudaOptions& options);
+
+// The calling thread's current CUcontext; null when it has none or there is no driver.
+void* current_cuda_context();
+
+}  // namespace hfr

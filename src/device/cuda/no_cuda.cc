@@ -1,0 +1,14 @@
+// What a build without the CUDA backend answers.
+#include "device/cuda/cuda_device.hpp"
+
+namespace hfr {
+
+Result<CudaDeviceInfo> open_cuda_device(const CudaOptions&) {
+  return Status(Code::kUnsupported,
+                "this build of HFReduce has no CUDA backend; build it where cuda.h is "
+                "(HFREDUCE_CUDA=ON), or use host memory (HFREDUCE_DEVICE=host)");
+}
+
+void* current_cuda_context() { return nullptr; }
+
+}  // namespace hfr

@@ -1,0 +1,234 @@
+// A GPU for tests: the driver API loaded at run time, as the library does, plus what only tests
+// need. A test that needs one begins with HFR_NEED_GPU(), which skips with the reason.
+#pragma once
+
+#include <cuda.h>
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace hfr_tests {
+
+#define HFR_TEST_CUDA_FUNCTIONS(X) \
+  X(cuInit)                        \
+  X(cuDeviceGet)                   \
+  X(cuDevicePrimaryCtxRetain)      \
+  X(cuCtxSetCurrent)               \
+  X(cuCtxSynchronize)              \
+  X(cuMemAlloc)                    \
+  X(cuMemFree)                     \
+  X(cuMemAllocManaged)             \
+  X(cuMemHostAlloc)                \
+  X(cuMemFreeHost)                 \
+  X(cuMemHostGetDevicePointer)     \
+  X(cuMemcpyHtoD)                  \
+  X(cuMemcpyDtoH)                  \
+  X(cuMemcpyHtoDAsync)             \
+  X(cuMemcpyDtoHAsync)             \
+  X(cuMemcpyDtoDAsync)             \
+  X(cuMemsetD8)                    \
+  X(cuMemsetD8Async)               \
+  X(cuMemGetInfo)                  \
+  X(cuModuleLoadData)              \
+  X(cuModuleGetFunction)           \
+  X(cuLaunchKernel)                \
+  X(cuStreamCreate)                \
+  X(cuStreamDestroy)               \
+  X(cuStreamSynchronize)           \
+  X(cuStreamQuery)                 \
+  X(cuStreamWaitValue64)           \
+  X(cuStreamBeginCapture)          \
+  X(cuStreamEndCapture)            \
+  X(cuGraphDestroy)                \
+  X(cuEventCreate)                 \
+  X(cuEventRecord)                 \
+  X(cuEventElapsedTime)            \
+  X(cuEventSynchronize)
+
+struct Cuda {
+#define HFR_DECLARE(name) decltype(&::name) name = nullptr;
+  HFR_TEST_CUDA_FUNCTIONS(HFR_DECLARE)
+#undef HFR_DECLARE
+  std::string missing;  // why there is no GPU; empty: there is one
+  CUcontext context = nullptr;
+  CUfunction spin = nullptr;
+
+  // The process' only one, with the primary context of device 0. Not before a fork.
+  static const Cuda& get() {
+    static const Cuda kCuda = load();
+    return kCuda;
+  }
+
+  // spin(ns): keeps one block busy for so many nanoseconds.
+  static constexpr const char* kSpinSource = R"(
+.version 7.0
+.target sm_70
+.address_size 64
+.visible .entry spin(.param .u64 ns) {
+  .reg .b64 %rd<5>;
+  .reg .pred %p;
+  ld.param.u64 %rd1, [ns];
+  mov.u64 %rd2, %globaltimer;
+  add.u64 %rd3, %rd2, %rd1;
+again:
+  mov.u64 %rd4, %globaltimer;
+  setp.lt.u64 %p, %rd4, %rd3;
+  @%p bra again;
+  ret;
+}
+)";
+
+ private:
+  static Cuda load() {
+    Cuda cuda;
+    void* handle = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (handle == nullptr) {
+      cuda.missing = "no CUDA driver on this machine";
+      return cuda;
+    }
+#define HFR_NAME(name) #name
+#define HFR_LOAD(name)                                                              \
+  cuda.name = reinterpret_cast<decltype(cuda.name)>(dlsym(handle, HFR_NAME(name))); \
+  if (cuda.name == nullptr) cuda.missing = std::string("the driver has no ") + HFR_NAME(name);
+    HFR_TEST_CUDA_FUNCTIONS(HFR_LOAD)
+#undef HFR_LOAD
+#undef HFR_NAME
+    if (!cuda.missing.empty()) return cuda;
+    CUdevice device = 0;
+    if (cuda.cuInit(0) != CUDA_SUCCESS || cuda.cuDeviceGet(&device, 0) != CUDA_SUCCESS ||
+        cuda.cuDevicePrimaryCtxRetain(&cuda.context, device) != CUDA_SUCCESS ||
+        cuda.cuCtxSetCurrent(cuda.context) != CUDA_SUCCESS) {
+      cuda.missing = "the CUDA driver finds no usable GPU";
+      return cuda;
+    }
+    CUmodule module = nullptr;
+    if (cuda.cuModuleLoadData(&module, kSpinSource) != CUDA_SUCCESS ||
+        cuda.cuModuleGetFunction(&cuda.spin, module, "spin") != CUDA_SUCCESS) {
+      cuda.missing = "the GPU takes no kernel for sm_70 and later";
+      return cuda;
+    }
+    // A kernel's first launch may wait for the whole context: not while a stream is held.
+    uint64_t none = 0;
+    void* arguments[] = {&none};
+    CUdeviceptr word = 0;
+    if (cuda.cuLaunchKernel(cuda.spin, 1, 1, 1, 1, 1, 1, 0, nullptr, arguments, nullptr) !=
+            CUDA_SUCCESS ||
+        cuda.cuMemAlloc(&word, size_t{1} << 20) != CUDA_SUCCESS ||
+        cuda.cuMemsetD8(word, 0, size_t{1} << 20) != CUDA_SUCCESS ||
+        cuda.cuMemsetD8(word, 0, 5) != CUDA_SUCCESS ||
+        cuda.cuMemcpyDtoDAsync(word, word + 4096, 3, nullptr) != CUDA_SUCCESS ||
+        cuda.cuCtxSynchronize() != CUDA_SUCCESS || cuda.cuMemFree(word) != CUDA_SUCCESS) {
+      cuda.missing = "the GPU runs no kernel";
+    }
+    return cuda;
+  }
+};
+
+#define HFR_NEED_GPU() \
+  if (!hfr_tests::Cuda::get().missing.empty()) GTEST_SKIP() << hfr_tests::Cuda::get().missing
+
+#define HFR_CU(call) ASSERT_EQ(hfr_tests::Cuda::get().call, CUDA_SUCCESS)
+
+// The calling thread works in the primary context. Threads begin with this.
+inline void use_gpu() { Cuda::get().cuCtxSetCurrent(Cuda::get().context); }
+
+// Device memory with a margin on either side that nobody may write.
+class DeviceBuffer {
+ public:
+  static constexpr size_t kMargin = 256;
+  explicit DeviceBuffer(size_t bytes, size_t offset = 0) : bytes_(bytes), offset_(offset) {
+    const Cuda& cuda = Cuda::get();
+    EXPECT_EQ(cuda.cuMemAlloc(&memory_, bytes + offset + 2 * kMargin), CUDA_SUCCESS);
+    EXPECT_EQ(cuda.cuMemsetD8(memory_, 0x5a, bytes + offset + 2 * kMargin), CUDA_SUCCESS);
+  }
+  ~DeviceBuffer() { Cuda::get().cuMemFree(memory_); }
+  DeviceBuffer(const DeviceBuffer&) = delete;
+  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
+
+  void* data() const { return reinterpret_cast<void*>(address()); }
+  CUdeviceptr address() const { return memory_ + kMargin + offset_; }
+  void upload(const std::vector<std::byte>& from) {
+    if (!from.empty()) {
+      EXPECT_EQ(Cuda::get().cuMemcpyHtoD(address(), from.data(), from.size()), CUDA_SUCCESS);
+      // The call may return while the last bytes are still on their way.
+      EXPECT_EQ(Cuda::get().cuCtxSynchronize(), CUDA_SUCCESS);
+    }
+  }
+  std::vector<std::byte> download() const {
+    std::vector<std::byte> to(bytes_);
+    if (bytes_ > 0) {
+      EXPECT_EQ(Cuda::get().cuMemcpyDtoH(to.data(), address(), bytes_), CUDA_SUCCESS);
+    }
+    return to;
+  }
+  bool margins_untouched() const {
+    std::vector<std::byte> all(bytes_ + offset_ + 2 * kMargin);
+    EXPECT_EQ(Cuda::get().cuMemcpyDtoH(all.data(), memory_, all.size()), CUDA_SUCCESS);
+    for (size_t i = 0; i < all.size(); ++i) {
+      const bool mine = i >= kMargin + offset_ && i < kMargin + offset_ + bytes_;
+      if (!mine && all[i] != std::byte{0x5a}) return false;
+    }
+    return true;
+  }
+
+ private:
+  size_t bytes_;
+  size_t offset_;
+  CUdeviceptr memory_ = 0;
+};
+
+class GpuStream {
+ public:
+  GpuStream() {
+    EXPECT_EQ(Cuda::get().cuStreamCreate(&stream_, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+  }
+  ~GpuStream() { Cuda::get().cuStreamDestroy(stream_); }
+  GpuStream(const GpuStream&) = delete;
+  GpuStream& operator=(const GpuStream&) = delete;
+  CUstream get() const { return stream_; }
+  void synchronize() const { EXPECT_EQ(Cuda::get().cuStreamSynchronize(stream_), CUDA_SUCCESS); }
+  bool idle() const { return Cuda::get().cuStreamQuery(stream_) == CUDA_SUCCESS; }
+  // A kernel that runs so long.
+  void spin(uint64_t ns) const {
+    void* arguments[] = {&ns};
+    EXPECT_EQ(Cuda::get().cuLaunchKernel(Cuda::get().spin, 1, 1, 1, 1, 1, 1, 0, stream_, arguments,
+                                         nullptr),
+              CUDA_SUCCESS);
+  }
+
+ private:
+  CUstream stream_ = nullptr;
+};
+
+// A word in pinned memory that a stream waits for and a test sets.
+class Gate {
+ public:
+  Gate() {
+    const Cuda& cuda = Cuda::get();
+    void* memory = nullptr;
+    EXPECT_EQ(cuda.cuMemHostAlloc(&memory, 8, CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP),
+              CUDA_SUCCESS);
+    word_ = static_cast<volatile uint64_t*>(memory);
+    *word_ = 0;
+    EXPECT_EQ(cuda.cuMemHostGetDevicePointer(&address_, memory, 0), CUDA_SUCCESS);
+  }
+  ~Gate() { Cuda::get().cuMemFreeHost(const_cast<uint64_t*>(word_)); }
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+  void hold(const GpuStream& stream) const {
+    EXPECT_EQ(Cuda::get().cuStreamWaitValue64(stream.get(), address_, 1, CU_STREAM_WAIT_VALUE_GEQ),
+              CUDA_SUCCESS);
+  }
+  void open() { *word_ = 1; }
+
+ private:
+  volatile uint64_t* word_ = nullptr;
+  CUdeviceptr address_ = 0;
+};
+
+}  // namespace hfr_tests

@@ -1,0 +1,137 @@
+// What goes wrong on the GPU: bad pointers and streams, abort and lost peers while a user's stream
+// waits. The stream is always released, and the error names who is to blame.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <latch>
+#include <string>
+
+#include "../gpu/gpu.hpp"
+#include "cluster.hpp"
+
+namespace hfr_tests {
+namespace {
+
+using testing::HasSubstr;
+
+hfr_comm_options_t cuda_options(uint32_t timeout_ms = 20'000) {
+  hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+  options.device = HFR_DEVICE_CUDA;
+  options.timeout_ms = timeout_ms;
+  return options;
+}
+
+TEST(CudaBadInput, PointersAndStreams) {
+  HFR_NEED_GPU();
+  use_gpu();
+  hfr_comm_t comm = nullptr;
+  const hfr_comm_options_t options = cuda_options();
+  ASSERT_EQ(hfr_comm_init_all(&comm, 1, &options), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+  DeviceBuffer good(size_t{1} << 20);
+  std::vector<float> host(1024);
+  void* pinned = nullptr;
+  HFR_CU(cuMemHostAlloc(&pinned, 4096, 0));
+  CUdeviceptr managed = 0;
+  HFR_CU(cuMemAllocManaged(&managed, 4096, CU_MEM_ATTACH_GLOBAL));
+
+  auto refused = [&](const void* send, void* recv, size_t count, void* stream, hfr_status_t want,
+                     const std::string& sentence) {
+    EXPECT_EQ(hfr_all_reduce(send, recv, count, HFR_FLOAT32, HFR_SUM, comm, stream, nullptr), want)
+        << sentence;
+    EXPECT_THAT(hfr_get_last_error(comm), HasSubstr(sentence));
+  };
+  refused(host.data(), good.data(), 1024, nullptr, HFR_INVALID_ARGUMENT, "sendbuf");
+  refused(good.data(), host.data(), 1024, nullptr, HFR_INVALID_ARGUMENT, "recvbuf");
+  refused(pinned, good.data(), 1024, nullptr, HFR_INVALID_ARGUMENT, "sendbuf");
+  refused(reinterpret_cast<void*>(managed), good.data(), 1024, nullptr, HFR_INVALID_ARGUMENT,
+          "managed");
+  refused(good.data(), good.data(), size_t{1} << 40, nullptr, HFR_INVALID_ARGUMENT, "last byte");
+
+  hfr_stream_t host_stream = nullptr;
+  ASSERT_EQ(hfr_stream_create(&host_stream), HFR_SUCCESS);
+  refused(good.data(), good.data(), 16, host_stream, HFR_INVALID_ARGUMENT, "hfr_stream_create");
+  hfr_stream_destroy(host_stream);
+
+  GpuStream stream;
+  HFR_CU(cuStreamBeginCapture(stream.get(), CU_STREAM_CAPTURE_MODE_RELAXED));
+  refused(good.data(), good.data(), 16, stream.get(), HFR_UNSUPPORTED, "capture");
+  CUgraph graph = nullptr;
+  HFR_CU(cuStreamEndCapture(stream.get(), &graph));
+  HFR_CU(cuGraphDestroy(graph));
+
+  // Nothing of that harmed the communicator.
+  EXPECT_EQ(hfr_all_reduce(good.data(), good.data(), 1024, HFR_FLOAT32, HFR_SUM, comm, stream.get(),
+                           nullptr),
+            HFR_SUCCESS)
+      << hfr_get_last_error(comm);
+  stream.synchronize();
+  EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+  HFR_CU(cuMemFreeHost(pinned));
+  HFR_CU(cuMemFree(managed));
+}
+
+TEST(CudaBadInput, AHostRankRefusesCudaStreams) {
+  HFR_NEED_GPU();
+  use_gpu();
+  hfr_comm_t comm = nullptr;
+  ASSERT_EQ(hfr_comm_init_all(&comm, 1, nullptr), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+  GpuStream stream;
+  float data = 1;
+  EXPECT_EQ(hfr_all_reduce(&data, &data, 1, HFR_FLOAT32, HFR_SUM, comm, stream.get(), nullptr),
+            HFR_INVALID_ARGUMENT);
+  EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("hfr_stream_create"));
+  hfr_comm_destroy(comm);
+}
+
+// Rank 1's input does not come. Threads that share a GPU wait in their calls; an abort from another
+// thread ends them.
+TEST(CudaFailure, AbortEndsCallsWithStreams) {
+  HFR_NEED_GPU();
+  constexpr int kRanks = 2;
+  hfr_comm_t comms[kRanks];
+  const hfr_comm_options_t options = cuda_options(60'000);
+  ASSERT_EQ(hfr_comm_init_all(comms, kRanks, &options), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+  Gate gate;
+  std::latch ready(kRanks + 1);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < kRanks; ++rank) {
+    threads.emplace_back([&, rank] {
+      use_gpu();
+      GpuStream stream;
+      DeviceBuffer data(size_t{8} << 20);
+      ready.arrive_and_wait();
+      if (rank == 1) gate.hold(stream);
+      EXPECT_EQ(hfr_all_reduce(data.data(), data.data(), size_t{2} << 20, HFR_FLOAT32, HFR_SUM,
+                               comms[rank], stream.get(), nullptr),
+                HFR_ABORTED);
+      EXPECT_THAT(hfr_get_last_error(comms[rank]), HasSubstr("rank 0"));
+      if (rank == 1) gate.open();
+      stream.synchronize();
+    });
+  }
+  ready.arrive_and_wait();
+  EXPECT_EQ(hfr_comm_abort(comms[0]), HFR_SUCCESS);
+  for (std::thread& thread : threads) thread.join();
+  for (hfr_comm_t comm : comms) EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+}
+
+// Rank 1 never calls: rank 0's call ends at the deadline and names it.
+TEST(CudaFailure, ARankThatNeverCalls) {
+  HFR_NEED_GPU();
+  use_gpu();
+  constexpr int kRanks = 2;
+  hfr_comm_t comms[kRanks];
+  const hfr_comm_options_t options = cuda_options(300);
+  ASSERT_EQ(hfr_comm_init_all(comms, kRanks, &options), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+  GpuStream stream;
+  DeviceBuffer data(4096);
+  EXPECT_EQ(hfr_all_reduce(data.data(), data.data(), 1024, HFR_FLOAT32, HFR_SUM, comms[0],
+                           stream.get(), nullptr),
+            HFR_TIMEOUT);
+  EXPECT_THAT(hfr_get_last_error(comms[0]), HasSubstr("rank 1"));
+  stream.synchronize();
+  for (hfr_comm_t comm : comms) EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+}
+
+}  // namespace
+}  // namespace hfr_tests
