@@ -14,7 +14,11 @@ constexpr size_t kFineChunkBytes = size_t{128} << 10;
 constexpr size_t kFineUntilBytes = size_t{32} << 20;
 constexpr size_t kMinChunkBytes = size_t{16} << 10;
 constexpr size_t kWireChunkBytes = size_t{512} << 10;  // sends of this size move fastest over TCP
+// Up to here nodes exchange whole messages: fewer hops than a tree for more bytes. Measured over TCP
+// with 2 to 4 nodes; with more, each further round costs another message.
 constexpr size_t kButterflyBytes = size_t{16} << 10;
+constexpr size_t kFewNodesButterflyBytes = size_t{128} << 10;
+constexpr int kFewNodes = 4;
 // Two nodes of one rank send as much in one exchange as up and down a tree, with half the messages
 // one after the other; what they add twice costs more only past this.
 constexpr size_t kPairButterflyBytes = size_t{512} << 10;
@@ -74,6 +78,11 @@ void fit_budget(const Shape& shape, const Config& config, StagingShape& staging)
   }
 }
 
+size_t butterfly_bytes(const Shape& shape) {
+  if (shape.num_nodes() == 2 && shape.max_local() == 1) return kPairButterflyBytes;
+  return shape.num_nodes() <= kFewNodes ? kFewNodesButterflyBytes : kButterflyBytes;
+}
+
 }  // namespace
 
 StagingShape size_staging(const Shape& shape, const Config& config) {
@@ -97,9 +106,7 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   fit_budget(shape, config, staging);
   staging.num_children = one_node ? 0 : kMaxChildren;
   staging.num_rounds = one_node ? 0 : butterfly_rounds(shape.num_nodes());
-  const bool pair = shape.num_nodes() == 2 && shape.max_local() == 1;
-  const size_t round_bytes = pair ? kPairButterflyBytes : kButterflyBytes;
-  staging.round_bytes = one_node ? 0 : std::min(round_bytes, staging.slot_bytes);
+  staging.round_bytes = one_node ? 0 : std::min(butterfly_bytes(shape), staging.slot_bytes);
   if (one_node) {
     const auto ranks = static_cast<size_t>(shape.num_local());
     staging.flat_bytes = config.flat_bytes;
