@@ -14,8 +14,8 @@ constexpr size_t kFineChunkBytes = size_t{128} << 10;
 constexpr size_t kFineUntilBytes = size_t{32} << 20;
 constexpr size_t kMinChunkBytes = size_t{16} << 10;
 constexpr size_t kWireChunkBytes = size_t{512} << 10;  // sends of this size move fastest over TCP
-// Up to here nodes exchange whole messages: fewer hops than a tree for more bytes. Measured over TCP
-// with 2 to 4 nodes; with more, each further round costs another message.
+// Up to here nodes exchange whole messages: fewer hops than a tree for more bytes. Measured over
+// TCP with 2 to 4 nodes; with more, each further round costs another message.
 constexpr size_t kButterflyBytes = size_t{16} << 10;
 constexpr size_t kFewNodesButterflyBytes = size_t{128} << 10;
 constexpr int kFewNodes = 4;
