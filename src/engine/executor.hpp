@@ -2,9 +2,11 @@
 // them all on by short turns, progress(), that never block, allocate, lock or call back.
 //
 //   submit -> queued -> posted -> running on its path -> done      (operation.hpp)
-//                                  flat    flat_path.cc
+//                       start.cc   flat    flat_path.cc
 //                                  direct  direct_path.cc
-//                                  lanes   lane.cc, copies here
+//                                  lanes   lane.cc, copies.cc
+//
+// The turn itself is in executor.cc; who waits for whom, and for how long, in waits.cc.
 //
 // Operations start in order on every rank, and complete in order, so that a request is done when
 // the count of completed operations has passed it.

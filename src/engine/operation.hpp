@@ -4,11 +4,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "base/text.hpp"
 #include "base/types.hpp"
 #include "sched/plan.hpp"
 #include "sched/schedule.hpp"
+#include "sched/signature.hpp"
 
 namespace hfr {
 
@@ -82,5 +85,9 @@ struct Operation {
     return chunk >= first_chunk && chunk < first_chunk + num_chunks;
   }
 };
+
+inline std::string operation_text(const Operation& o) {
+  return cat("operation #", o.number, " (", signature_text(o.signature), ")");
+}
 
 }  // namespace hfr

@@ -1,0 +1,96 @@
+// The lanes path's copies: which of an operation's chunks this rank copies to staging and from it,
+// and on which counters they wait.
+#include "engine/executor.hpp"
+
+namespace hfr {
+
+size_t Executor::num_copies(size_t bytes) const {
+  return static_cast<size_t>(plan(bytes).num_chunks);
+}
+
+bool Executor::all_fed() const {
+  for (uint64_t n = completed_.load(std::memory_order_relaxed);
+       n < submitted_.load(std::memory_order_relaxed); ++n) {
+    const Operation& o = op(n);
+    if (o.bytes > 0 && (o.copied_in < o.num_chunks || o.copied_out < o.num_chunks)) return false;
+  }
+  return true;
+}
+
+void Executor::submit_early(uint64_t number) {
+  Operation& o = op(number);
+  UserSide& user = *context_.device.user_side();
+  for (; o.copied_in < o.num_chunks; ++o.copied_in) {
+    user.submit_early(CopyDirection::kIn, copy_in(o, o.copied_in));
+  }
+  for (; o.copied_out < o.num_chunks; ++o.copied_out) {
+    user.submit_early(CopyDirection::kOut, copy_out(o, o.copied_out));
+  }
+  o.copy_out_end = o.first_chunk + o.num_chunks;
+}
+
+CopyDescriptor Executor::copy_in(const Operation& o, uint64_t idx) const {
+  const Staging& staging = context_.staging;
+  const auto window = static_cast<uint64_t>(staging.shape().window);
+  const uint64_t chunk = o.first_chunk + idx;
+  const int lane = static_cast<int>(chunk % window);
+  CopyDescriptor copy;
+  copy.dst = staging.input(lane, me_);
+  copy.src = static_cast<const std::byte*>(o.desc.send) + o.chunk_offset(chunk);
+  copy.bytes = o.chunk_size(chunk);
+  if (chunk >= window) {
+    copy.wait = &staging.added(lane);
+    copy.wait_value = chunk - window + 1;
+  }
+  copy.signal = &staging.landed(lane, me_);
+  copy.signal_value = chunk + 1;
+  return copy;
+}
+
+CopyDescriptor Executor::copy_out(const Operation& o, uint64_t idx) const {
+  const Staging& staging = context_.staging;
+  const uint64_t chunk = o.first_chunk + idx;
+  const int lane = static_cast<int>(chunk % static_cast<uint64_t>(staging.shape().window));
+  CopyDescriptor copy;
+  copy.dst = static_cast<std::byte*>(o.desc.recv) + o.chunk_offset(chunk);
+  copy.src = staging.result(lane);
+  copy.bytes = o.chunk_size(chunk);
+  copy.wait = &staging.published(lane);
+  copy.wait_value = chunk + 1;
+  copy.signal = &staging.drained(lane, me_);
+  copy.signal_value = chunk + 1;
+  copy.streaming = o.bytes >= context_.limits.streaming_bytes;
+  return copy;
+}
+
+bool Executor::feed_copies(Operation& o) {
+  const Staging& staging = context_.staging;
+  const auto window = static_cast<uint64_t>(staging.shape().window);
+  const bool in_place = context_.device.host_accessible();
+  // My own entry of sends is my own buffer when the CPU can read it; peers see the post.
+  const bool peers_read =
+      (staging.post(me_, o.number).flags & (Post::kSendDirect | Post::kPublished)) != 0;
+  bool moved = false;
+
+  if (o.copied_in == 0 && (peers_read || (in_place && num_local_ == 1))) o.copied_in = o.num_chunks;
+  for (; o.copied_in < o.num_chunks; ++o.copied_in, moved = true) {
+    int lane = static_cast<int>((o.first_chunk + o.copied_in) % window);
+    if (in_place && lane % num_local_ == me_) continue;
+    if (!context_.device.submit(CopyDirection::kIn, copy_in(o, o.copied_in))) break;
+  }
+
+  if (in_place && num_local_ == 1) o.copied_out = o.num_chunks;
+  for (; o.copied_out < o.num_chunks; ++o.copied_out, moved = true) {
+    uint64_t chunk = o.first_chunk + o.copied_out;
+    int lane = static_cast<int>(chunk % window);
+    if (lane % num_local_ == me_ && context_.owner_keeps_result() &&
+        has_final_add(o.schedule(chunk, context_.schedules.butterfly))) {
+      continue;
+    }
+    if (!context_.device.submit(CopyDirection::kOut, copy_out(o, o.copied_out))) break;
+    o.copy_out_end = chunk + 1;
+  }
+  return moved;
+}
+
+}  // namespace hfr

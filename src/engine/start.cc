@@ -1,0 +1,185 @@
+// How an operation starts: it is announced to the node's other ranks, and once all have announced
+// it each chooses the same path from what they said, and cuts it into chunks where it travels the
+// lanes.
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "engine/executor.hpp"
+#include "sched/plan.hpp"
+#include "sched/signature.hpp"
+
+namespace hfr {
+
+void Executor::post(Operation& o) {
+  Post& p = context_.staging.post(me_, o.number);
+  if (!context_.device.host_accessible() && o.bytes > 0) {
+    p.flags = Post::kStaged;
+  } else if (takes_flat(o)) {
+    p.flags = offer_flat(o, p);
+  } else {
+    p.flags = o.bytes == 0 ? Post::kPublished : offer_buffers(o, p);  // nothing to fetch
+  }
+  p.signature = o.signature;
+  p.seq.store(o.number + 1, std::memory_order_release);
+  o.state = OpState::kPosted;
+  o.posts_seen = 0;
+}
+
+uint32_t Executor::offer_buffers(const Operation& o, Post& p) const {
+  const bool in_heap = context_.direct && !context_.one_process;
+  const bool send =
+      context_.direct && (context_.one_process || context_.heap.contains(o.desc.send, o.bytes));
+  const bool recv =
+      context_.direct && (context_.one_process || context_.heap.contains(o.desc.recv, o.bytes));
+  // Heap offsets, unless all ranks of the node see the same addresses anyway.
+  p.send = context_.heap.where(o.desc.send, send && in_heap);
+  p.recv = context_.heap.where(o.desc.recv, recv && in_heap);
+  uint32_t flags = 0;
+  if (send) flags |= Post::kSendDirect;
+  if (recv) flags |= Post::kRecvDirect;
+  if (context_.peer_memory.available() && o.bytes <= context_.limits.max_peer_bytes &&
+      tuner_.offers_kernel(o.bytes)) {
+    flags |= Post::kPeerMemory;
+  }
+  return flags;
+}
+
+bool Executor::gather_posts(Operation& o) {
+  for (; o.posts_seen < num_local_; ++o.posts_seen) {
+    Post& p = context_.staging.post(o.posts_seen, o.number);
+    if (p.seq.load(std::memory_order_acquire) != o.number + 1) return false;
+  }
+  for (int r = 0; r < num_local_; ++r) {
+    const Post& p = context_.staging.post(r, o.number);
+    if (p.signature == o.signature) continue;
+    int rank = context_.shape.nodes[context_.shape.node][r];
+    fail({Status(Code::kMismatch, cat("operation #", o.number, ": rank ", context_.shape.rank,
+                                      " started an ", signature_text(o.signature), "; rank ", rank,
+                                      " started an ", signature_text(p.signature))),
+          rank});
+    return false;
+  }
+  return true;
+}
+
+bool Executor::choose_path(Operation& o) {
+  o.state = OpState::kRunning;
+  o.reads_in_place = false;
+  bool all_reached = true;
+  bool any_staged = false;
+  for (int r = 0; r < num_local_; ++r) {
+    const Post& p = context_.staging.post(r, o.number);
+    const bool by_heap =
+        !context_.one_process && (p.flags & (Post::kSendDirect | Post::kRecvDirect)) != 0;
+    std::byte* base = by_heap ? context_.heap_base() : nullptr;
+    if (by_heap && base == nullptr) return fail_mapping(o);
+    auto reach = [&](uint64_t where) {
+      return context_.one_process ? reinterpret_cast<std::byte*>(where) : base + where;
+    };
+    auto idx = static_cast<size_t>(r);
+    o.sends[idx] = (p.flags & Post::kSendDirect) != 0 ? reach(p.send) : nullptr;
+    o.recvs[idx] = (p.flags & Post::kRecvDirect) != 0 ? reach(p.recv) : nullptr;
+    const bool by_kernel = (p.flags & Post::kPeerMemory) != 0;
+    o.peer_sends[idx] = by_kernel ? p.send : 0;
+    o.peer_recvs[idx] = by_kernel ? p.recv : 0;
+    if ((p.flags & Post::kPublished) != 0) o.sends[idx] = p.payload;
+    if ((p.flags & Post::kSendDirect) != 0) o.reads_in_place = true;
+    if ((p.flags & Post::kStaged) != 0) any_staged = true;
+    all_reached &= by_kernel || (o.sends[idx] != nullptr && o.recvs[idx] != nullptr);
+  }
+  // A flat result that is added in several passes would overwrite an input in place that is still
+  // to be read: there the published copy serves.
+  const bool one_node = context_.shape.num_nodes() == 1;
+  const bool flat = takes_flat(o) && !any_staged;
+  const bool keep_copy = o.bytes == 0 || (flat && num_local_ > ReduceDescriptor::kMaxSources);
+  if (context_.device.host_accessible() && !keep_copy) {
+    o.sends[static_cast<size_t>(me_)] = static_cast<const std::byte*>(o.desc.send);
+    o.recvs[static_cast<size_t>(me_)] = static_cast<std::byte*>(o.desc.recv);
+  }
+  if (flat) {
+    o.path = OpPath::kFlat;
+    o.added = false;
+  } else if (one_node && !any_staged &&
+             (num_local_ == 1 ||
+              (all_reached && num_local_ <= ReduceDescriptor::kMaxDestinations))) {
+    o.path = OpPath::kDirect;
+    auto unreached = [](const auto* where) { return where == nullptr; };
+    o.by_kernel = std::any_of(o.sends.begin(), o.sends.end(), unreached) ||
+                  std::any_of(o.recvs.begin(), o.recvs.end(), unreached);
+    o.slice_done = 0;
+    o.added = false;
+  } else {
+    o.path = OpPath::kLanes;
+    if (context_.device.host_accessible()) lay_out_chunks(o);
+    ++open_lane_ops_;
+  }
+  const bool two_ways = context_.peer_memory.available() && tuner_.learns(o.bytes) &&
+                        o.bytes <= context_.limits.max_peer_bytes && o.bytes > 0;
+  const bool alone = completed_.load(std::memory_order_relaxed) == o.number;
+  const bool in_reach = o.path == OpPath::kDirect && !o.by_kernel;
+  o.timed_from_ns = two_ways && alone && !flat && !in_reach ? context_.clock.now_ns() : 0;
+  return true;
+}
+
+bool Executor::fail_mapping(const Operation& o) {
+  fail({Status(Code::kOutOfMemory,
+               cat(operation_text(o), ": rank ", context_.shape.rank,
+                   " cannot map the memory that the node's ranks share; allow it more address "
+                   "space (ulimit -v) or lower HFREDUCE_HEAP_BYTES")),
+        context_.shape.rank});
+  return false;
+}
+
+const std::vector<Schedule>* Executor::choose_schedules(size_t bytes) const {
+  const NodeSchedules& schedules = context_.schedules;
+  ForestKind kind = schedules.is_forced
+                        ? schedules.forced
+                        : choose_forest(context_.shape.num_nodes(), bytes, schedules.link);
+  const bool use_ring = kind == ForestKind::kRing && !schedules.ring.empty();
+  return use_ring ? &schedules.ring : &schedules.tree;
+}
+
+bool Executor::uses_butterfly(size_t bytes) const {
+  return context_.shape.num_nodes() > 1 && bytes <= context_.limits.butterfly_bytes;
+}
+
+Chunking Executor::plan(size_t bytes) const {
+  PlanInput input;
+  input.bytes = bytes;
+  input.first_chunk_bytes = context_.limits.first_chunk_bytes;
+  input.max_local_ranks = context_.shape.max_local();
+  input.num_trees = static_cast<int>(choose_schedules(bytes)->size());
+  input.slot_bytes = context_.staging.shape().slot_bytes;
+  input.min_chunk_bytes = context_.limits.min_chunk_bytes;
+  if (context_.limits.fine_chunk_bytes != 0 && bytes <= context_.limits.fine_until_bytes) {
+    input.slot_bytes = context_.limits.fine_chunk_bytes;
+  }
+  if (uses_butterfly(bytes)) {
+    // One chunk: it is small, and it must fit a round slot.
+    input.first_chunk_bytes = 0;
+    input.min_chunk_bytes = context_.staging.shape().round_bytes;
+    input.slot_bytes = context_.staging.shape().round_bytes;
+  }
+  return plan_chunks(input);
+}
+
+void Executor::lay_out_chunks(Operation& o) {
+  o.butterfly = uses_butterfly(o.bytes);
+  o.forest = choose_schedules(o.bytes);
+  o.chunking = plan(o.bytes);
+  o.num_chunks = o.chunking.num_chunks;
+  o.first_chunk = next_chunk_;
+  next_chunk_ += o.num_chunks;
+  o.copied_in = o.copied_out = o.copy_out_end = 0;
+  o.retired = 0;
+  o.owned = 0;
+  auto window = static_cast<uint64_t>(context_.staging.shape().window);
+  for (uint64_t lane = 0; lane < window; ++lane) {
+    if (static_cast<int>(lane % static_cast<uint64_t>(num_local_)) != me_) continue;
+    uint64_t first = o.first_chunk + (lane + window - o.first_chunk % window) % window;
+    uint64_t end = o.first_chunk + o.num_chunks;
+    if (first < end) o.owned += (end - first - 1) / window + 1;
+  }
+}
+
+}  // namespace hfr
