@@ -100,13 +100,20 @@ class CompareTest(unittest.TestCase):
         apart = [timings(hfreduce=10), timings(peer=30)]
         self.assertEqual(report.compare(apart, ["hfreduce", "peer"], [1024]), [])
 
+    def test_the_limit_is_no_peer(self):
+        rounds = [timings(hfreduce=10, peer=30, limit=5), timings(hfreduce=10, peer=30)]
+        (row,) = report.compare(rounds, ["hfreduce", "limit", "peer"], [1024])
+        self.assertEqual((row.peer, row.ratio, row.of_limit), ("peer", 3.0, 0.5))
+        (row,) = report.compare(rounds[1:], ["hfreduce", "peer"], [1024])
+        self.assertIsNone(row.of_limit)
+
     def test_tables(self):
         rounds = [timings(hfreduce=2, peer=3000)]
         rows = report.compare(rounds, ["hfreduce", "peer"], [1024])
         last = report.comparison_table(rows).splitlines()[-1]
         self.assertEqual(
             [cell.strip() for cell in last.strip("|").split("|")],
-            ["1K", "2.00", "0.51", "3,000", "peer", "1500.00", "1500.00-1500.00"],
+            ["1K", "2.00", "0.51", "3,000", "peer", "1500.00", "1500.00-1500.00", "-"],
         )
         last = report.library_table(rounds, ["peer", "absent"], [1024]).splitlines()[-1]
         self.assertEqual(
@@ -244,6 +251,12 @@ class LibrariesTest(unittest.TestCase):
                 os.chmod(path, 0o755)
             found = libraries.find_programs(folder, launch.Cluster(2, 1))
             self.assertEqual([p.name for p in found], ["hfreduce", "gloo", "gloo-busy"])
+
+    def test_limits_are_those_of_two_ranks(self):
+        for nodes, variant in ((1, "memory"), (2, "sockets")):
+            (program,) = libraries.limit("program", launch.Cluster(2, nodes))
+            self.assertEqual(program.command, ["program", "--variant", variant])
+        self.assertEqual(libraries.limit("program", launch.Cluster(4, 1)), [])
 
     def test_hfreduce_ranks_fill_nodes_in_order(self):
         cluster = launch.Cluster(4, 2, "reno")

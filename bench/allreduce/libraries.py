@@ -8,6 +8,7 @@ TCP between all ranks.
 import os
 import shutil
 
+import report
 from launch import Program
 
 
@@ -82,7 +83,15 @@ def oneccl(program, cluster):
     return [Program("oneccl", [program], True, env, rank_env)]
 
 
-KNOWN = [hfreduce, openmpi, mpich, gloo, ucc, oneccl]
+def limit(program, cluster):
+    """No library: what the machine lets two ranks do."""
+    if cluster.num_ranks != 2:
+        return []
+    variant = "sockets" if cluster.over_tcp else "memory"
+    return [Program(report.LIMIT, [program, "--variant", variant], True)]
+
+
+KNOWN = [hfreduce, limit, openmpi, mpich, gloo, ucc, oneccl]
 
 
 def find_programs(folder, cluster):

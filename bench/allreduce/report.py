@@ -4,6 +4,7 @@ import re
 import statistics
 from dataclasses import dataclass
 
+LIMIT = "limit"  # the program that is no library, and so no peer
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -87,6 +88,7 @@ class Row:
     ratio: float
     ratio_low: float
     ratio_high: float
+    of_limit: float | None = None  # the limit's time over HFReduce's
 
 
 def compare(rounds, libraries, sizes, ours="hfreduce"):
@@ -98,22 +100,38 @@ def compare(rounds, libraries, sizes, ours="hfreduce"):
         peers = [
             (library_median(rounds, library, size), library)
             for library in libraries
-            if library != ours and library_median(rounds, library, size) is not None
+            if library not in (ours, LIMIT)
+            and library_median(rounds, library, size) is not None
         ]
         if ours_us is None or not peers:
             continue
         peer_us, peer = min(peers)
-        ratios = [
-            one[peer][size].median_us / one[ours][size].median_us
-            for one in rounds
-            if peer in one and ours in one
-        ]
+        ratios = ratios_to_ours(rounds, peer, ours, size)
         if not ratios:
             continue
+        of_limit = ratios_to_ours(rounds, LIMIT, ours, size)
         rows.append(
-            Row(size, ours_us, peer, peer_us, statistics.median(ratios), min(ratios), max(ratios))
+            Row(
+                size,
+                ours_us,
+                peer,
+                peer_us,
+                statistics.median(ratios),
+                min(ratios),
+                max(ratios),
+                statistics.median(of_limit) if of_limit else None,
+            )
         )
     return rows
+
+
+def ratios_to_ours(rounds, other, ours, size):
+    """The other's time over ours, in each round that has both."""
+    return [
+        one[other][size].median_us / one[ours][size].median_us
+        for one in rounds
+        if other in one and ours in one
+    ]
 
 
 def format_us(value):
@@ -143,7 +161,7 @@ def markdown(header, lines):
 
 
 def comparison_table(rows):
-    header = ["bytes", "HFReduce us", "GB/s", "best peer us", "peer", "peer/HFReduce", "range"]
+    header = ["bytes", "HFReduce us", "GB/s", "best peer us", "peer", "peer/HFReduce", "range", "limit/HFReduce"]
     lines = [
         [
             format_size(row.size),
@@ -153,6 +171,7 @@ def comparison_table(rows):
             row.peer,
             f"{row.ratio:.2f}",
             f"{row.ratio_low:.2f}-{row.ratio_high:.2f}",
+            "-" if row.of_limit is None else f"{row.of_limit:.2f}",
         ]
         for row in rows
     ]
