@@ -41,15 +41,17 @@ struct RankInfo {
   PeerMemory::Process memory;
   std::string cpus;    // that it may run on
   std::string device;  // host, cuda
+  int quota = 0;       // of CPUs, by its cgroup; 0: none
 };
 
 std::vector<std::byte> encode(const RankInfo& info) {
   return pack({info.node_name, info.process, info.machine, info.door, cat(info.memory.pid),
-               cat(info.memory.probe), cat(info.memory.target), info.cpus, info.device});
+               cat(info.memory.probe), cat(info.memory.target), info.cpus, info.device,
+               cat(info.quota)});
 }
 
 Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 9);
+  auto fields = unpack(bytes, 10);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
@@ -61,7 +63,8 @@ Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
                    std::strtoull((*fields)[5].c_str(), nullptr, 10),
                    std::strtoull((*fields)[6].c_str(), nullptr, 10)},
                   (*fields)[7],
-                  (*fields)[8]};
+                  (*fields)[8],
+                  static_cast<int>(std::strtol((*fields)[9].c_str(), nullptr, 10))};
 }
 
 // What each rank tells the others last.
@@ -184,6 +187,7 @@ class SetUp {
     mine.memory = PeerMemory::this_process();
     mine.cpus = affinity_list();
     mine.device = parts_.config.device;
+    mine.quota = quota_cpus();
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
@@ -199,23 +203,29 @@ class SetUp {
     parts_.one_process = std::all_of(local.begin(), local.end(), [&](int rank) {
       return infos_[static_cast<size_t>(rank)].process == mine.process;
     });
+    parts_.shape.crowded = !has_cpu(static_cast<size_t>(local[0]));
     parts_.wait = wait_policy();
     return Status();
+  }
+
+  // Whether each of the ranks that share the machine and CPUs with `rank` can have a CPU.
+  bool has_cpu(size_t rank) const {
+    std::vector<std::string> cpus;
+    size_t idx = 0;
+    for (size_t other = 0; other < infos_.size(); ++other) {
+      if (infos_[other].machine != infos_[rank].machine) continue;
+      if (other == rank) idx = cpus.size();
+      cpus.push_back(infos_[other].cpus);
+    }
+    return have_cpu_each(cpus, idx, infos_[rank].quota);
   }
 
   // With a core for each rank a waiter may spin; else the core belongs to somebody who works.
   WaitPolicy wait_policy() const {
     WaitPolicy policy;
-    std::vector<std::string> cpus;
-    size_t mine = 0;
-    for (size_t rank = 0; rank < infos_.size(); ++rank) {
-      if (infos_[rank].machine != infos_[static_cast<size_t>(spec_.rank)].machine) continue;
-      if (rank == static_cast<size_t>(spec_.rank)) mine = cpus.size();
-      cpus.push_back(infos_[rank].cpus);
-    }
     if (parts_.config.spin_us > 0) {
       policy.spin_ns = parts_.config.spin_us * 1000;
-    } else if (!have_cpu_each(cpus, mine, quota_cpus())) {
+    } else if (!has_cpu(static_cast<size_t>(spec_.rank))) {
       policy.spin_ns = 0;
     }
     // A GPU's stream that comes to an operation wakes nobody.
@@ -321,7 +331,9 @@ class SetUp {
     auto space = [](const RankInfo& info) { return info.process.substr(info.process.find('@')); };
     const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
     std::vector<PeerMemory::Process> processes;
-    bool works = parts_.config.direct && !parts_.one_process && local.size() > 1;
+    // Between nodes and beside GPUs operations travel the lanes, whatever could be reached.
+    bool works = parts_.config.direct && !parts_.one_process && local.size() > 1 &&
+                 shape.num_nodes() == 1 && !shape.any_on_device;
     for (int rank : local) {
       const RankInfo& peer = infos_[static_cast<size_t>(rank)];
       processes.push_back(peer.memory);

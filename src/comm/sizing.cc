@@ -24,13 +24,14 @@ constexpr int kFewNodes = 4;
 constexpr size_t kPairButterflyBytes = size_t{512} << 10;
 // Every rank of a node reads every other's message on the flat path: fewer bytes the more ranks.
 constexpr size_t kFlatBytesTimesRanks = size_t{128} << 10;
+// Where each meeting costs changes of context, one of them is worth twice the bytes.
+constexpr size_t kCrowdedFlatBytesTimesRanks = size_t{256} << 10;
 constexpr size_t kMinFlatBytes = size_t{4} << 10;
 constexpr size_t kMaxFlatBytes = size_t{64} << 10;
 constexpr size_t kPublishBytes = 1024;
 // Where buffers can be reached, reading each input once and writing each result once is soon
 // better.
 constexpr size_t kFlatWhereReached = 4;  // divides the flat path's limit
-constexpr size_t kMaxPeerBytes = size_t{32} << 20;
 // Below, one system call was cheaper than meeting over staging on every processor tried.
 constexpr size_t kLearnFromBytes = size_t{128} << 10;
 // The blocks of all ranks that are pulled together fit half an L2 cache.
@@ -111,7 +112,8 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
     const auto ranks = static_cast<size_t>(shape.num_local());
     staging.flat_bytes = config.flat_bytes;
     if (staging.flat_bytes == 0) {
-      staging.flat_bytes = std::clamp(kFlatBytesTimesRanks / ranks, kMinFlatBytes, kMaxFlatBytes);
+      const size_t times_ranks = shape.crowded ? kCrowdedFlatBytesTimesRanks : kFlatBytesTimesRanks;
+      staging.flat_bytes = std::clamp(times_ranks / ranks, kMinFlatBytes, kMaxFlatBytes);
     }
   }
   return staging;
@@ -125,7 +127,7 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
                          bool reached, size_t cache_bytes) {
   EngineLimits limits;
   limits.flat_bytes = staging.flat_bytes;
-  if (reached && config.flat_bytes == 0) {
+  if (reached && config.flat_bytes == 0 && !shape.crowded) {
     limits.flat_bytes = std::max(staging.flat_bytes / kFlatWhereReached, kMinFlatBytes);
   }
   limits.publish_bytes = kPublishBytes;
@@ -139,7 +141,6 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   } else if (shape.num_nodes() == 1) {
     limits.fine_chunk_bytes = std::min(kFineChunkBytes, staging.slot_bytes);
     limits.fine_until_bytes = kFineUntilBytes;
-    limits.max_peer_bytes = kMaxPeerBytes;
     limits.learn_from_bytes = kLearnFromBytes;
   }
   // Inputs and results of all ranks that are twice what the cache holds have left it before anybody

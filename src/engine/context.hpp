@@ -30,7 +30,6 @@ struct EngineLimits {
   size_t fine_chunk_bytes =
       0;  // up to fine_until_bytes chunks are no larger than this; 0: than a slot
   size_t fine_until_bytes = 0;
-  size_t max_peer_bytes = 0;    // up to here private buffers are reached with PeerMemory
   size_t learn_from_bytes = 0;  // PathTuner
   size_t streaming_bytes = 0;   // from here on results are stored past the caches
   bool stream_results = false;  // likewise what the copy engines alone read from staging

@@ -37,8 +37,7 @@ uint32_t Executor::offer_buffers(const Operation& o, Post& p) const {
   uint32_t flags = 0;
   if (send) flags |= Post::kSendDirect;
   if (recv) flags |= Post::kRecvDirect;
-  if (context_.peer_memory.available() && o.bytes <= context_.limits.max_peer_bytes &&
-      tuner_.offers_kernel(o.bytes)) {
+  if (context_.peer_memory.available() && tuner_.offers_kernel(o.bytes)) {
     flags |= Post::kPeerMemory;
   }
   return flags;
@@ -113,8 +112,7 @@ bool Executor::choose_path(Operation& o) {
     if (context_.device.host_accessible()) lay_out_chunks(o);
     ++open_lane_ops_;
   }
-  const bool two_ways = context_.peer_memory.available() && tuner_.learns(o.bytes) &&
-                        o.bytes <= context_.limits.max_peer_bytes && o.bytes > 0;
+  const bool two_ways = context_.peer_memory.available() && tuner_.learns(o.bytes);
   const bool alone = completed_.load(std::memory_order_relaxed) == o.number;
   const bool in_reach = o.path == OpPath::kDirect && !o.by_kernel;
   o.timed_from_ns = two_ways && alone && !flat && !in_reach ? context_.clock.now_ns() : 0;
@@ -132,6 +130,7 @@ bool Executor::fail_mapping(const Operation& o) {
 
 const std::vector<Schedule>* Executor::choose_schedules(size_t bytes) const {
   const NodeSchedules& schedules = context_.schedules;
+  if (uses_butterfly(bytes)) return &schedules.tree;  // in no tree; their number is not used
   ForestKind kind = schedules.is_forced
                         ? schedules.forced
                         : choose_forest(context_.shape.num_nodes(), bytes, schedules.link);

@@ -1,0 +1,54 @@
+// The sizes at which paths change, from a communicator's shape.
+#include "comm/sizing.hpp"
+
+#include <gtest/gtest.h>
+
+namespace hfr {
+namespace {
+
+constexpr size_t kKiB = 1024;
+
+Shape one_node(int num_ranks, bool crowded) {
+  Shape shape = make_shape(0, std::vector<std::string>(static_cast<size_t>(num_ranks), "node"));
+  shape.crowded = crowded;
+  return shape;
+}
+
+size_t flat_bytes(const Shape& shape, bool reached, size_t set = 0) {
+  Config config;
+  config.flat_bytes = set;
+  return size_limits(shape, size_staging(shape, config), config, reached, 0).flat_bytes;
+}
+
+TEST(FlatBytes, FewerForMoreRanks) {
+  EXPECT_EQ(flat_bytes(one_node(2, false), false), 64 * kKiB);
+  EXPECT_EQ(flat_bytes(one_node(8, false), false), 16 * kKiB);
+  EXPECT_EQ(flat_bytes(one_node(256, false), false), 4 * kKiB);
+}
+
+TEST(FlatBytes, FewerWhereBuffersAreReached) {
+  EXPECT_EQ(flat_bytes(one_node(2, false), true), 16 * kKiB);
+}
+
+TEST(FlatBytes, MoreWhereRanksShareCpus) {
+  EXPECT_EQ(flat_bytes(one_node(4, true), false), 64 * kKiB);
+  EXPECT_EQ(flat_bytes(one_node(4, true), true), 64 * kKiB);
+  EXPECT_EQ(flat_bytes(one_node(2, true), true), 64 * kKiB);
+}
+
+TEST(FlatBytes, WhatIsSetStays) {
+  EXPECT_EQ(flat_bytes(one_node(4, true), true, 8 * kKiB), 8 * kKiB);
+  EXPECT_EQ(flat_bytes(one_node(4, false), true, 8 * kKiB), 8 * kKiB);
+}
+
+TEST(FlatBytes, ThePostsHoldThem) {
+  for (int ranks : {2, 4, 8, 64}) {
+    for (bool crowded : {false, true}) {
+      const Shape shape = one_node(ranks, crowded);
+      EXPECT_LE(flat_bytes(shape, true), size_staging(shape, Config()).flat_bytes);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hfr
