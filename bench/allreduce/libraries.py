@@ -22,6 +22,15 @@ def hfreduce(program, cluster):
     return [Program("hfreduce", [program], True, env, rank_env)]
 
 
+def hfreduce_cuda(program, cluster):
+    return hfreduce(program, cluster)
+
+
+def nccl(program, _cluster):
+    """The program itself makes ranks that share a GPU pass for machines of their own."""
+    return [Program("nccl", [program], True)]
+
+
 def openmpi(program, cluster):
     launcher = shutil.which("mpirun.openmpi") or shutil.which("mpirun")
     start = [launcher, "-n", str(cluster.num_ranks), "--bind-to", "none", "--oversubscribe"]
@@ -82,13 +91,16 @@ def oneccl(program, cluster):
     return [Program("oneccl", [program], True, env, rank_env)]
 
 
-KNOWN = [hfreduce, openmpi, mpich, gloo, ucc, oneccl]
+KNOWN = {
+    "host": [hfreduce, openmpi, mpich, gloo, ucc, oneccl],
+    "cuda": [hfreduce_cuda, nccl],
+}
 
 
 def find_programs(folder, cluster):
-    """Programs of the libraries whose binaries were built."""
+    """Programs of the libraries for this device whose binaries were built."""
     programs = []
-    for library in KNOWN:
+    for library in KNOWN[cluster.device]:
         binary = os.path.join(folder, f"allreduce_{library.__name__}")
         if os.access(binary, os.X_OK):
             programs += library(binary, cluster)
