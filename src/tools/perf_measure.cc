@@ -60,7 +60,7 @@ Measurement Measurer::run(const Work& work) {
 double Measurer::time(const Work& work) {
   const int launches = options_.graph_launches;
   if (launches > 0) {
-    device_->capture([&] { iterate(work, options_.iterations, true); });
+    device_->capture([&] { iterate(work, options_.iterations); });
     device_->replay();  // the first one also uploads
     finish();
   }
@@ -79,7 +79,7 @@ double Measurer::time(const Work& work) {
 
 uint64_t Measurer::count_wrong_values(const Work& work) {
   const bool graph = options_.graph_launches > 0;
-  if (graph) device_->capture([&] { iterate(work, 1, true); });
+  if (graph) device_->capture([&] { iterate(work, 1); });
   uint64_t wrong = 0;
   for (int i = 0; i < options_.checks; ++i) {
     if (!work.in_place()) {
@@ -106,18 +106,20 @@ void Measurer::fill_send(const Work& work, const std::vector<std::byte>& pattern
     fill(*device_, work.send + offset(work, part), work.bytes, pattern);
 }
 
-void Measurer::iterate(const Work& work, int iterations, bool captured) {
-  for (int i = 0; i < iterations; ++i) iterate_once(work, captured);
+void Measurer::iterate(const Work& work, int iterations) {
+  for (int i = 0; i < iterations; ++i) iterate_once(work);
 }
 
-// Complete on return when blocking, else after finish(). Under capture there are no requests.
-void Measurer::iterate_once(const Work& work, bool captured) {
+// Complete on return when blocking, else after finish(). Where graphs are used, operations on
+// streams have no requests.
+void Measurer::iterate_once(const Work& work) {
   const bool together = options_.blocking && options_.aggregate > 1;
+  const bool last_counts = stream_ != nullptr && options_.graph_launches == 0;
   requests_.assign(together ? static_cast<size_t>(options_.aggregate) : 0, 0);
   for (int part = 0; part < options_.aggregate; ++part) {
-    hfr_request_t* request = together               ? &requests_[static_cast<size_t>(part)]
-                             : stream_ && !captured ? &last_.emplace()
-                                                    : nullptr;
+    hfr_request_t* request = together      ? &requests_[static_cast<size_t>(part)]
+                             : last_counts ? &last_.emplace()
+                                           : nullptr;
     check(comm_,
           hfr_all_reduce(work.send + offset(work, part), work.recv + offset(work, part), work.count,
                          work.type, work.op, comm_, stream_, request),

@@ -73,8 +73,8 @@ class Measurer {
   double time(const Work& work);
   uint64_t count_wrong_values(const Work& work);
   void fill_send(const Work& work, const std::vector<std::byte>& pattern);
-  void iterate(const Work& work, int iterations, bool captured = false);
-  void iterate_once(const Work& work, bool captured);
+  void iterate(const Work& work, int iterations);
+  void iterate_once(const Work& work);
   void finish();
   double average_over_ranks(double seconds);
 
