@@ -28,10 +28,8 @@ def parse_arguments(argv):
 
 def program_arguments(args):
     sizes = ",".join(str(size) for size in args.sizes)
-    return ["--sizes", sizes, "--dtype", args.dtype, "--batches", str(args.batches)] + [
-        "--gemm",
-        str(args.gemm),
-    ]
+    arguments = ["--sizes", sizes, "--dtype", args.dtype]
+    return arguments + ["--batches", str(args.batches), "--gemm", str(args.gemm)]
 
 
 def write_json(path, session, facts, rows):
