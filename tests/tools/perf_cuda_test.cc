@@ -50,6 +50,15 @@ TEST(PerfCuda, ProcessesShareTheGpu) {
   expect_all_right({"--nodes", "2", "-t", "2", "-b", "1M", "-m", "3"}, "Using 4 ranks on 2 nodes");
 }
 
+TEST(PerfCuda, GraphsAreCapturedAndLaunched) {
+  HFR_NEED_GPU();
+  const std::vector<std::string> ways = {
+      "--ranks-per-node", "2", "-G", "2", "-m", "2", "-b", "8", "-e", "1M", "-f", "512"};
+  Finished first = perf(ways);
+  if (first.error.find("unsupported") != std::string::npos) GTEST_SKIP() << first.error;
+  expect_all_right(ways, "Using 2 ranks on 1 node");
+}
+
 TEST(PerfCuda, EveryTypeAndOperation) {
   HFR_NEED_GPU();
   expect_all_right({"-t", "3", "-b", "70000", "-e", "70000", "-d", "all", "-o", "all"},
