@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times CPU-tensor allreduce in HFReduce and in its peers, on this machine, in one run.
+"""Times allreduce of CPU or GPU tensors in HFReduce and in its peers, on this machine, in one run.
 
 The libraries take turns, round by round, so that all meet the same weather. Each is a program that
 prints `size_bytes median_us min_us max_us` per size; other programs that do so join with --peer or
@@ -22,24 +22,14 @@ import report
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def parse_arguments(argv):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_common_arguments(parser, sizes, rounds, batches):
+    """What every comparison takes."""
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--nodes", type=int, default=1, help="emulated nodes, joined by TCP")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--sizes", default="8,1K,64K,1M,16M,128M", help="bytes; K, M, G: 1024s")
-    parser.add_argument(
-        "--memory",
-        choices=["private", "shared"],
-        default="private",
-        help="shared: buffers from the library's own allocator, where it has one",
-    )
-    parser.add_argument("--in-place", action="store_true")
-    parser.add_argument("--huge-pages", action="store_true", help="for private buffers")
-    parser.add_argument("--congestion", default="", help="TCP congestion control, set meanwhile")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=15, help="per size and round")
-    parser.add_argument("--cpus", default="", help="e.g. 0,1, or none; default: one per rank")
+    parser.add_argument("--sizes", default=sizes, help="bytes; K, M, G: 1024s")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--batches", type=int, default=batches, help="per size and round")
     parser.add_argument("--libraries", default="", help="only these, e.g. hfreduce,ucc")
     parser.add_argument("--bin-dir", default="", help="where the allreduce_* programs are")
     parser.add_argument("--timeout", type=float, default=180, help="seconds for one program")
@@ -58,7 +48,9 @@ def parse_arguments(argv):
         help="another program, started once per rank with RANK and WORLD_SIZE",
     )
     parser.add_argument("--json", default="", metavar="FILE", help="write everything measured")
-    args = parser.parse_args(argv)
+
+
+def check_common_arguments(parser, args):
     try:
         args.sizes = report.parse_sizes(args.sizes)
     except ValueError as error:
@@ -69,6 +61,33 @@ def parse_arguments(argv):
         parser.error("--ranks must be a positive multiple of --nodes")
     if args.rounds < 1 or args.batches < 1:
         parser.error("--rounds and --batches must be at least 1")
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_common_arguments(parser, sizes="8,1K,64K,1M,16M,128M", rounds=5, batches=15)
+    parser.add_argument("--device", choices=["host", "cuda"], default="host")
+    parser.add_argument(
+        "--blocking", action="store_true", help="GPU memory: wait for each operation"
+    )
+    parser.add_argument(
+        "--memory",
+        choices=["private", "shared"],
+        default="private",
+        help="shared: buffers from the library's own allocator, where it has one",
+    )
+    parser.add_argument("--in-place", action="store_true")
+    parser.add_argument("--huge-pages", action="store_true", help="for private buffers")
+    parser.add_argument("--congestion", default="", help="TCP congestion control, set meanwhile")
+    parser.add_argument(
+        "--cpus", default="", help="e.g. 0,1, or none; default: one per rank (GPU: none)"
+    )
+    args = parser.parse_args(argv)
+    check_common_arguments(parser, args)
+    if args.device == "cuda" and (args.memory != "private" or args.huge_pages):
+        parser.error("--memory and --huge-pages are about host memory")
+    if args.device == "host" and args.blocking:
+        parser.error("--blocking is about GPU memory: calls on host memory always block")
     return args
 
 
@@ -112,6 +131,8 @@ def choose_programs(args, cluster):
 
 def program_arguments(args):
     cpus = args.cpus
+    if not cpus and args.device == "cuda":
+        cpus = "none"
     if not cpus:
         cpus = ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))[: args.ranks])
     arguments = ["--sizes", ",".join(str(size) for size in args.sizes), "--dtype", args.dtype]
@@ -119,16 +140,19 @@ def program_arguments(args):
     arguments += [] if cpus == "none" else ["--cpus", cpus]
     arguments += ["--in-place"] if args.in_place else []
     arguments += ["--huge-pages"] if args.huge_pages else []
+    arguments += ["--blocking"] if args.blocking else []
     return arguments
 
 
 class Session:
-    """All rounds of one comparison."""
+    """All rounds of one comparison. parse(output, sizes): (what was measured, the version)."""
 
-    def __init__(self, args, cluster, programs):
+    def __init__(self, args, cluster, programs, arguments, parse):
         self.args = args
         self.cluster = cluster
         self.programs = programs
+        self.arguments = arguments
+        self.parse = parse
         self.rounds = []
         self.versions = {}
         self.unsupported = {}
@@ -141,10 +165,8 @@ class Session:
             if program.name in self.unsupported:
                 continue
             try:
-                text = launch.run(
-                    program, self.cluster, program_arguments(self.args), self.args.timeout
-                )
-                timings[program.name], version = report.parse_output(text, self.args.sizes)
+                text = launch.run(program, self.cluster, self.arguments, self.args.timeout)
+                timings[program.name], version = self.parse(text, self.args.sizes)
                 self.versions.setdefault(program.name, version)
             except launch.Unsupported as error:
                 self.unsupported[program.name] = str(error)
@@ -173,12 +195,12 @@ def machine():
     }
 
 
-def print_report(session, facts):
+def print_preamble(session, facts, what):
+    """Returns the names of the libraries that ran."""
     args = session.args
     names = [p.name for p in session.programs if any(p.name in one for one in session.rounds)]
     print(
-        f"Allreduce, sum, {args.dtype}, {args.ranks} ranks on {args.nodes} node(s), "
-        f"{args.memory} memory, {'in' if args.in_place else 'out of'} place, "
+        f"Allreduce, sum, {args.dtype}, {args.ranks} ranks on {args.nodes} node(s), {what}, "
         f"{args.rounds} rounds of {args.batches} batches"
     )
     print(
@@ -192,6 +214,16 @@ def print_report(session, facts):
         print(f"- {name}: left out, {why}")
     for failure in session.failures:
         print(f"- failed, {failure}")
+    return names
+
+
+def print_report(session, facts):
+    args = session.args
+    memory = f"{args.memory} memory"
+    if args.device == "cuda":
+        memory = f"GPU memory, waiting for {'each operation' if args.blocking else 'the batch'}"
+    place = "in place" if args.in_place else "out of place"
+    names = print_preamble(session, facts, f"{memory}, {place}")
     rows = report.compare(session.rounds, names, args.sizes)
     if rows:
         print("\n" + report.comparison_table(rows))
@@ -223,13 +255,15 @@ def write_json(path, session, facts, rows):
 
 def main(argv):
     args = parse_arguments(argv)
-    cluster = launch.Cluster(args.ranks, args.nodes, args.congestion)
+    cluster = launch.Cluster(args.ranks, args.nodes, args.congestion, args.device)
     try:
         programs, folder = choose_programs(args, cluster)
         print(f"# programs: {folder or 'given'}", file=sys.stderr)
         with launch.signals_unwind(), launch.congestion_control(args.congestion):
             facts = machine()
-            session = Session(args, cluster, programs)
+            session = Session(
+                args, cluster, programs, program_arguments(args), report.parse_output
+            )
             for index in range(args.rounds):
                 session.run_round(index)
     except launch.RunFailed as error:

@@ -15,6 +15,7 @@ from unittest import mock
 import compare
 import launch
 import libraries
+import overlap
 import report
 from report import Timing
 
@@ -258,6 +259,18 @@ class LibrariesTest(unittest.TestCase):
             self.assertEqual(program.command, ["program", "--variant", variant])
         self.assertEqual(libraries.limit("program", launch.Cluster(4, 1)), [])
 
+    def test_gpu_programs_are_others(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("hfreduce", "hfreduce_cuda", "nccl", "gloo"):
+                path = os.path.join(folder, f"allreduce_{name}")
+                open(path, "w").close()
+                os.chmod(path, 0o755)
+            found = libraries.find_programs(folder, launch.Cluster(2, 1, device="cuda"))
+            self.assertEqual(
+                [(p.name, os.path.basename(p.command[0])) for p in found],
+                [("hfreduce", "allreduce_hfreduce_cuda"), ("nccl", "allreduce_nccl")],
+            )
+
     def test_hfreduce_ranks_fill_nodes_in_order(self):
         cluster = launch.Cluster(4, 2, "reno")
         (program,) = libraries.hfreduce("program", cluster)
@@ -339,10 +352,68 @@ class WholeRunTest(unittest.TestCase):
         self.assertIn("nonsense was asked for; there are: peer", err)
 
     def test_bad_arguments(self):
-        for bad in (["--ranks", "3", "--nodes", "2"], ["--sizes", "8,8"], ["--rounds", "0"]):
+        for bad in (
+            ["--ranks", "3", "--nodes", "2"],
+            ["--sizes", "8,8"],
+            ["--rounds", "0"],
+            ["--blocking"],
+            ["--device", "cuda", "--memory", "shared"],
+        ):
             with self.subTest(bad=bad), contextlib.redirect_stderr(io.StringIO()):
                 with self.assertRaises(SystemExit):
                     compare.parse_arguments(bad)
+
+
+class OverlapTest(unittest.TestCase):
+    def test_output(self):
+        text = "# Lib 1.2\n8 100 101 50 60\n8 100 103 50 70\n16 1 1 1 1\n"
+        parsed, version = report.parse_overlap(text, [8, 16])
+        self.assertEqual(version, "Lib 1.2")
+        self.assertEqual(len(parsed[8]), 2)
+        self.assertEqual(parsed[8][1], report.OverlapTiming(100, 103, 50, 70))
+
+    def test_what_is_refused(self):
+        for text in ("8 1 1 1", "8 1 1 1 0", "8 1 1 1 x", "chatter", "", "8 1 1 1 1\n9 1 1 1 1"):
+            with self.subTest(text=text), self.assertRaises(ValueError):
+                report.parse_overlap(text, [8])
+
+    def test_ratios_are_taken_within_batches(self):
+        batches = [(100, 101, 50, 60), (200, 206, 50, 50), (100, 102, 40, 44)]
+        rounds = [
+            {"hfreduce": {8: [report.OverlapTiming(*b) for b in batches[:2]]}},
+            {"hfreduce": {8: [report.OverlapTiming(*batches[2])]}},
+        ]
+        (row,) = report.overlap_rows(rounds, ["hfreduce"], [8])
+        self.assertEqual(row.gemm_slowdown, (1.02, 1.01, 1.03))
+        self.assertEqual(row.reduce_slowdown, (1.1, 1.0, 1.2))
+        last = report.overlap_table([row]).splitlines()[-1]
+        self.assertIn("| +2.0 % | +1.0 % to +3.0 % |", last)
+
+    def test_whole_run(self):
+        toy = textwrap.dedent(
+            """
+            import os, sys
+            assert sys.argv[sys.argv.index("--gemm") + 1] == "64", sys.argv
+            if os.environ["RANK"] == "0": print("# Toy 1.0\\n8 100 FACTOR 10 10")
+            """
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            argv = ["--bin-dir", folder, "--sizes", "8", "--gemm", "64", "--rounds", "2"]
+            for name, factor in (("hfreduce", "101"), ("nccl", "150")):
+                path = os.path.join(folder, f"{name}.py")
+                with open(path, "w") as file:
+                    file.write(toy.replace("FACTOR", factor))
+                argv += ["--rank-peer", f"{name}={sys.executable} {path}"]
+            path = os.path.join(folder, "out.json")
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+                code = overlap.main(argv + ["--json", path])
+            self.assertEqual(code, 0)
+            self.assertIn("+50.0 %", out.getvalue())
+            with open(path) as file:
+                rows = json.load(file)["rows"]
+        self.assertEqual([row["library"] for row in rows], ["hfreduce", "nccl"])
+        self.assertEqual(rows[0]["gemm_slowdown"], [1.01, 1.01, 1.01])
 
 
 if __name__ == "__main__":

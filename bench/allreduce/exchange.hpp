@@ -40,7 +40,7 @@ struct Exchange {
       if (Clock::now() > deadline) {
         throw std::runtime_error("rank " + std::to_string(rank) + " waited 60 s for " + path);
       }
-      std::this_thread::yield();
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
     }
     std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};

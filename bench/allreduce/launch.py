@@ -31,6 +31,7 @@ class Cluster:
     num_ranks: int
     num_nodes: int
     congestion: str = ""
+    device: str = "host"  # or cuda: where the buffers are
 
     @property
     def local_ranks(self):

@@ -23,6 +23,15 @@ def hfreduce(program, cluster):
     return [Program("hfreduce", [program], True, env, rank_env)]
 
 
+def hfreduce_cuda(program, cluster):
+    return hfreduce(program, cluster)
+
+
+def nccl(program, _cluster):
+    """The program itself makes ranks that share a GPU pass for machines of their own."""
+    return [Program("nccl", [program], True)]
+
+
 def openmpi(program, cluster):
     launcher = shutil.which("mpirun.openmpi") or shutil.which("mpirun")
     start = [launcher, "-n", str(cluster.num_ranks), "--bind-to", "none", "--oversubscribe"]
@@ -91,13 +100,16 @@ def limit(program, cluster):
     return [Program(report.LIMIT, [program, "--variant", variant], True)]
 
 
-KNOWN = [hfreduce, limit, openmpi, mpich, gloo, ucc, oneccl]
+KNOWN = {
+    "host": [hfreduce, limit, openmpi, mpich, gloo, ucc, oneccl],
+    "cuda": [hfreduce_cuda, nccl],
+}
 
 
 def find_programs(folder, cluster):
-    """Programs of the libraries whose binaries were built."""
+    """Programs of the libraries for this device whose binaries were built."""
     programs = []
-    for library in KNOWN:
+    for library in KNOWN[cluster.device]:
         binary = os.path.join(folder, f"allreduce_{library.__name__}")
         if os.access(binary, os.X_OK):
             programs += library(binary, cluster)

@@ -27,7 +27,8 @@
 
 namespace hfr_bench {
 
-// One library under test. Sums over all ranks; every call blocks; a failure throws.
+// One library under test. Sums over all ranks; a failure throws. Buffers are host memory, unless
+// the library's class says otherwise by what it overrides.
 class Library {
  public:
   virtual ~Library() = default;
@@ -35,18 +36,26 @@ class Library {
   virtual int rank() const = 0;
   virtual int num_ranks() const = 0;
   // in == out: in place. The same pointers and count come many times in a row, so a library may
-  // keep what it prepared for them.
+  // keep what it prepared for them. Complete when it returns, or after finish().
   virtual void all_reduce(const void* in, void* out, size_t count) = 0;
+  virtual void finish() {}
   // The largest value over all ranks, on all ranks. Never timed.
   virtual double max(double value) = 0;
   // True: in and out must be the same, whatever was asked for.
   virtual bool in_place_only() const { return false; }
+  // True: plain memory will not do, all buffers come from allocate().
+  virtual bool on_device() const { return false; }
   // Memory of the library's own allocator, kept until the library is destroyed.
   // nullptr: it has none that helps, plain memory is used.
   virtual void* allocate(size_t bytes) {
     static_cast<void>(bytes);
     return nullptr;
   }
+  // Between the host's memory and a buffer; complete on return.
+  virtual void write(void* buffer, const void* from, size_t bytes) {
+    std::memcpy(buffer, from, bytes);
+  }
+  virtual void read(void* to, const void* buffer, size_t bytes) { std::memcpy(to, buffer, bytes); }
 };
 
 inline void bind_to_cpu(const Options& options, int rank) {
@@ -101,113 +110,144 @@ inline std::FILE* take_stdout() {
   return results;
 }
 
-class Measurement {
+// The buffers of a run, and operations on them.
+class Workload {
  public:
-  Measurement(Library& library, const Options& options, std::FILE* results)
-      : library_(library), options_(options), results_(results) {
+  Workload(Library& library, const Options& options) : library_(library), options_(options) {
     size_t longest = *std::max_element(options.sizes.begin(), options.sizes.end());
     out_ = buffer(longest);
     in_ = in_place() ? out_ : buffer(longest);
   }
 
-  // Prints `size_bytes median_us min_us max_us` on rank 0.
-  void run(size_t bytes) {
-    size_t count = bytes / element_size(options_.dtype);
-    reduce_once(count);
-    // In place, repeated sums grow to infinity, so let all batches add infinities. Not zeros: some
-    // processors write cache lines of zeros back faster.
-    for (size_t i = 0; in_place() && i < count; ++i) {
-      store(out_, options_.dtype, i, std::numeric_limits<float>::infinity());
+  // All-reduces known values once and checks every sum.
+  void reduce_checked(size_t count) {
+    fill(out_, count, [](size_t) { return -1.0f; });
+    fill(in_, count, [&](size_t i) { return input_value(library_.rank(), i); });
+    library_.max(0);
+    library_.all_reduce(in_, out_, count);
+    library_.finish();
+    if (library_.max(count_wrong(count)) > 0) {
+      throw std::runtime_error("the sum of " + std::to_string(count) + " elements is wrong");
     }
-    size_t iterations = warm_up(count);
-    std::vector<double> times_us;
-    for (int batch = 0; batch < options_.num_batches; ++batch) {
-      times_us.push_back(time_batch(count, iterations));
+  }
+
+  // In place, repeated sums grow to infinity, so let all batches add infinities. Not zeros: some
+  // processors write cache lines of zeros back faster.
+  void prepare_batches(size_t count) {
+    if (in_place())
+      fill(out_, count, [](size_t) { return std::numeric_limits<float>::infinity(); });
+  }
+
+  // Microseconds of one operation, of the slowest rank.
+  double time_batch(size_t count, size_t iterations) {
+    using Clock = std::chrono::steady_clock;
+    library_.max(0);
+    library_.all_reduce(in_, out_, count);
+    library_.finish();
+    auto begin = Clock::now();
+    for (size_t i = 0; i < iterations; ++i) library_.all_reduce(in_, out_, count);
+    library_.finish();
+    std::chrono::duration<double, std::micro> elapsed = Clock::now() - begin;
+    return library_.max(elapsed.count() / static_cast<double>(iterations));
+  }
+
+  // How many operations take about `batch_us`, at least one; the same on all ranks.
+  size_t warm_up(size_t count, double batch_us) {
+    for (size_t iterations = 1;; iterations *= 2) {
+      double time_us = time_batch(count, iterations);
+      if (time_us * static_cast<double>(iterations) >= batch_us / 2 ||
+          iterations >= (size_t{1} << 16)) {
+        return std::max<size_t>(1, static_cast<size_t>(batch_us / time_us));
+      }
     }
-    reduce_once(count);  // what was prepared before still works
-    std::sort(times_us.begin(), times_us.end());
-    if (library_.rank() != 0) return;
-    std::fprintf(results_, "%zu %.3f %.3f %.3f\n", bytes, times_us[times_us.size() / 2],
-                 times_us.front(), times_us.back());
-    std::fflush(results_);
   }
 
  private:
   bool in_place() const { return options_.in_place || library_.in_place_only(); }
 
   void* buffer(size_t bytes) {
-    void* memory = options_.memory == Memory::kShared ? library_.allocate(bytes) : nullptr;
+    const bool own = library_.on_device() || options_.memory == Memory::kShared;
+    void* memory = own ? library_.allocate(bytes) : nullptr;
     if (memory == nullptr) memory = map_private(bytes, options_.huge_pages);
-    std::memset(memory, 0, bytes);
+    fill(memory, bytes / element_size(options_.dtype), [](size_t) { return 0.0f; });
     return memory;
   }
 
-  void fill(size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      store(out_, options_.dtype, i, -1.0f);
-      store(in_, options_.dtype, i, input_value(library_.rank(), i));
+  // Calls visit(byte offset, first element, elements, bytes) for each piece of a buffer.
+  template <typename Visit>
+  void for_each_piece(size_t count, Visit visit) const {
+    const size_t size = element_size(options_.dtype);
+    const size_t most = kPieceBytes / size;
+    for (size_t first = 0; first < count; first += most) {
+      const size_t elements = std::min(most, count - first);
+      visit(first * size, first, elements, elements * size);
     }
   }
 
-  void verify(size_t count) {
+  template <typename Value>
+  void fill(void* buffer, size_t count, Value value) {
+    for_each_piece(count, [&](size_t offset, size_t first, size_t elements, size_t bytes) {
+      for (size_t i = 0; i < elements; ++i)
+        store(piece_.data(), options_.dtype, i, value(first + i));
+      library_.write(static_cast<std::byte*>(buffer) + offset, piece_.data(), bytes);
+    });
+  }
+
+  double count_wrong(size_t count) {
+    float expected[3] = {};
+    for (size_t i = 0; i < 3; ++i) {
+      for (int rank = 0; rank < library_.num_ranks(); ++rank) expected[i] += input_value(rank, i);
+    }
     double wrong = 0;
-    for (size_t i = 0; i < count; ++i) {
-      float expected = 0;
-      for (int rank = 0; rank < library_.num_ranks(); ++rank) expected += input_value(rank, i);
-      if (load(out_, options_.dtype, i) != expected) ++wrong;
-    }
-    if (library_.max(wrong) > 0) {
-      throw std::runtime_error("the sum of " + std::to_string(count) + " elements is wrong");
-    }
+    for_each_piece(count, [&](size_t offset, size_t first, size_t elements, size_t bytes) {
+      library_.read(piece_.data(), static_cast<const std::byte*>(out_) + offset, bytes);
+      for (size_t i = 0; i < elements; ++i)
+        if (load(piece_.data(), options_.dtype, i) != expected[(first + i) % 3]) ++wrong;
+    });
+    return wrong;
   }
 
-  // All-reduces what fill() left, once.
-  void reduce_once(size_t count) {
-    fill(count);
-    library_.max(0);
-    library_.all_reduce(in_, out_, count);
-    verify(count);
-  }
-
-  size_t warm_up(size_t count) {
-    for (size_t iterations = 1;; iterations *= 2) {
-      double time_us = time_batch(count, iterations);  // the same on all ranks
-      if (time_us * static_cast<double>(iterations) >= options_.batch_us / 2 ||
-          iterations >= (size_t{1} << 16)) {
-        return std::max<size_t>(1, static_cast<size_t>(options_.batch_us / time_us));
-      }
-    }
-  }
-
-  double time_batch(size_t count, size_t iterations) {
-    using Clock = std::chrono::steady_clock;
-    library_.max(0);
-    library_.all_reduce(in_, out_, count);
-    auto begin = Clock::now();
-    for (size_t i = 0; i < iterations; ++i) library_.all_reduce(in_, out_, count);
-    std::chrono::duration<double, std::micro> elapsed = Clock::now() - begin;
-    return library_.max(elapsed.count() / static_cast<double>(iterations));
-  }
+  static constexpr size_t kPieceBytes = size_t{1} << 20;
 
   Library& library_;
   const Options& options_;
-  std::FILE* results_;
+  std::vector<std::byte> piece_ = std::vector<std::byte>(kPieceBytes);
   void* out_ = nullptr;
   void* in_ = nullptr;
 };
 
+// Prints `size_bytes median_us min_us max_us` on rank 0.
+inline void measure(Library& library, const Options& options, std::FILE* results) {
+  Workload work(library, options);
+  for (size_t bytes : options.sizes) {
+    const size_t count = bytes / element_size(options.dtype);
+    work.reduce_checked(count);
+    work.prepare_batches(count);
+    const size_t iterations = work.warm_up(count, options.batch_us);
+    std::vector<double> times_us;
+    for (int batch = 0; batch < options.num_batches; ++batch)
+      times_us.push_back(work.time_batch(count, iterations));
+    work.reduce_checked(count);  // what was prepared before still works
+    std::sort(times_us.begin(), times_us.end());
+    if (library.rank() != 0) continue;
+    std::fprintf(results, "%zu %.3f %.3f %.3f\n", bytes, times_us[times_us.size() / 2],
+                 times_us.front(), times_us.back());
+    std::fflush(results);
+  }
+}
+
 inline constexpr int kExitUnsupported = 77;
 
-// `connect` makes the library once the options are known. Everything is torn down by scope.
-template <typename Connect>
-int measure_main(int argc, char** argv, Connect connect) {
+// `connect` makes the library once the options are known; `measure_all` prints what was measured.
+// Everything is torn down by scope.
+template <typename Connect, typename MeasureAll>
+int measure_main(int argc, char** argv, Connect connect, MeasureAll measure_all) {
   try {
     Options options = parse_options(argc, argv);
     std::FILE* results = take_stdout();
-    std::unique_ptr<Library> library = connect(options);
+    auto library = connect(options);
     if (library->rank() == 0) std::fprintf(results, "# %s\n", library->version().c_str());
-    Measurement measurement(*library, options, results);
-    for (size_t bytes : options.sizes) measurement.run(bytes);
+    measure_all(*library, options, results);
     library->max(0);
     return 0;
   } catch (const Unsupported& error) {
@@ -217,6 +257,11 @@ int measure_main(int argc, char** argv, Connect connect) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;
   }
+}
+
+template <typename Connect>
+int measure_main(int argc, char** argv, Connect connect) {
+  return measure_main(argc, argv, connect, measure);
 }
 
 }  // namespace hfr_bench

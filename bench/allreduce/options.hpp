@@ -22,6 +22,8 @@ struct Options {
   Memory memory = Memory::kPrivate;
   bool in_place = false;
   bool huge_pages = false;
+  bool blocking = false;  // GPU: each operation is waited for, else only the batch
+  int gemm = 0;           // GPU: more than 0: beside products of matrices of so many rows
   std::vector<int> cpus;  // rank r runs on cpus[r mod size]; empty: not bound
   int num_batches = 15;
   double batch_us = 3000;  // a batch is as many operations as fit, at least one
@@ -58,6 +60,10 @@ inline Options parse_options(int argc, char** argv) {
       options.in_place = true;
       continue;
     }
+    if (name == "--blocking") {
+      options.blocking = true;
+      continue;
+    }
     if (name == "--huge-pages") {
       options.huge_pages = true;
       continue;
@@ -74,6 +80,8 @@ inline Options parse_options(int argc, char** argv) {
       for (size_t cpu : parse_list(value)) options.cpus.push_back(static_cast<int>(cpu));
     } else if (name == "--batches") {
       options.num_batches = std::stoi(value);
+    } else if (name == "--gemm") {
+      options.gemm = std::stoi(value);
     } else if (name == "--batch-us") {
       options.batch_us = std::stod(value);
     } else if (name == "--variant") {

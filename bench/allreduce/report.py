@@ -186,3 +186,101 @@ def library_table(rounds, libraries, sizes):
         for size in sizes
     ]
     return markdown(["bytes"] + list(libraries), lines)
+
+
+@dataclass
+class OverlapTiming:
+    """One batch of one program: microseconds of a matrix product and of an allreduce, each alone
+    and then beside the other."""
+
+    gemm_alone_us: float
+    gemm_beside_us: float
+    reduce_alone_us: float
+    reduce_beside_us: float
+
+
+def parse_overlap(text, sizes):
+    """({size: [OverlapTiming]}, version) of a program's standard output.
+
+    A line is `size_bytes gemm_alone_us gemm_beside_us reduce_alone_us reduce_beside_us`, several for
+    a size. Remarks and errors are as in parse_output.
+    """
+    expected = "size_bytes gemm_alone_us gemm_beside_us reduce_alone_us reduce_beside_us"
+    timings = {}
+    version = ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            version = version or line[1:].strip()
+            continue
+        if not line.strip():
+            continue
+        words = line.split()
+        try:
+            size = int(words[0])
+            values = [float(word) for word in words[1:]]
+        except ValueError:
+            raise ValueError(f"'{line}' is not '{expected}'") from None
+        if len(values) != 4 or not all(value > 0 for value in values):
+            raise ValueError(f"'{line}' is not '{expected}'")
+        timings.setdefault(size, []).append(OverlapTiming(*values))
+    if sorted(timings) != sorted(sizes):
+        raise ValueError(f"sizes {sorted(timings)} came, {sorted(sizes)} were asked for")
+    return timings, version
+
+
+@dataclass
+class OverlapRow:
+    """One library at one size. Ratios are taken within each batch: (median, least, most)."""
+
+    size: int
+    library: str
+    gemm_us: float
+    gemm_slowdown: tuple
+    reduce_us: float
+    reduce_slowdown: tuple
+
+
+def overlap_rows(rounds, libraries, sizes):
+    """One OverlapRow per size and library, over the batches of all rounds."""
+
+    def spread(values):
+        return statistics.median(values), min(values), max(values)
+
+    rows = []
+    for size in sizes:
+        for library in libraries:
+            batches = [b for one in rounds if library in one for b in one[library][size]]
+            rows.append(
+                OverlapRow(
+                    size,
+                    library,
+                    statistics.median(b.gemm_alone_us for b in batches),
+                    spread([b.gemm_beside_us / b.gemm_alone_us for b in batches]),
+                    statistics.median(b.reduce_alone_us for b in batches),
+                    spread([b.reduce_beside_us / b.reduce_alone_us for b in batches]),
+                )
+            )
+    return rows
+
+
+def overlap_table(rows):
+    """How much longer each takes beside the other."""
+
+    def percent(ratio):
+        return f"{(ratio - 1) * 100:+.1f} %"
+
+    lines = [
+        [
+            format_size(row.size),
+            row.library,
+            format_us(row.gemm_us),
+            percent(row.gemm_slowdown[0]),
+            " to ".join(percent(ratio) for ratio in row.gemm_slowdown[1:]),
+            format_us(row.reduce_us),
+            percent(row.reduce_slowdown[0]),
+            " to ".join(percent(ratio) for ratio in row.reduce_slowdown[1:]),
+        ]
+        for row in rows
+    ]
+    header = ["bytes", "library", "GEMM us", "beside", "range", "allreduce us", "beside", "range"]
+    return markdown(header, lines)

@@ -18,9 +18,12 @@ inline double now_s() {
 
 class Gpu {
  public:
-  Gpu() : driver_(load()) {
+  // Device `ordinal` mod the number of devices.
+  explicit Gpu(int ordinal = 0) : driver_(load()) {
     CUdevice device = 0;
-    check(driver_.cuDeviceGet(&device, 0), "cuDeviceGet");
+    check(driver_.cuDeviceGetCount(&num_devices_), "cuDeviceGetCount");
+    if (num_devices_ == 0) throw std::runtime_error("no CUDA device; see CUDA_VISIBLE_DEVICES");
+    check(driver_.cuDeviceGet(&device, ordinal % num_devices_), "cuDeviceGet");
     check(driver_.cuDevicePrimaryCtxRetain(&context_, device), "cuDevicePrimaryCtxRetain");
     use();
     char name[128] = {};
@@ -31,6 +34,7 @@ class Gpu {
   void use() const { check(driver_.cuCtxPushCurrent(context_), "cuCtxPushCurrent"); }
   const hfr::Driver& driver() const { return driver_; }
   const std::string& name() const { return name_; }
+  int num_devices() const { return num_devices_; }
 
   void check(CUresult result, const char* call) const {
     if (result != CUDA_SUCCESS) throw std::runtime_error(driver_.text(call, result));
@@ -63,6 +67,7 @@ class Gpu {
 
   const hfr::Driver& driver_;
   CUcontext context_ = nullptr;
+  int num_devices_ = 0;
   std::string name_;
 };
 

@@ -25,6 +25,8 @@ struct PerfOptions {
   int aggregate = 1;        // operations in flight together per iteration, on buffers of their own
   bool blocking = true;     // false: all iterations are put on a stream, then waited for
   bool registered = false;  // buffers from hfr_mem_alloc
+  hfr_device_t device = HFR_DEVICE_HOST;
+  int graph_launches = 0;  // more than 0: the iterations are one CUDA graph, launched so many times
   Average average = Average::kMean;  // of the ranks' times
   int threads =
       1;  // nccl-tests' -t and -g, for the header; their product is the ranks of a process

@@ -20,10 +20,9 @@ struct Arguments {
   std::string op = "sum";
   std::string root = "0";
   std::string device = "host";
-  int blocking = 1;
+  int blocking = -1;  // not given: what the device's users do
   int average = static_cast<int>(Average::kMean);
   int registered = 0;
-  int graph = 0;
   int nodes = 0;  // 0: do not start processes
   int ranks_per_node = 1;
   CLI::Option* max_bytes = nullptr;
@@ -72,20 +71,22 @@ void add_options(CLI::App& perf, Arguments& arguments) {
   number("-m,--agg_iters", o.aggregate, 1, 256, "operations in flight together per iteration");
   number("-c,--check", o.checks, 0, kMost, "operations whose every value is checked; 0: none");
   perf.add_option("-z,--blocking", arguments.blocking,
-                  "1: each operation is waited for; 0: all go to a stream that is waited for")
-      ->check(zero_or_one)
-      ->capture_default_str();
+                  "1: each operation is waited for (host's default); 0: all go to a stream that is "
+                  "waited for (cuda's)")
+      ->check(zero_or_one);
   number("-a,--average", arguments.average, 0, 3,
          "the time shown: 0 rank 0's, 1 mean, 2 least, 3 most of all ranks");
-  perf.add_option("-R,--local_register", arguments.registered, "1: buffers from hfr_mem_alloc")
+  perf.add_option("-R,--local_register", arguments.registered,
+                  "1: buffers from hfr_mem_alloc; on a GPU this is plain memory")
       ->check(zero_or_one)
       ->capture_default_str();
   number("-t,--nthreads", o.threads, 1, 1024, "threads per process, each with -g ranks");
   number("-g,--ngpus", o.per_thread, 1, 1024,
-         "ranks per thread; host ranks get a thread each, so -t 2 -g 2 is -t 4");
-  number("-G,--cudagraph", arguments.graph, 0, kMost,
-         "CUDA graph launches: only 0 with host memory");
-  perf.add_option("--device", arguments.device, "where the buffers are: host")
+         "ranks (GPUs) per thread; each rank gets a thread, so -t 2 -g 2 is -t 4");
+  number("-G,--cudagraph", o.graph_launches, 0, kMost,
+         "put the iterations into one CUDA graph and launch it so many times; 0: no graph");
+  perf.add_option("--device", arguments.device, "where the buffers are: host or cuda")
+      ->check(CLI::IsMember({"host", "cuda"}))
       ->capture_default_str();
   number("--nodes", arguments.nodes, 1, 1024, "start this many emulated nodes on this machine");
   number("--ranks-per-node", arguments.ranks_per_node, 1, 1024, "processes of each emulated node");
@@ -95,14 +96,14 @@ void add_options(CLI::App& perf, Arguments& arguments) {
 // The sentence that says what is wrong with the arguments, or nothing.
 std::string settle(Arguments& arguments) {
   PerfOptions& o = arguments.options;
-  if (arguments.graph != 0)
-    return "-G: a CUDA graph needs a CUDA device, and these buffers are in host memory; leave -G "
-           "out";
-  if (arguments.device != "host") {
-    return "--device " + arguments.device +
-           ": this command times host memory only; use --device host, or bench/cuda's "
-           "cuda_pipeline for a GPU";
-  }
+  const bool cuda = arguments.device == "cuda";
+  o.device = cuda ? HFR_DEVICE_CUDA : HFR_DEVICE_HOST;
+  o.blocking = arguments.blocking < 0 ? !cuda : arguments.blocking != 0;
+  if (o.graph_launches > 0 && !cuda)
+    return "-G: a CUDA graph needs a CUDA device, and these buffers are in host memory; add "
+           "--device cuda, or leave -G out";
+  if (o.graph_launches > 0 && o.blocking)
+    return "-G launches what is on a stream, and -z 1 uses none; leave one of them out";
   if (o.min_bytes > o.max_bytes) {
     if (arguments.max_bytes->count() > 0) {
       return "-b " + std::to_string(o.min_bytes) + " is more than -e " +
@@ -128,7 +129,6 @@ std::string settle(Arguments& arguments) {
   } else {
     return "-o " + arguments.op + " is no operation; `hfreduce perf --help` lists them";
   }
-  o.blocking = arguments.blocking != 0;
   o.registered = arguments.registered != 0;
   o.average = static_cast<Average>(arguments.average);
   return "";

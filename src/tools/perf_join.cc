@@ -6,16 +6,23 @@
 namespace hfr::tools {
 namespace {
 
-hfr_comm_t join_environment() {
+hfr_comm_options_t options_for(hfr_device_t device) {
+  hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+  options.device = device;
+  return options;
+}
+
+hfr_comm_t join_environment(hfr_device_t device) {
+  const hfr_comm_options_t options = options_for(device);
   hfr_comm_t comm = nullptr;
-  check(nullptr, hfr_comm_init_env(&comm, nullptr), "joining the launcher's job");
+  check(nullptr, hfr_comm_init_env(&comm, &options), "joining the launcher's job");
   return comm;
 }
 
 // Several ranks in each process: the processes join first, and through that communicator rank 0
 // hands out the id of the real one (a sum to which the others add nothing).
-std::vector<hfr_comm_t> join_threads_of_processes(int ranks_per_process) {
-  hfr_comm_t processes = join_environment();
+std::vector<hfr_comm_t> join_threads_of_processes(int ranks_per_process, hfr_device_t device) {
+  hfr_comm_t processes = join_environment(HFR_DEVICE_HOST);
   int process = 0;
   int num_processes = 1;
   check(processes, hfr_comm_rank(processes, &process), "hfr_comm_rank");
@@ -26,6 +33,7 @@ std::vector<hfr_comm_t> join_threads_of_processes(int ranks_per_process) {
         hfr_all_reduce(id.bytes, id.bytes, sizeof(id.bytes), HFR_UINT8, HFR_SUM, processes, nullptr,
                        nullptr),
         "handing out the unique id");
+  const hfr_comm_options_t options = options_for(device);
   std::vector<hfr_comm_t> comms(static_cast<size_t>(ranks_per_process));
   std::vector<std::exception_ptr> errors(comms.size());
   std::vector<std::thread> threads;
@@ -34,7 +42,7 @@ std::vector<hfr_comm_t> join_threads_of_processes(int ranks_per_process) {
       try {
         const int rank = process * ranks_per_process + static_cast<int>(i);
         check(nullptr,
-              hfr_comm_init_rank(&comms[i], num_processes * ranks_per_process, &id, rank, nullptr),
+              hfr_comm_init_rank(&comms[i], num_processes * ranks_per_process, &id, rank, &options),
               "joining as rank " + std::to_string(rank));
       } catch (...) {
         errors[i] = std::current_exception();
@@ -58,11 +66,13 @@ void check(hfr_comm_t comm, hfr_status_t status, const std::string& what) {
   throw PerfError(what + ": " + hfr_status_string(status) + ": " + hfr_get_last_error(comm));
 }
 
-std::vector<hfr_comm_t> join(int ranks_per_process, bool launched) {
-  if (launched && ranks_per_process == 1) return {join_environment()};
-  if (launched) return join_threads_of_processes(ranks_per_process);
+std::vector<hfr_comm_t> join(int ranks_per_process, bool launched, hfr_device_t device) {
+  if (launched && ranks_per_process == 1) return {join_environment(device)};
+  if (launched) return join_threads_of_processes(ranks_per_process, device);
+  const hfr_comm_options_t options = options_for(device);
   std::vector<hfr_comm_t> comms(static_cast<size_t>(ranks_per_process));
-  check(nullptr, hfr_comm_init_all(comms.data(), ranks_per_process, nullptr), "starting the ranks");
+  check(nullptr, hfr_comm_init_all(comms.data(), ranks_per_process, &options),
+        "starting the ranks");
   return comms;
 }
 

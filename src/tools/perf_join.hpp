@@ -16,7 +16,8 @@ struct PerfError : std::runtime_error {
 // Throws PerfError with the library's sentence unless `status` is HFR_SUCCESS. `comm` may be NULL.
 void check(hfr_comm_t comm, hfr_status_t status, const std::string& what);
 
-// The communicators of this process' ranks; they are the caller's to destroy. Throws PerfError.
-std::vector<hfr_comm_t> join(int ranks_per_process, bool launched);
+// The communicators of this process' ranks, whose buffers are on `device`; they are the caller's to
+// destroy. Throws PerfError.
+std::vector<hfr_comm_t> join(int ranks_per_process, bool launched, hfr_device_t device);
 
 }  // namespace hfr::tools

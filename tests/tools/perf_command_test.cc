@@ -134,7 +134,8 @@ TEST_F(PerfFile, WritesJson) {
 TEST(PerfCommand, RefusesWithASentence) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> kCases = {
       {{"-G", "1"}, "a CUDA graph needs a CUDA device"},
-      {{"--device", "cuda"}, "this command times host memory only"},
+      {{"-G", "1", "--device", "cuda", "-z", "1"}, "-G launches what is on a stream"},
+      {{"--device", "tpu"}, "tpu not in {host,cuda}"},
       {{"-d", "int128"}, "int128 is no type"},
       {{"-o", "xor"}, "xor is no operation"},
       {{"-b", "2K", "-e", "1K"}, "-b 2048 is more than -e 1024"},
@@ -145,6 +146,18 @@ TEST(PerfCommand, RefusesWithASentence) {
     Finished run = perf(arguments);
     EXPECT_NE(run.status, 0);
     EXPECT_THAT(run.error + run.output, HasSubstr(sentence));
+  }
+}
+
+// What the command is told goes before what the library would take from its environment.
+TEST(PerfCommand, HostMemoryWhateverTheEnvironmentSays) {
+  for (const std::vector<std::string>& shape : std::vector<std::vector<std::string>>{
+           {"-t", "2"}, {"--nodes", "2"}, {"--nodes", "2", "-t", "2"}}) {
+    std::vector<std::string> arguments = shape;
+    arguments.insert(arguments.end(), {"-b", "8", "-e", "8"});
+    Finished run = perf(arguments, {.environment = {{"HFREDUCE_DEVICE", "cuda"}}});
+    EXPECT_EQ(run.status, 0) << run.error;
+    EXPECT_THAT(run.output, HasSubstr("device: host buffers: private"));
   }
 }
 

@@ -1,0 +1,15 @@
+// The GPU of a rank of `hfreduce perf`. The driver is loaded at run time, as any program does that
+// runs with and without a GPU.
+#pragma once
+
+#include <memory>
+
+#include "tools/perf_device.hpp"
+
+namespace hfr::tools {
+
+// Device `ordinal` mod the number of devices. Throws PerfError where there is none, or where the
+// command was built without cuda.h.
+std::unique_ptr<PerfDevice> make_cuda_device(int ordinal);
+
+}  // namespace hfr::tools
