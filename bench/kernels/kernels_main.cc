@@ -41,6 +41,7 @@ DType parse_type(const std::string& name) {
 
 hfr::Op parse_op(const std::string& name) {
   for (int o = 0; o < hfr::kNumOps; ++o) {
+    if (static_cast<hfr::Op>(o) == hfr::Op::kPremulSum) continue;  // needs scales
     if (name == hfr::op_name(static_cast<hfr::Op>(o))) return static_cast<hfr::Op>(o);
   }
   std::fprintf(stderr, "unknown operation %s\n", name.c_str());

@@ -38,6 +38,7 @@ template <typename Self>
 struct NeverGivesUp {
   using Fallback = Self;
   static constexpr bool kMayBeNan = true;
+  static constexpr bool kMultiplierIsFree = false;
   static HWY_INLINE int new_guard() { return 0; }
   template <typename... Sums>
   static HWY_INLINE bool holds(int, const Sums&...) {
@@ -47,31 +48,50 @@ struct NeverGivesUp {
   static HWY_INLINE void leave(V&, V&, V&, V&) {}
 };
 
-// Types that accumulate in themselves.
-template <typename T>
-struct PlainCodec : NeverGivesUp<PlainCodec<T>> {
+// Types that accumulate in themselves. A step takes kVectors of each source.
+template <typename T, int kVectors = 4>
+struct PlainCodec : NeverGivesUp<PlainCodec<T, kVectors>> {
   using D = hn::ScalableTag<T>;
 
-  static size_t step() { return 4 * hn::Lanes(D()); }
+  static size_t step() { return kVectors * hn::Lanes(D()); }
 
   static HWY_INLINE void load(const T* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3, int) {
     const D d;
     const size_t n = hn::Lanes(d);
     a0 = hn::LoadU(d, from);
-    a1 = hn::LoadU(d, from + n);
-    a2 = hn::LoadU(d, from + 2 * n);
-    a3 = hn::LoadU(d, from + 3 * n);
+    if constexpr (kVectors > 1) a1 = hn::LoadU(d, from + n);
+    if constexpr (kVectors > 2) {
+      a2 = hn::LoadU(d, from + 2 * n);
+      a3 = hn::LoadU(d, from + 3 * n);
+    }
   }
   // Hands whole vectors of elements, with their offsets, to sink(tag, vector, offset).
   template <typename Sink>
-  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, const Sink& sink) {
+  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, int, const Sink& sink) {
     const D d;
     const size_t n = hn::Lanes(d);
     sink(d, a0, size_t{0});
-    sink(d, a1, n);
-    sink(d, a2, 2 * n);
-    sink(d, a3, 3 * n);
+    if constexpr (kVectors > 1) sink(d, a1, n);
+    if constexpr (kVectors > 2) {
+      sink(d, a2, 2 * n);
+      sink(d, a3, 3 * n);
+    }
   }
+};
+
+// C, or what does the same in steps that suit the place better (measured: docs/kernels.md). Memory
+// streams best when many sources take turns by the vector.
+template <typename C, bool kFar, bool kTwoSources>
+struct StepCodec {
+  using Type = C;
+};
+template <typename T>
+struct StepCodec<PlainCodec<T>, true, false> {
+  using Type = PlainCodec<T, 1>;
+};
+template <typename T, bool kFar>
+struct StepCodec<PlainCodec<T>, kFar, true> {
+  using Type = PlainCodec<T, 2>;
 };
 
 using DF = hn::ScalableTag<float>;
@@ -93,7 +113,7 @@ struct OneLaneCodec : NeverGivesUp<OneLaneCodec<T>> {
     a3 = hn::Set(d, load_float(from[3]));
   }
   template <typename Sink>
-  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, const Sink& sink) {
+  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, int, const Sink& sink) {
     const hn::ScalableTag<Bits> bits;
     sink(bits, hn::Set(bits, store_float<T>(hn::GetLane(a0)).bits), size_t{0});
     sink(bits, hn::Set(bits, store_float<T>(hn::GetLane(a1)).bits), size_t{1});
@@ -119,6 +139,7 @@ HWY_INLINE Vec<DU> round_at(Vec<DU> x) {
 #if HWY_TARGET != HWY_SCALAR
 
 struct BFloat16Codec : NeverGivesUp<BFloat16Codec> {
+  static constexpr bool kMultiplierIsFree = true;
   using D = DF;
   using D16 = hn::ScalableTag<uint16_t>;
 
@@ -136,7 +157,7 @@ struct BFloat16Codec : NeverGivesUp<BFloat16Codec> {
     a3 = odd_half(y);
   }
   template <typename Sink>
-  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, const Sink& sink) {
+  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, int, const Sink& sink) {
     const D16 d;
     sink(d, hn::BitCast(d, join(a0, a1)), size_t{0});
     sink(d, hn::BitCast(d, join(a2, a3)), hn::Lanes(d));
@@ -168,7 +189,7 @@ struct QuickBFloat16Codec : BFloat16Codec {
     return (unheld(a0) | unheld(a1) | unheld(a2) | unheld(a3)) == 0;
   }
   template <typename Sink>
-  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, const Sink& sink) {
+  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, int, const Sink& sink) {
     const D16 d;
     sink(d, join(a0, a1), size_t{0});
     sink(d, join(a2, a3), hn::Lanes(d));
@@ -191,6 +212,7 @@ struct QuickBFloat16Codec : BFloat16Codec {
 
 // By the processor's own conversions.
 struct Float16Codec : NeverGivesUp<Float16Codec> {
+  static constexpr bool kMultiplierIsFree = true;
   using D = DF;
   using D16 = hn::Rebind<hwy::float16_t, DF>;
 
@@ -207,7 +229,7 @@ struct Float16Codec : NeverGivesUp<Float16Codec> {
     a3 = hn::PromoteTo(D(), hn::LoadU(half, bits + 3 * n));
   }
   template <typename Sink>
-  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, const Sink& sink) {
+  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, int, const Sink& sink) {
     const hn::Rebind<uint16_t, DF> bits;
     const D16 half;
     const size_t n = hn::Lanes(D());

@@ -74,11 +74,14 @@ struct Float8Codec {
   using Format = Float8Format<T>;
   using Fallback = Float8Codec<T, false>;
   static constexpr bool kMayBeNan = !kScaled;
+  static constexpr bool kMultiplierIsFree = false;
 
   static size_t step() { return hn::Lanes(D8()); }
 
-  // The largest magnitude of all elements.
-  static HWY_INLINE Vec<D8> new_guard() { return hn::Zero(D8()); }
+  // The largest magnitude of all elements, if past what scaled bits hold.
+  static HWY_INLINE Vec<D8> new_guard() {
+    return hn::Set(D8(), static_cast<uint8_t>(Format::kFirstSpecial - 1));
+  }
 
   static HWY_INLINE void load(const T* from, Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3,
                               Vec<D8>& guard) {
@@ -96,8 +99,7 @@ struct Float8Codec {
   template <typename... Sums>
   static HWY_INLINE bool holds(Vec<D8> guard, const Sums&...) {
     if constexpr (!kScaled) return true;
-    const auto last = hn::Set(D8(), static_cast<uint8_t>(Format::kFirstSpecial - 1));
-    return hn::AllTrue(D8(), hn::Eq(hn::Max(guard, last), last));
+    return hn::AllTrue(D8(), hn::Eq(guard, new_guard()));
   }
   static HWY_INLINE void leave(Vec<D>& a0, Vec<D>& a1, Vec<D>& a2, Vec<D>& a3) {
     if constexpr (kScaled) {
@@ -108,7 +110,7 @@ struct Float8Codec {
     }
   }
   template <typename Sink>
-  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, const Sink& sink) {
+  static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, int, const Sink& sink) {
     const DU d;
     const auto upper = hn::Set(d, 0xffff0000u);
     // As 16-bit halves with the code in the place where widen() put it.
@@ -120,7 +122,7 @@ struct Float8Codec {
     sink(D8(), hn::BitCast(D8(), bytes), size_t{0});
   }
 
- private:
+ protected:
   using D16 = hn::ScalableTag<uint16_t>;
   static constexpr int kShift = 23 - Format::kMantissa;  // of the code in 32 bits
   static constexpr int kInHalf = 8 - (kShift - 16);      // and to its place in the upper half

@@ -44,7 +44,11 @@ std::vector<const KernelTable*> supported_kernel_tables() {
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
     tables.push_back(&kAvx512Kernels);
     // FP16's own arithmetic has no use here, as sums are FP32: BF16 is what makes the difference.
-    if (has_avx512_bf16()) tables.push_back(&kAvx512Bf16Fp16Kernels);
+    // Only one processor line has BF16 without VBMI.
+    if (has_avx512_bf16() && __builtin_cpu_supports("avx512vbmi") &&
+        __builtin_cpu_supports("avx512vbmi2")) {
+      tables.push_back(&kAvx512Bf16Fp16Kernels);
+    }
   }
 #elif defined(__aarch64__)
   tables.push_back(&kNeonKernels);

@@ -25,9 +25,9 @@ struct ReduceArgs {
   int num_srcs = 0;
   size_t count = 0;  // elements
   int divisor = 1;   // Op::kAvg only
-  // Op::kSum only; null: none. Source s is multiplied by scales[s] before it is added, in what the
-  // type accumulates in, which is also what this points to num_srcs of: float for floats up to 32
-  // bits, else the type itself. Product and sum round separately.
+  // Op::kPremulSum only. Source s is multiplied by scales[s] before it is added, in what the type
+  // accumulates in, which is also what this points to num_srcs of: float for floats up to 32 bits,
+  // else the type itself. Product and sum round separately.
   const void* scales = nullptr;
   // Store past the caches. Each destination is then written once, in order.
   bool streaming = false;

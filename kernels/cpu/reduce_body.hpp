@@ -15,6 +15,7 @@
 
 #include "cpu/codec.hpp"
 #include "cpu/codec_float8.hpp"
+#include "cpu/codec_float8_quick.hpp"
 #include "cpu/float_mode.hpp"
 #include "cpu/reduce.hpp"
 
@@ -25,47 +26,51 @@
 namespace hfr {
 namespace {
 
-// Op, and the sum of sources that are multiplied first.
-enum class Fold { kSum, kProd, kMin, kMax, kAvg, kScaledSum };
-
 // The low bits of sums and products do not depend on the sign: both signs share one kernel.
-template <Fold kFold, typename T>
-using Arithmetic =
-    std::conditional_t<std::is_integral_v<T> && (kFold == Fold::kSum || kFold == Fold::kProd ||
-                                                 kFold == Fold::kScaledSum),
-                       std::make_unsigned<std::conditional_t<std::is_integral_v<T>, T, int>>,
-                       std::type_identity<T>>;
+template <Op kOp, typename T>
+using Arithmetic = std::conditional_t<
+    std::is_integral_v<T> && (kOp == Op::kSum || kOp == Op::kProd || kOp == Op::kPremulSum),
+    std::make_unsigned<std::conditional_t<std::is_integral_v<T>, T, int>>, std::type_identity<T>>;
 
 #if HWY_TARGET == HWY_SCALAR
-template <typename T, Fold kFold>
+template <typename T, Op kOp>
 struct CodecOf {
   using Type = std::conditional_t<std::is_arithmetic_v<T>, PlainCodec<T>, OneLaneCodec<T>>;
 };
 #else
-template <typename T, Fold kFold>
+template <typename T, Op kOp>
 struct CodecOf {
   using Type = PlainCodec<T>;
 };
-template <Fold kFold>
-struct CodecOf<BFloat16, kFold> {
+template <Op kOp>
+struct CodecOf<BFloat16, kOp> {
 #if defined(HFR_AVX512_BF16)
   using Type = QuickBFloat16Codec;
 #else
   using Type = BFloat16Codec;
 #endif
 };
-template <Fold kFold>
-struct CodecOf<Float16, kFold> {
+template <Op kOp>
+struct CodecOf<Float16, kOp> {
   using Type = QuickFloat16Codec;
 };
-constexpr bool multiplies(Fold fold) { return fold == Fold::kProd || fold == Fold::kScaledSum; }
-template <Fold kFold>
-struct CodecOf<Float8E4M3, kFold> {
-  using Type = Float8Codec<Float8E4M3, !multiplies(kFold)>;
+#if defined(HFR_AVX512_BF16)
+template <typename T>
+using ScaledFloat8Codec = QuickFloat8Codec<T>;
+#else
+template <typename T>
+using ScaledFloat8Codec = Float8Codec<T, true>;
+#endif
+template <typename T, Op kOp>
+using Float8CodecOf = std::conditional_t<kOp == Op::kProd || kOp == Op::kPremulSum,
+                                         Float8Codec<T, false>, ScaledFloat8Codec<T>>;
+template <Op kOp>
+struct CodecOf<Float8E4M3, kOp> {
+  using Type = Float8CodecOf<Float8E4M3, kOp>;
 };
-template <Fold kFold>
-struct CodecOf<Float8E5M2, kFold> {
-  using Type = Float8Codec<Float8E5M2, !multiplies(kFold)>;
+template <Op kOp>
+struct CodecOf<Float8E5M2, kOp> {
+  using Type = Float8CodecOf<Float8E5M2, kOp>;
 };
 #endif
 
@@ -84,16 +89,16 @@ HWY_INLINE Vec<D> multiply(D d, Vec<D> a, Vec<D> b) {
   }
 }
 
-template <Fold kFold, typename D>
+template <Op kOp, typename D>
 HWY_INLINE Vec<D> combine(D d, Vec<D> a, Vec<D> b) {
   using T = hn::TFromD<D>;
-  if constexpr (kFold == Fold::kProd) {
+  if constexpr (kOp == Op::kProd) {
     return multiply(d, a, b);
-  } else if constexpr (kFold == Fold::kMin || kFold == Fold::kMax) {
+  } else if constexpr (kOp == Op::kMin || kOp == Op::kMax) {
     if constexpr (std::is_integral_v<T>) {
-      return kFold == Fold::kMin ? hn::Min(a, b) : hn::Max(a, b);
+      return kOp == Op::kMin ? hn::Min(a, b) : hn::Max(a, b);
     } else {
-      const auto better = kFold == Fold::kMin ? hn::Lt(b, a) : hn::Lt(a, b);
+      const auto better = kOp == Op::kMin ? hn::Lt(b, a) : hn::Lt(a, b);
       // The comparison keeps a NaN in a and drops one in b.
       return hn::IfThenElse(hn::IsNaN(b), b, hn::IfThenElse(better, b, a));
     }
@@ -117,35 +122,39 @@ HWY_INLINE void divide_integers(T* values, size_t count, int divisor) {
 constexpr size_t kMaxStepBytes = size_t{4} * HWY_MAX_BYTES;
 
 // One call's arguments, typed.
-template <typename T, Fold kFold>
+template <typename T, Op kOp>
 class Reduction {
  public:
   explicit Reduction(const ReduceArgs& args) : args_(args) {
-    if constexpr (kFold == Fold::kScaledSum) scales_ = static_cast<const A*>(args.scales);
+    if constexpr (kOp == Op::kPremulSum) scales_ = static_cast<const A*>(args.scales);
   }
 
-  void run() {
+  HWY_INLINE void run() {
     [[maybe_unused]] const std::conditional_t<std::is_integral_v<T>, int, FloatMode> mode{};
     const size_t bytes = args_.count * sizeof(T) * static_cast<size_t>(args_.num_srcs + 1);
     if (args_.streaming || bytes > kCachedBytes) {
-      run_steps<true>();
+      run_steps<true>(0);
       if (args_.streaming) hwy::FlushStream();
-    } else {
-      run_steps<false>();
+      return;
     }
+    // What a call sets up counts in the first-level cache: the commonest one goes straight to its
+    // loop.
+    const size_t done = args_.num_srcs == 2 && args_.num_dsts == 1 ? add_two<false>(0) : 0;
+    if (done < args_.count) run_steps<false>(done);
   }
 
  private:
-  using Codec = typename CodecOf<T, kFold>::Type;
+  using Codec = typename CodecOf<T, kOp>::Type;
+  template <bool kFar, bool kTwoSources = false>
+  using CodecAt = typename StepCodec<Codec, kFar, kTwoSources>::Type;
   using D = typename Codec::D;
   using A = hn::TFromD<D>;
 
   // kFar: sources and destinations are further than the second-level cache, or are to be stored
   // past it.
   template <bool kFar>
-  void run_steps() {
-    const size_t step = Codec::step();
-    size_t i = 0;
+  HWY_NOINLINE void run_steps(size_t i) const {
+    const size_t step = CodecAt<kFar>::step();
     if (kFar && args_.streaming) {
       const size_t past = reinterpret_cast<uintptr_t>(args_.dsts[0]) % kLine;
       if (past != 0) {
@@ -166,37 +175,20 @@ class Reduction {
   // left.
   template <bool kFar>
   HWY_INLINE size_t run_whole_steps(size_t i) const {
-    const size_t step = Codec::step();
+    using C = CodecAt<kFar>;
+    const size_t step = C::step();
     const size_t count = args_.count;
     const int num_srcs = args_.num_srcs;
     const int num_dsts = args_.num_dsts;
     const void* const* srcs = args_.srcs;
     void* const* dsts = args_.dsts;
     const bool streaming = args_.streaming;
-    if (num_srcs == 2 && num_dsts == 1) {
-      // The commonest case, with nothing to look up between two steps.
-      const T* a = static_cast<const T*>(srcs[0]);
-      const T* b = static_cast<const T*>(srcs[1]);
-      T* dst = static_cast<T*>(dsts[0]);
-      for (; i + step <= count; i += step) {
-        const bool done = run_step<Codec>(
-            [=](int s) {
-              const T* from = (s == 0 ? a : b) + i;
-              return kFar ? fetch_ahead(from) : from;
-            },
-            2,
-            [=](auto d, auto vector, size_t offset) {
-              put<kFar>(d, vector, dst + i + offset, streaming);
-            });
-        if (!done) break;
-      }
-      return i;
-    }
+    if (num_srcs == 2 && num_dsts == 1) return add_two<kFar>(i);
     for (; i + step <= count; i += step) {
-      const bool done = run_step<Codec>(
+      const bool done = run_step<C>(
           [=](int s) {
             const T* from = static_cast<const T*>(srcs[s]) + i;
-            return kFar && kFetchMany ? fetch_ahead(from) : from;
+            return kFar && kFetchMany ? fetch_ahead<C>(from) : from;
           },
           num_srcs,
           [=](auto d, auto vector, size_t offset) {
@@ -209,11 +201,37 @@ class Reduction {
     return i;
   }
 
+  // The same for two sources and one destination, with nothing to look up between two steps.
+  template <bool kFar>
+  HWY_INLINE size_t add_two(size_t i) const {
+    using C = CodecAt<kFar, true>;
+    const size_t step = C::step();
+    const size_t count = args_.count;
+    const bool streaming = args_.streaming;
+    const T* a = static_cast<const T*>(args_.srcs[0]);
+    const T* b = static_cast<const T*>(args_.srcs[1]);
+    T* dst = static_cast<T*>(args_.dsts[0]);
+    for (; i + step <= count; i += step) {
+      const bool done = run_step<C>(
+          [=](int s) {
+            const T* from = (s == 0 ? a : b) + i;
+            return kFar ? fetch_ahead<C>(from) : from;
+          },
+          2,
+          [=](auto d, auto vector, size_t offset) {
+            put<kFar>(d, vector, dst + i + offset, streaming);
+          });
+      if (!done) break;
+    }
+    return i;
+  }
+
   // Past the caches a step's work is too short for the processor to look far enough ahead by
   // itself.
+  template <typename C>
   static HWY_INLINE const T* fetch_ahead(const T* from) {
     const char* next = reinterpret_cast<const char*>(from) + kFetchAheadBytes;
-    for (size_t i = 0; i < Codec::step() * sizeof(T); i += kLine) hwy::Prefetch(next + i);
+    for (size_t i = 0; i < C::step() * sizeof(T); i += kLine) hwy::Prefetch(next + i);
     return from;
   }
 
@@ -247,27 +265,42 @@ class Reduction {
     for (int s = 1; s < num_srcs; ++s) {
       C::load(source_at(s), b0, b1, b2, b3, guard);
       scale(s, b0, b1, b2, b3);
-      a0 = combine<kFold>(d, a0, b0);
-      a1 = combine<kFold>(d, a1, b1);
-      a2 = combine<kFold>(d, a2, b2);
-      a3 = combine<kFold>(d, a3, b3);
+      a0 = combine<kOp>(d, a0, b0);
+      a2 = combine<kOp>(d, a2, b2);
+      a1 = combine_aside<C>(a1, b1);
+      a3 = combine_aside<C>(a3, b3);
     }
-    if constexpr (kFold == Fold::kAvg) {
+    if constexpr (kOp == Op::kAvg) {
       using Fallback = typename C::Fallback;
       if (HWY_UNLIKELY(!C::holds(guard))) return false;
       C::leave(a0, a1, a2, a3);
       average(a0, a1, a2, a3);
       if constexpr (std::is_floating_point_v<A>) settle_nan(a0, a1, a2, a3);
-      Fallback::store(a0, a1, a2, a3, sink);
+      Fallback::store(a0, a1, a2, a3, num_srcs, sink);
       return true;
     }
     if (HWY_UNLIKELY(!C::holds(guard, a0, a1, a2, a3))) return false;
     if constexpr (std::is_floating_point_v<A> && C::kMayBeNan) settle_nan(a0, a1, a2, a3);
-    C::store(a0, a1, a2, a3, sink);
+    C::store(a0, a1, a2, a3, num_srcs, sink);
     return true;
   }
 
   using V = Vec<D>;
+  // combine() for every second accumulator.
+  template <typename C>
+  static HWY_INLINE V combine_aside(V a, V b) {
+#if HWY_TARGET == HWY_AVX3
+    // b * 1 + a rounds as a + b does, and the multiplier is free where nothing but additions and
+    // conversions is to be done.
+    if constexpr (C::kMultiplierIsFree && (kOp == Op::kSum || kOp == Op::kAvg)) {
+      __m512 one = _mm512_set1_ps(1.0f);
+      asm("" : "+v"(one));  // lest the compiler makes it an addition again
+      return V{_mm512_fmadd_ps(b.raw, one, a.raw)};
+    }
+#endif
+    return combine<kOp>(D(), a, b);
+  }
+
   // Which of two NaNs an addition returns depends on how the compiler ordered its operands.
   static HWY_INLINE void settle_nan(V& a0, V& a1, V& a2, V& a3) {
     const auto nan = hn::Set(D(), std::numeric_limits<A>::quiet_NaN());
@@ -277,7 +310,7 @@ class Reduction {
     a3 = hn::IfThenElse(hn::IsNaN(a3), nan, a3);
   }
   HWY_INLINE void scale(int s, V& a0, V& a1, V& a2, V& a3) const {
-    if constexpr (kFold == Fold::kScaledSum) {
+    if constexpr (kOp == Op::kPremulSum) {
       const D d;
       const auto factor = hn::Set(d, scales_[s]);
       a0 = multiply(d, a0, factor);
@@ -287,7 +320,7 @@ class Reduction {
     }
   }
   HWY_INLINE void average(V& a0, V& a1, V& a2, V& a3) const {
-    if constexpr (kFold == Fold::kAvg) {
+    if constexpr (kOp == Op::kAvg) {
       const D d;
       if constexpr (std::is_integral_v<A>) {
         alignas(kLine) A values[kMaxStepBytes / sizeof(A)];
@@ -345,29 +378,24 @@ class Reduction {
   static constexpr size_t kCachedBytes = size_t{1} << 20;
 
   const ReduceArgs& args_;
-  const A* scales_ = nullptr;  // Fold::kScaledSum
+  const A* scales_ = nullptr;  // Op::kPremulSum
 };
 
-template <typename T, Fold kFold>
+template <typename T, Op kOp>
 void reduce(const ReduceArgs& args) {
-  using U = typename Arithmetic<kFold, T>::type;
-  if constexpr (kFold == Fold::kSum) {
-    if (args.scales != nullptr) {
-      Reduction<U, Fold::kScaledSum>(args).run();
-      return;
-    }
-  }
-  Reduction<U, kFold>(args).run();
+  Reduction<typename Arithmetic<kOp, T>::type, kOp>(args).run();
 }
 
 template <typename T>
 constexpr void fill_row(ReduceKernel (&row)[kNumOps]) {
   // One function for both signs where the bits agree.
-  row[static_cast<int>(Op::kSum)] = reduce<typename Arithmetic<Fold::kSum, T>::type, Fold::kSum>;
-  row[static_cast<int>(Op::kProd)] = reduce<typename Arithmetic<Fold::kProd, T>::type, Fold::kProd>;
-  row[static_cast<int>(Op::kMin)] = reduce<T, Fold::kMin>;
-  row[static_cast<int>(Op::kMax)] = reduce<T, Fold::kMax>;
-  row[static_cast<int>(Op::kAvg)] = reduce<T, Fold::kAvg>;
+  row[static_cast<int>(Op::kSum)] = reduce<typename Arithmetic<Op::kSum, T>::type, Op::kSum>;
+  row[static_cast<int>(Op::kProd)] = reduce<typename Arithmetic<Op::kProd, T>::type, Op::kProd>;
+  row[static_cast<int>(Op::kMin)] = reduce<T, Op::kMin>;
+  row[static_cast<int>(Op::kMax)] = reduce<T, Op::kMax>;
+  row[static_cast<int>(Op::kAvg)] = reduce<T, Op::kAvg>;
+  row[static_cast<int>(Op::kPremulSum)] =
+      reduce<typename Arithmetic<Op::kPremulSum, T>::type, Op::kPremulSum>;
 }
 
 constexpr KernelTable make_table(const char* name) {

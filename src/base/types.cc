@@ -10,7 +10,7 @@ const char* dtype_name(DType dtype) {
 }
 
 const char* op_name(Op op) {
-  static constexpr const char* kNames[kNumOps] = {"sum", "prod", "min", "max", "avg"};
+  static constexpr const char* kNames[kNumOps] = {"sum", "prod", "min", "max", "avg", "premul_sum"};
   return kNames[static_cast<int>(op)];
 }
 

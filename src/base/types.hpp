@@ -1,4 +1,5 @@
-// Element types and reductions, with the values of the public header; capi/ asserts that.
+// Element types and reductions, with the values of the public header, where they have one; capi/
+// asserts that.
 #pragma once
 
 #include <cstddef>
@@ -24,12 +25,32 @@ enum class DType : uint8_t {
 };
 constexpr int kNumDTypes = 14;
 
-enum class Op : uint8_t { kSum = 0, kProd = 1, kMin = 2, kMax = 3, kAvg = 4 };
-constexpr int kNumOps = 5;
+enum class Op : uint8_t {
+  kSum = 0,
+  kProd = 1,
+  kMin = 2,
+  kMax = 3,
+  kAvg = 4,
+  kPremulSum = 5,  // each input times a scalar of its own: hfr_op_create_premul_sum
+};
+constexpr int kNumOps = 6;
 
 constexpr size_t dtype_size(DType dtype) {
   constexpr size_t kSizes[kNumDTypes] = {1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8, 1, 1};
   return kSizes[static_cast<int>(dtype)];
+}
+
+// What sums of the type are made in, and a pre-multiplied sum's scalars given in: FP32 for floats
+// up to 32 bits, else the type itself. Scalars travel as their bits, in the low bytes.
+constexpr bool accumulates_in_float(DType dtype) {
+  return dtype >= DType::kFloat16 && dtype != DType::kFloat64;
+}
+constexpr size_t accumulator_size(DType dtype) {
+  return accumulates_in_float(dtype) ? 4 : dtype_size(dtype);
+}
+constexpr uint64_t accumulator_one(DType dtype) {
+  if (dtype == DType::kFloat64) return 0x3ff0000000000000;
+  return accumulates_in_float(dtype) ? 0x3f800000 : 1;
 }
 
 // "float32", "bfloat16", "sum": nccl-tests' spelling where it has one is the tools' business.

@@ -19,7 +19,7 @@ static_assert(static_cast<int>(Code::kTimeout) == HFR_TIMEOUT);
 static_assert(static_cast<int>(hfr::DType::kFloat8E5M2) == HFR_FLOAT8_E5M2);
 static_assert(static_cast<int>(hfr::DType::kFloat32) == HFR_FLOAT32);
 static_assert(static_cast<int>(hfr::Op::kAvg) == HFR_AVG);
-static_assert(hfr::kNumDTypes == HFR_NUM_DTYPES && hfr::kNumOps == HFR_NUM_OPS);
+static_assert(hfr::kNumDTypes == HFR_NUM_DTYPES && hfr::kNumOps == HFR_NUM_OPS + 1);
 
 // The failure of this thread's last call that had no communicator, and the text handed out last.
 thread_local std::string t_last_error;

@@ -55,6 +55,7 @@ A fold(const Element& element, std::vector<A> values) {
     switch (op) {
       case Op::kSum:
       case Op::kAvg:
+      case Op::kPremulSum:
         result = static_cast<A>(static_cast<W>(static_cast<W>(result) + static_cast<W>(x)));
         break;
       case Op::kProd:

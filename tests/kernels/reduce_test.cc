@@ -28,7 +28,6 @@ struct Case {
   size_t shift = 0;      // how far from a cache line everything starts, in elements
   int first_alias = -1;  // destination d is source first_alias - d; -1: none is
   bool streaming = false;
-  bool scaled = false;
   Data data = Data::kFinite;
 };
 
@@ -70,7 +69,7 @@ class Kernels : public testing::TestWithParam<const KernelTable*> {
       memory.emplace_back((c.count + 80) * size);
       std::byte* src = memory.back().data() + (c.shift + static_cast<size_t>(s)) % 7 * size;
       srcs.push_back(src);
-      if (c.scaled) scales.push_back(static_cast<int>(random_() % 100) - 50);
+      if (c.op == Op::kPremulSum) scales.push_back(static_cast<int>(random_() % 100) - 50);
       for (size_t i = 0; i < c.count; ++i) {
         const uint64_t bits = random_bits(c);
         std::memcpy(src + i * size, &bits, size);
@@ -99,7 +98,7 @@ class Kernels : public testing::TestWithParam<const KernelTable*> {
     args.divisor = divisor;
     args.streaming = c.streaming;
     const ScaleArray typed_scales(c.dtype, scales);
-    if (c.scaled) args.scales = typed_scales.data();
+    if (c.op == Op::kPremulSum) args.scales = typed_scales.data();
     GetParam()->reduce[static_cast<int>(c.dtype)][static_cast<int>(c.op)](args);
     for (size_t i = 0; i < c.count; ++i) {
       elements[i].scales = scales;
@@ -111,8 +110,8 @@ class Kernels : public testing::TestWithParam<const KernelTable*> {
                              << c.num_srcs << " sources, destination " << d << " of " << c.num_dsts
                              << ", element " << i << " of " << c.count << ", divisor " << divisor
                              << ", shift " << c.shift << ", alias " << c.first_alias
-                             << (c.streaming ? ", streaming" : "") << (c.scaled ? ", scaled" : "")
-                             << ", data " << static_cast<int>(c.data);
+                             << (c.streaming ? ", streaming" : "") << ", data "
+                             << static_cast<int>(c.data);
       }
     }
     for (std::byte* end : ends) ASSERT_EQ(*end, std::byte{0x5a}) << "written past the end";
@@ -146,10 +145,10 @@ TEST_P(Kernels, PreMultipliedSums) {
     for (int num_srcs : {1, 2, 3, 8, 18}) {
       for (Data data : kEveryData) {
         check({.dtype = static_cast<DType>(dtype),
+               .op = Op::kPremulSum,
                .num_srcs = num_srcs,
                .num_dsts = 1 + num_srcs % 2,
                .streaming = num_srcs == 3,
-               .scaled = true,
                .data = data});
         if (HasFatalFailure()) return;
       }
