@@ -223,6 +223,17 @@ HFR_API hfr_status_t hfr_stream_destroy(hfr_stream_t stream);
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
+/* Makes an operation of `comm`: the sum of what each rank sends, multiplied first by the rank's own
+ * *scalar. The scalar is a float for dtypes of floats up to 32 bits, else of type dtype, and is
+ * read now; host memory. Product and sum round separately, in FP32 for 16- and 8-bit floats. The
+ * ranks' scalars may differ, and so may the values of *op, but all ranks pass such an operation to
+ * the same call. For this dtype only. A communicator has up to 64 at a time. Local, any thread,
+ * never blocks. Errors: HFR_INVALID_ARGUMENT. */
+HFR_API hfr_status_t hfr_op_create_premul_sum(hfr_op_t* op, const void* scalar, hfr_dtype_t dtype,
+                                              hfr_comm_t comm);
+/* Operations that were started with it go on. The communicator's end destroys what is left. */
+HFR_API hfr_status_t hfr_op_destroy(hfr_op_t op, hfr_comm_t comm);
+
 /* recvbuf[i] = op over all ranks of sendbuf[i], for i in [0, count). Every rank gets the same bits,
  * and so does every run with the same inputs and topology.
  *

@@ -104,6 +104,38 @@ class Stream {
   std::unique_ptr<void, Destroy> stream_;
 };
 
+// An operation that a communicator made (hfr_op_create_premul_sum), to pass where an hfr_op_t goes.
+// Move-only; destroyed before its communicator.
+class PremulSum {
+ public:
+  template <typename Scalar>
+  PremulSum(hfr_comm_t comm, Scalar scalar, hfr_dtype_t dtype) : comm_(comm) {
+    const bool in_float = dtype >= HFR_FLOAT16 && dtype != HFR_FLOAT64;
+    if (in_float ? !std::is_same_v<Scalar, float> : dtype != dtype_of<Scalar>) {
+      throw Error(HFR_INVALID_ARGUMENT,
+                  "the scalar of a pre-multiplied sum is a float for floats up to 32 bits, else of "
+                  "the elements' type");
+    }
+    detail::check(hfr_op_create_premul_sum(&op_, &scalar, dtype, comm), comm);
+  }
+  PremulSum(PremulSum&& other) noexcept : comm_(other.comm_), op_(other.op_) {
+    other.comm_ = nullptr;
+  }
+  PremulSum& operator=(PremulSum&& other) noexcept {
+    std::swap(comm_, other.comm_);
+    std::swap(op_, other.op_);
+    return *this;
+  }
+  ~PremulSum() {
+    if (comm_ != nullptr) hfr_op_destroy(op_, comm_);
+  }
+  operator hfr_op_t() const noexcept { return op_; }
+
+ private:
+  hfr_comm_t comm_;
+  hfr_op_t op_ = HFR_SUM;
+};
+
 // A started operation. Copyable; valid while its communicator is.
 class Request {
  public:
@@ -212,6 +244,13 @@ class Communicator {
                                  stream == nullptr ? nullptr : stream->get(), &request),
                   get());
     return Request(get(), request);
+  }
+
+  // The sum of all ranks' inputs, each times its rank's own scalar; for elements of type `dtype`.
+  // Scalar: float for floats up to 32 bits, else the element's own type. Must not outlive this.
+  template <typename Scalar>
+  PremulSum make_premul_sum(Scalar scalar, hfr_dtype_t dtype = dtype_of<Scalar>) {
+    return PremulSum(get(), scalar, dtype);
   }
 
   template <typename T>

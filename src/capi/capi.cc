@@ -91,14 +91,28 @@ Status check_buffers(const void* sendbuf, const void* recvbuf, size_t count, siz
   return Status();
 }
 
-// The name is only made when something is wrong with it.
-Status check_operation(hfr_dtype_t dtype, hfr_op_t op) {
-  if (static_cast<unsigned>(dtype) >= HFR_NUM_DTYPES) {
-    return invalid(cat("hfr_all_reduce: dtype ", static_cast<int>(dtype), " is no hfr_dtype_t"));
+Status check_dtype(const char* call, hfr_dtype_t dtype) {
+  if (static_cast<unsigned>(dtype) < HFR_NUM_DTYPES) return Status();
+  return invalid(cat(call, ": dtype ", static_cast<int>(dtype), " is no hfr_dtype_t"));
+}
+
+// Fills in desc.op, and desc.scale for an operation that the user has made. desc.dtype is set.
+Status set_operation(hfr_comm_t comm, hfr_op_t op, hfr::OpDescriptor& desc) {
+  if (static_cast<unsigned>(op) < HFR_NUM_OPS) {
+    desc.op = static_cast<hfr::Op>(op);
+    return Status();
   }
-  if (static_cast<unsigned>(op) >= HFR_NUM_OPS) {
-    return invalid(cat("hfr_all_reduce: op ", static_cast<int>(op), " is no hfr_op_t"));
+  const auto made = comm->premul_ops().find(static_cast<int>(op));
+  if (!made) {
+    return invalid(cat("hfr_all_reduce: op ", static_cast<int>(op),
+                       " is no hfr_op_t, nor one that was created on this communicator"));
   }
+  if (made->dtype != desc.dtype) {
+    return invalid(cat("hfr_all_reduce: op ", static_cast<int>(op), " was created for ",
+                       dtype_name(made->dtype), " and dtype is ", dtype_name(desc.dtype)));
+  }
+  desc.op = hfr::Op::kPremulSum;
+  desc.scale = made->scale;
   return Status();
 }
 
@@ -311,17 +325,46 @@ hfr_status_t hfr_stream_destroy(hfr_stream_t stream) {
   });
 }
 
+hfr_status_t hfr_op_create_premul_sum(hfr_op_t* op, const void* scalar, hfr_dtype_t dtype,
+                                      hfr_comm_t comm) {
+  return on_comm(comm, "hfr_op_create_premul_sum", [&](hfr::Communicator&) -> Status {
+    if (op == nullptr || scalar == nullptr) {
+      return invalid(
+          cat("hfr_op_create_premul_sum: ", op == nullptr ? "op" : "scalar", " is NULL"));
+    }
+    HFR_RETURN_IF_ERROR(check_dtype("hfr_op_create_premul_sum", dtype));
+    hfr::PremulOp made;
+    made.dtype = static_cast<hfr::DType>(dtype);
+    std::memcpy(&made.scale, scalar, hfr::accumulator_size(made.dtype));
+    const int handle = comm->premul_ops().create(made);
+    if (handle < 0) {
+      return invalid(cat("hfr_op_create_premul_sum: this communicator has ",
+                         hfr::PremulOps::kMaxOps, " operations; destroy one with hfr_op_destroy"));
+    }
+    *op = static_cast<hfr_op_t>(handle);
+    return Status();
+  });
+}
+
+hfr_status_t hfr_op_destroy(hfr_op_t op, hfr_comm_t comm) {
+  return on_comm(comm, "hfr_op_destroy", [&](hfr::Communicator&) -> Status {
+    if (comm->premul_ops().destroy(static_cast<int>(op))) return Status();
+    return invalid(cat("hfr_op_destroy: op ", static_cast<int>(op),
+                       " is none that was created on this communicator"));
+  });
+}
+
 hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count, hfr_dtype_t dtype,
                             hfr_op_t op, hfr_comm_t comm, hfr_stream_t stream,
                             hfr_request_t* request) {
   return on_comm(comm, "hfr_all_reduce", [&](hfr::Communicator& c) -> Status {
-    HFR_RETURN_IF_ERROR(check_operation(dtype, op));
+    HFR_RETURN_IF_ERROR(check_dtype("hfr_all_reduce", dtype));
     hfr::OpDescriptor desc;
     desc.send = sendbuf;
     desc.recv = recvbuf;
     desc.count = count;
     desc.dtype = static_cast<hfr::DType>(dtype);
-    desc.op = static_cast<hfr::Op>(op);
+    HFR_RETURN_IF_ERROR(set_operation(comm, op, desc));
     HFR_RETURN_IF_ERROR(check_buffers(sendbuf, recvbuf, count, hfr::dtype_size(desc.dtype)));
     return c.all_reduce(desc, stream, request);
   });

@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include "capi/premul_ops.hpp"
 #include "comm/communicator.hpp"
 #include "hfreduce/hfreduce.h"
 
@@ -41,6 +42,7 @@ struct hfr_comm {
   // Ok once the communicator is there; `call` is for the sentence.
   hfr::Status ready_status(const char* call);
   hfr::Communicator& communicator() { return *comm_; }
+  hfr::PremulOps& premul_ops() { return premul_ops_; }
 
   hfr::Status async_error();
   void abort();
@@ -63,6 +65,7 @@ struct hfr_comm {
   hfr::Status start_status_;                 // set before kFailed
   hfr::CancelFlag cancel_;
   std::thread starter_;
+  hfr::PremulOps premul_ops_;
   std::mutex error_mutex_;
   std::string error_;
 };

@@ -11,7 +11,8 @@ class Adder {
  public:
   Adder(ReducePool& pool, const ReduceDescriptor& shape) : pool_(pool), work_(shape) {}
 
-  void add_source(const void* src) {
+  // `scale`: for Op::kPremulSum.
+  void add_source(const void* src, uint64_t scale) {
     if (work_.num_srcs == ReduceDescriptor::kMaxSources) {
       ReduceDescriptor part = work_;
       part.divisor = 1;
@@ -19,8 +20,10 @@ class Adder {
       part.streaming = false;
       pool_.run(part);
       work_.srcs[0] = work_.dsts[0];
+      work_.scales[0] = accumulator_one(work_.dtype);
       work_.num_srcs = 1;
     }
+    work_.scales[work_.num_srcs] = scale;
     work_.srcs[work_.num_srcs++] = src;
   }
   const ReduceDescriptor& descriptor() const { return work_; }

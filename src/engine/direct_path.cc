@@ -64,6 +64,7 @@ bool Executor::add_block(const Operation& o, size_t offset, size_t size) {
         !peers.pull(r, o.peer_sends[idx] + offset, peers.scratch(r), size)) {
       return fail_reaching(o, r, "read the input");
     }
+    work.scales[work.num_srcs] = o.scales[idx];
     work.srcs[work.num_srcs++] = send;
     if (o.recvs[idx] != nullptr) work.dsts[work.num_dsts++] = o.recvs[idx] + offset;
   }

@@ -24,6 +24,7 @@ Executor::Executor(EngineContext& context)
     ops_.push_back(std::make_unique<Operation>());
     ops_.back()->sends.resize(static_cast<size_t>(num_local_));
     ops_.back()->recvs.resize(static_cast<size_t>(num_local_));
+    ops_.back()->scales.resize(static_cast<size_t>(num_local_));
     ops_.back()->peer_sends.resize(static_cast<size_t>(num_local_));
     ops_.back()->peer_recvs.resize(static_cast<size_t>(num_local_));
   }

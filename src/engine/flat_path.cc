@@ -46,7 +46,7 @@ bool Executor::finish_flat(uint64_t number, uint32_t num_looks) {
   Operation& o = op(number);
   if (running_ != number || completed_.load(std::memory_order_relaxed) != number ||
       !takes_flat(o) || num_local_ > ReduceDescriptor::kMaxSources || o.bytes == 0 ||
-      !context_.device.host_accessible() || failed()) {
+      o.desc.op == Op::kPremulSum || !context_.device.host_accessible() || failed()) {
     return false;
   }
   if (posted_ == number) {
@@ -86,7 +86,7 @@ bool Executor::step_flat(Operation& o) {
     shape.op = o.desc.op;
     shape.divisor = context_.shape.num_ranks;
     Adder adder(context_.pool, shape);
-    for (const std::byte* src : o.sends) adder.add_source(src);
+    for (size_t r = 0; r < o.sends.size(); ++r) adder.add_source(o.sends[r], o.scales[r]);
     context_.pool.run(adder.descriptor());
     o.added = true;
     if (!o.reads_in_place) {

@@ -133,16 +133,19 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     Adder adder(context_->pool, shape);
     for (SlotRef src : step.srcs) {
       if (src.kind != SlotKind::kLocal) {
-        adder.add_source(src.kind == SlotKind::kResult ? value_ : source(src));
+        adder.add_source(src.kind == SlotKind::kResult ? value_ : source(src),
+                         accumulator_one(op.desc.dtype));
         continue;
       }
       for (int r = 0; r < context_->shape.num_local(); ++r) {
-        const std::byte* direct = op.sends[static_cast<size_t>(r)];
-        adder.add_source(direct != nullptr ? direct + offset : staging.input(idx_, r));
+        const auto rank = static_cast<size_t>(r);
+        const std::byte* direct = op.sends[rank];
+        adder.add_source(direct != nullptr ? direct + offset : staging.input(idx_, r),
+                         op.scales[rank]);
       }
     }
     ReduceDescriptor work = adder.descriptor();
-    if (work.num_srcs == 1 && !step.final) {
+    if (work.num_srcs == 1 && !step.final && work.op != Op::kPremulSum) {
       // One input and nothing to add to it: it is the sum, where it lies.
       value_ = static_cast<const std::byte*>(work.srcs[0]);
       return true;

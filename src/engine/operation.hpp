@@ -21,7 +21,8 @@ struct OpDescriptor {
   size_t count = 0;
   DType dtype = DType::kFloat32;
   Op op = Op::kSum;
-  bool ready = true;  // false: a stream says later when the input is there (Executor::set_ready)
+  uint64_t scale = 0;  // Op::kPremulSum: this rank's factor (base/types.hpp)
+  bool ready = true;   // false: a stream says later when the input is there (Executor::set_ready)
   bool on_device = false;  // that stream is the device's own (UserSide)
 };
 
@@ -56,6 +57,7 @@ struct Operation {
   std::vector<std::byte*> recvs;
   std::vector<uint64_t> peer_sends;  // kDirect: for PeerMemory where sends is null
   std::vector<uint64_t> peer_recvs;  // likewise
+  std::vector<uint64_t> scales;      // each local rank's OpDescriptor::scale
   OpPath path = OpPath::kLanes;
   int posts_seen = 0;           // kPosted: local ranks whose posts are there
   bool by_kernel = false;       // kDirect: some buffer is reached with PeerMemory

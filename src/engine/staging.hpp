@@ -48,7 +48,7 @@ struct StagingShape {
 // One rank's announcement of one operation: its first cache line says everything and holds a tiny
 // message.
 struct alignas(kCacheLine) Post {
-  static constexpr size_t kInlineBytes = 24;
+  static constexpr size_t kInlineBytes = 16;
   enum Flags : uint32_t {
     kSendDirect = 1,  // peers may read the input where it is
     kRecvDirect = 2,  // peers may write the result where it goes
@@ -63,6 +63,7 @@ struct alignas(kCacheLine) Post {
   uint64_t recv;
   uint32_t flags;
   uint32_t unused;
+  uint64_t scale;                   // OpDescriptor::scale
   std::byte payload[kInlineBytes];  // and on into the lines that follow the post
 };
 static_assert(sizeof(Post) == kCacheLine);

@@ -19,6 +19,7 @@ void Executor::post(Operation& o) {
   } else {
     p.flags = o.bytes == 0 ? Post::kPublished : offer_buffers(o, p);  // nothing to fetch
   }
+  p.scale = o.desc.scale;
   p.signature = o.signature;
   p.seq.store(o.number + 1, std::memory_order_release);
   o.state = OpState::kPosted;
@@ -79,6 +80,7 @@ bool Executor::choose_path(Operation& o) {
     o.sends[idx] = (p.flags & Post::kSendDirect) != 0 ? reach(p.send) : nullptr;
     o.recvs[idx] = (p.flags & Post::kRecvDirect) != 0 ? reach(p.recv) : nullptr;
     const bool by_kernel = (p.flags & Post::kPeerMemory) != 0;
+    o.scales[idx] = p.scale;
     o.peer_sends[idx] = by_kernel ? p.send : 0;
     o.peer_recvs[idx] = by_kernel ? p.recv : 0;
     if ((p.flags & Post::kPublished) != 0) o.sends[idx] = p.payload;

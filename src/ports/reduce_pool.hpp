@@ -22,8 +22,9 @@ struct ReduceDescriptor {
   size_t count = 0;  // elements
   DType dtype = DType::kFloat32;
   Op op = Op::kSum;
-  int divisor = 1;         // Op::kAvg only: the result is divided by it (1: a partial sum)
-  bool streaming = false;  // store past the caches: nobody reads the result soon
+  int divisor = 1;               // Op::kAvg only: the result is divided by it (1: a partial sum)
+  uint64_t scales[kMaxSources];  // Op::kPremulSum only: each source's factor (base/types.hpp)
+  bool streaming = false;        // store past the caches: nobody reads the result soon
   // A further destination that is stored past the caches while the others stay in them; null: none.
   void* streaming_dst = nullptr;
 };

@@ -1,6 +1,7 @@
 #include "reduce/piece.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "cpu/copy.hpp"
 
@@ -20,6 +21,14 @@ void add(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
   for (int d = 0; d < work.num_dsts; ++d) {
     dsts[d] = static_cast<std::byte*>(work.dsts[d]) + offset;
   }
+  // As kernels take them: packed, in the type that accumulates.
+  alignas(uint64_t) std::byte scales[sizeof(work.scales)];
+  if (work.op == Op::kPremulSum) {
+    const size_t size = accumulator_size(work.dtype);
+    for (int s = 0; s < work.num_srcs; ++s) {
+      std::memcpy(scales + static_cast<size_t>(s) * size, &work.scales[s], size);
+    }
+  }
   ReduceArgs args;
   args.dsts = dsts;
   args.num_dsts = work.num_dsts;
@@ -27,6 +36,7 @@ void add(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
   args.num_srcs = work.num_srcs;
   args.count = count;
   args.divisor = work.divisor;
+  args.scales = scales;
   args.streaming = work.streaming;
   kernels.reduce[static_cast<int>(work.dtype)][static_cast<int>(work.op)](args);
 }
