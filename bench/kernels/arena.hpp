@@ -23,6 +23,14 @@ class Arena {
       std::exit(1);
     }
     madvise(memory_, bytes, MADV_HUGEPAGE);
+    fill(bytes);
+  }
+  ~Arena() { munmap(memory_, bytes_); }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // The first `bytes` as they were at first.
+  void fill(size_t bytes) const {
     auto* words = static_cast<uint64_t*>(memory_);
     uint64_t x = 88172645463325252ull;
     for (size_t i = 0; i < bytes / sizeof(uint64_t); ++i) {
@@ -32,9 +40,6 @@ class Arena {
       words[i] = (x & 0x8f8f8f8f8f8f8f8full) | 0x3030303030303030ull;
     }
   }
-  ~Arena() { munmap(memory_, bytes_); }
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
 
   // The addresses of `num` arrays of `bytes` each, in a row.
   std::vector<void*> arrays(size_t num, size_t bytes) const {
