@@ -21,6 +21,8 @@ constexpr size_t kNumSlots = 4;
 
 struct Options {
   int inputs = 8;
+  std::string type = "float32";
+  size_t skew = 0;  // how far inputs lie from a power of two apart
   double seconds = 0.05;
   int repetitions = 7;
 };
@@ -34,7 +36,7 @@ class Handover {
  public:
   explicit Handover(const Options& options)
       : options_(options),
-        inputs_(kInputBytes),
+        inputs_(kInputBytes + static_cast<size_t>(options.inputs) * options.skew),
         slots_(kNumSlots * kChunks[3]),
         out_(kInputBytes / static_cast<size_t>(options.inputs)) {}
 
@@ -45,8 +47,8 @@ class Handover {
       }
     }
     benchmark::RunSpecifiedBenchmarks(&collector_);
-    std::printf("%d inputs of float32, median of %d, quartiles in brackets\n", options_.inputs,
-                options_.repetitions);
+    std::printf("%d inputs of %s, skew %zu, median of %d, quartiles in brackets\n", options_.inputs,
+                options_.type.c_str(), options_.skew, options_.repetitions);
     for (size_t chunk : kChunks) {
       for (bool read : {false, true}) {
         double cached = 0;
@@ -64,10 +66,20 @@ class Handover {
   }
 
  private:
+  hfr::DType parse_type() const {
+    for (int t = 0; t < hfr::kNumDTypes; ++t) {
+      if (options_.type == hfr::dtype_name(static_cast<hfr::DType>(t))) {
+        return static_cast<hfr::DType>(t);
+      }
+    }
+    std::fprintf(stderr, "unknown type %s\n", options_.type.c_str());
+    std::exit(2);
+  }
+
   void add(size_t chunk, bool read, bool streaming) {
-    const auto kernel =
-        hfr::supported_kernel_tables().back()->reduce[static_cast<int>(hfr::DType::kFloat32)]
-                                                     [static_cast<int>(hfr::Op::kSum)];
+    const hfr::DType dtype = parse_type();
+    const hfr::KernelTable& kernels = *hfr::supported_kernel_tables().back();
+    const auto kernel = kernels.reduce[static_cast<int>(dtype)][static_cast<int>(hfr::Op::kSum)];
     benchmark::RegisterBenchmark(
         name(chunk, read, streaming).c_str(),
         [=, this](benchmark::State& state) {
@@ -77,7 +89,7 @@ class Handover {
           size_t slot = 0;
           for (auto _ : state) {
             if (offset + chunk > bytes_each) offset = 0;
-            std::vector<void*> srcs = inputs_.arrays(num, bytes_each);
+            std::vector<void*> srcs = inputs_.arrays(num, bytes_each + options_.skew);
             for (void*& src : srcs) src = static_cast<char*>(src) + offset;
             void* dst = slots_.arrays(kNumSlots, chunk)[slot];
             hfr::ReduceArgs args;
@@ -85,7 +97,7 @@ class Handover {
             args.num_dsts = 1;
             args.srcs = srcs.data();
             args.num_srcs = options_.inputs;
-            args.count = chunk / 4;
+            args.count = chunk / hfr::dtype_size(dtype);
             args.streaming = streaming;
             kernel(args);
             if (read) {
@@ -112,6 +124,8 @@ int run(int argc, char** argv) {
   Options options;
   CLI::App app("Times adding into slots that are read next, with streaming and cached stores.");
   app.add_option("--inputs", options.inputs, "number of inputs")->check(CLI::Range(1, 18));
+  app.add_option("--type", options.type, "element type");
+  app.add_option("--skew", options.skew, "bytes, how far inputs lie from a power of two apart");
   app.add_option("--seconds", options.seconds, "of each repetition");
   app.add_option("--repetitions", options.repetitions);
   CLI11_PARSE(app, argc, argv);

@@ -79,19 +79,14 @@ struct PlainCodec : NeverGivesUp<PlainCodec<T, kVectors>> {
   }
 };
 
-// C, or what does the same in steps that suit the place better (measured: docs/kernels.md). Memory
-// streams best when many sources take turns by the vector.
-template <typename C, bool kFar, bool kTwoSources>
-struct StepCodec {
+// C in steps of so many vectors of a source, where C can.
+template <typename C, int kVectors>
+struct InStepsOf {
   using Type = C;
 };
-template <typename T>
-struct StepCodec<PlainCodec<T>, true, false> {
-  using Type = PlainCodec<T, 1>;
-};
-template <typename T, bool kFar>
-struct StepCodec<PlainCodec<T>, kFar, true> {
-  using Type = PlainCodec<T, 2>;
+template <typename T, int kVectors>
+struct InStepsOf<PlainCodec<T>, kVectors> {
+  using Type = PlainCodec<T, kVectors>;
 };
 
 using DF = hn::ScalableTag<float>;

@@ -12,7 +12,10 @@ Staging::Staging(const StagingShape& shape, std::byte* memory) : shape_(shape), 
   counters_offset_ = round_up(posts_offset_ + local * kPostRing * post_stride_, kPageBytes);
   size_t num_counters = 3 * local + window * (2 + 2 * local);
   lanes_offset_ = round_up(counters_offset_ + num_counters * sizeof(Counter), kHugePageBytes);
-  lane_stride_ = (local + 1 + static_cast<size_t>(shape.num_children)) * shape.slot_bytes +
+  // A page and a few lines more than a power of two: slots that are added together would push each
+  // other out of the caches (measured: docs/kernels.md).
+  slot_stride_ = round_up(shape.slot_bytes, kCacheLine) + kPageBytes + 4 * kCacheLine;
+  lane_stride_ = (local + 1 + static_cast<size_t>(shape.num_children)) * slot_stride_ +
                  static_cast<size_t>(shape.num_rounds) * 2 * shape.round_bytes;
   lane_stride_ = round_up(lane_stride_, kPageBytes);
   total_bytes_ = round_up(lanes_offset_ + window * lane_stride_, kHugePageBytes);

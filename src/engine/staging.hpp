@@ -102,7 +102,7 @@ class Staging {
   }
 
   std::byte* input(int lane, int local_rank) const {
-    return lane_memory(lane) + static_cast<size_t>(local_rank) * shape_.slot_bytes;
+    return lane_memory(lane) + static_cast<size_t>(local_rank) * slot_stride_;
   }
   std::byte* result(int lane) const { return input(lane, shape_.num_local); }
   std::byte* child(int lane, int idx) const { return input(lane, shape_.num_local + 1 + idx); }
@@ -129,6 +129,7 @@ class Staging {
   size_t post_stride_ = 0;
   size_t counters_offset_ = 0;
   size_t lanes_offset_ = 0;
+  size_t slot_stride_ = 0;
   size_t lane_stride_ = 0;
   size_t total_bytes_ = 0;
 };
