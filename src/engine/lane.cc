@@ -106,7 +106,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   for (SlotRef src : step.srcs) local |= src.kind == SlotKind::kLocal;
 
   if (add_ == AddState::kNone) {
-    if (local && (!local_inputs_here(op) || !result_slot_free())) return false;
+    if (local && (missing_input(op) >= 0 || !result_slot_free())) return false;
     if (!local && puts_pending_ > 0) return false;  // the old sum is still being read
     for (SlotRef src : step.srcs) {
       if (src.kind != SlotKind::kLocal && src.kind != SlotKind::kResult && !has_arrived(src))
@@ -137,8 +137,10 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
         continue;
       }
       for (int r = 0; r < context_->shape.num_local(); ++r) {
-        const std::byte* direct = op.sends[static_cast<size_t>(r)];
-        adder.add_source(direct != nullptr ? direct + offset : staging.input(idx_, r));
+        if (op.grouped && !context_->groups.is_first(r)) continue;
+        const int from = op.grouped ? context_->groups.carrier(r, idx_) : r;
+        const std::byte* direct = op.sends[static_cast<size_t>(from)];
+        adder.add_source(direct != nullptr ? direct + offset : staging.input(idx_, from));
       }
     }
     ReduceDescriptor work = adder.descriptor();
@@ -220,12 +222,15 @@ bool Lane::check_arrivals(const Operation& op, Executor& executor) {
   return true;
 }
 
-bool Lane::local_inputs_here(const Operation& op) const {
+int Lane::missing_input(const Operation& op) const {
+  int carrier = -1;
   for (int r = 0; r < context_->shape.num_local(); ++r) {
     if (op.sends[static_cast<size_t>(r)] != nullptr) continue;
-    if (context_->staging.landed(idx_, r).load() < chunk_ + 1) return false;
+    if (context_->staging.landed(idx_, r).load() >= chunk_ + 1) continue;
+    if (!op.grouped || context_->groups.carrier(r, idx_) != r) return r;
+    carrier = r;
   }
-  return true;
+  return carrier;
 }
 
 bool Lane::result_slot_free() const {
@@ -279,15 +284,18 @@ Wait Lane::waits_for(const Operation& op) const {
   for (SlotRef src : step.srcs) {
     if (src.kind == SlotKind::kLocal) {
       const auto window = static_cast<uint64_t>(context_->staging.shape().window);
+      if (const int r = missing_input(op); r >= 0) {
+        return {shape.nodes[shape.node][r], cat("copy-in of ", chunk)};
+      }
+      auto drained = [&](int r) {
+        return chunk_ < window || shape.num_local() == 1 ||
+               context_->staging.drained(idx_, r).load() >= chunk_ - window + 1;
+      };
       for (int r = 0; r < shape.num_local(); ++r) {
-        int rank = shape.nodes[shape.node][r];
-        if (op.sends[r] == nullptr && context_->staging.landed(idx_, r).load() < chunk_ + 1) {
-          return {rank, cat("copy-in of ", chunk)};
-        }
-        if (chunk_ >= window && shape.num_local() > 1 &&
-            context_->staging.drained(idx_, r).load() < chunk_ - window + 1) {
-          return {rank, cat("copy-out before ", chunk)};
-        }
+        if (drained(r)) continue;
+        const int carrier = op.grouped ? context_->groups.carrier(r, idx_) : r;
+        return {shape.nodes[shape.node][drained(carrier) ? r : carrier],
+                cat("copy-out before ", chunk)};
       }
     } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
       return from(src, "the partial sum");

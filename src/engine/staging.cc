@@ -10,7 +10,7 @@ Staging::Staging(const StagingShape& shape, std::byte* memory) : shape_(shape), 
   post_stride_ =
       round_up(sizeof(Post) - Post::kInlineBytes + shape.flat_bytes, kCacheLine) + kCacheLine;
   counters_offset_ = round_up(posts_offset_ + local * kPostRing * post_stride_, kPageBytes);
-  size_t num_counters = 3 * local + window * (2 + 2 * local);
+  size_t num_counters = 3 * local + window * (2 + 4 * local);
   lanes_offset_ = round_up(counters_offset_ + num_counters * sizeof(Counter), kHugePageBytes);
   lane_stride_ = (local + 1 + static_cast<size_t>(shape.num_children)) * shape.slot_bytes +
                  static_cast<size_t>(shape.num_rounds) * 2 * shape.round_bytes;

@@ -169,7 +169,9 @@ void Executor::lay_out_chunks(Operation& o) {
   o.num_chunks = o.chunking.num_chunks;
   o.first_chunk = next_chunk_;
   next_chunk_ += o.num_chunks;
-  o.copied_in = o.copied_out = o.copy_out_end = 0;
+  o.grouped = context_.groups.any() && o.bytes >= context_.limits.group_from_bytes;
+  o.fed.fill(0);
+  o.copy_out_end = 0;
   o.retired = 0;
   o.owned = 0;
   auto window = static_cast<uint64_t>(context_.staging.shape().window);
