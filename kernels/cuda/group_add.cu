@@ -29,7 +29,8 @@ __device__ float widen(Float8E5M2 value) {
 // which wrap.
 template <typename T, Op kOp>
 struct Element {
-  static constexpr bool kWraps = std::is_integral_v<T> && (kOp == Op::kSum || kOp == Op::kProd);
+  static constexpr bool kAdds = kOp == Op::kSum || kOp == Op::kAvg;
+  static constexpr bool kWraps = std::is_integral_v<T> && (kAdds || kOp == Op::kProd);
   static constexpr bool kPlain = std::is_arithmetic_v<T>;
   using Signless = std::make_unsigned<std::conditional_t<kWraps, T, int>>;
   using A = std::conditional_t<
@@ -42,7 +43,11 @@ struct Element {
       return hfr::widen(value);
     }
   }
-  static __device__ T narrow(A value) {
+  static __device__ T narrow(A value, uint32_t divisor) {
+    if constexpr (kOp == Op::kAvg) {
+      if constexpr (kWraps) return static_cast<T>(static_cast<T>(value) / static_cast<T>(divisor));
+      value /= static_cast<A>(divisor);
+    }
     if constexpr (std::is_floating_point_v<A>) {
       if (value != value) value = std::numeric_limits<A>::quiet_NaN();
     }
@@ -53,7 +58,7 @@ struct Element {
     }
   }
   static __device__ A combine(A a, A b) {
-    if constexpr (kOp == Op::kSum) {
+    if constexpr (kAdds) {
       return static_cast<A>(a + b);
     } else if constexpr (kOp == Op::kProd) {
       if constexpr (kWraps) return static_cast<A>(uint64_t{a} * uint64_t{b});
@@ -128,7 +133,7 @@ __device__ void add(const GroupAddArgs& args) {
       for (int i = 0; i < kPerVector; ++i) sums[i] = E::combine(sums[i], E::widen(elements[i]));
     }
 #pragma unroll
-    for (int i = 0; i < kPerVector; ++i) elements[i] = E::narrow(sums[i]);
+    for (int i = 0; i < kPerVector; ++i) elements[i] = E::narrow(sums[i], args.divisor);
     Vector sum;
     memcpy(&sum, elements, sizeof(sum));
     *reinterpret_cast<Vector*>(boxes + at) = sum;
@@ -142,15 +147,16 @@ __device__ void add(const GroupAddArgs& args) {
   };
   auto sum = input(0);
   for (uint32_t s = 1; s < args.num_inputs; ++s) sum = E::combine(sum, input(s));
-  reinterpret_cast<T*>(boxes)[i] = E::narrow(sum);
+  reinterpret_cast<T*>(boxes)[i] = E::narrow(sum, args.divisor);
 }
 
 template <typename T>
 __device__ void add_by_op(const GroupAddArgs& args) {
   switch (static_cast<Op>(args.op)) {
     case Op::kSum:
-    case Op::kAvg:
       return add<T, Op::kSum>(args);
+    case Op::kAvg:
+      return add<T, Op::kAvg>(args);
     case Op::kProd:
       return add<T, Op::kProd>(args);
     case Op::kMin:

@@ -1,6 +1,5 @@
 // The kernel of groups of GPUs (docs/cuda.md): adds the members' inputs of one chunk, on the GPU of
-// the one that carries it. Same rules as kernels/cpu/reduce.hpp, but that an average is a sum: who
-// makes the final value divides.
+// the one that carries it. Same rules as kernels/cpu/reduce.hpp.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +20,7 @@ struct GroupAddArgs {
   uint32_t num_inputs;  // 2 to kMaxGroup, own one included
   uint32_t own_idx;     // where among them the own one is added
   uint32_t op;          // Op
+  uint32_t divisor;     // Op::kAvg only; 1: a partial sum
 };
 
 // A kernel is called hfr_group_add_ and dtype_name(). The image is for cuModuleLoadData; null in a

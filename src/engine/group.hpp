@@ -27,6 +27,8 @@ class Groups {
 
   bool any() const { return !groups_.empty(); }
   bool has(int local_rank) const { return any() && place(local_rank) >= 0; }
+  // One group is all of the node.
+  bool covers_node() const { return groups_.size() == 1 && groups_[0].size() == places_.size(); }
   // Who copies lane `lane` to staging and back for `local_rank`: itself when it is in no group.
   int carrier(int local_rank, int lane) const {
     return has(local_rank) ? carrier_of(group_of(local_rank), lane) : local_rank;
@@ -40,6 +42,8 @@ class Groups {
   const std::vector<int>& members() const { return group_of(me_); }
   // At the lane's carrier: where `me`'s input goes. At `me`, when it is the carrier: the first one.
   std::byte* inbox(int lane) const;
+  // At the lane's carrier: where the sum comes to be.
+  std::byte* first_inbox(int lane) const { return box(lane, 0); }
   // Of the lane's carrier.
   std::byte* outbox(int lane) const;
   // The other members' landed counters of a lane that `me` carries.

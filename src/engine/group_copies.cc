@@ -12,6 +12,8 @@ std::optional<CopyDescriptor> Executor::group_copy(const Operation& o, CopyDirec
   const uint64_t chunk = o.first_chunk + idx;
   const int lane = static_cast<int>(chunk % window);
   const int carrier = groups.carrier(me_, lane);
+  const bool through_staging = direction == CopyDirection::kIn || direction == CopyDirection::kOut;
+  if (through_staging && o.stays_inside) return std::nullopt;
   // All pull; the carrier does not push, and does all the rest.
   if (direction != CopyDirection::kPull &&
       (direction == CopyDirection::kPush) == (carrier == me_)) {
@@ -41,6 +43,7 @@ std::optional<CopyDescriptor> Executor::group_copy(const Operation& o, CopyDirec
       copy.signal = &staging.summed(lane, me_);
       copy.dtype = o.desc.dtype;
       copy.op = o.desc.op;
+      copy.divisor = o.stays_inside ? context_.shape.num_ranks : 1;
       break;
     case CopyDirection::kIn:
       copy.src = groups.inbox(lane);
@@ -55,9 +58,9 @@ std::optional<CopyDescriptor> Executor::group_copy(const Operation& o, CopyDirec
       copy.signal = &staging.carried(lane, me_);
       break;
     case CopyDirection::kPull:
-      copy.src = groups.outbox(lane);
+      copy.src = o.stays_inside ? groups.first_inbox(lane) : groups.outbox(lane);
       copy.dst = static_cast<std::byte*>(o.desc.recv) + offset;
-      copy.wait = &staging.carried(lane, carrier);
+      copy.wait = o.stays_inside ? &staging.summed(lane, carrier) : &staging.carried(lane, carrier);
       copy.signal = &staging.drained(lane, me_);
       break;
   }
@@ -68,9 +71,9 @@ bool Executor::boxes_free() const {
   const Groups& groups = context_.groups;
   if (!groups.has(me_)) return true;
   for (int lane = 0; lane < context_.staging.shape().window; ++lane) {
-    const uint64_t carried = context_.staging.carried(lane, me_).load();
+    const uint64_t summed = context_.staging.summed(lane, me_).load();
     for (int member : groups.members()) {
-      if (context_.staging.drained(lane, member).load() < carried) return false;
+      if (context_.staging.drained(lane, member).load() < summed) return false;
     }
   }
   return true;

@@ -59,6 +59,12 @@ class Lane {
   // the others of its group, only where there is no other.
   int missing_input(const Operation& op) const;
   bool result_slot_free() const;
+  // Every local rank has the results of the lane's chunks before `end`.
+  bool all_drained(uint64_t end) const;
+  // Of an operation that stays inside a group.
+  Wait waits_inside(const Operation& op) const;
+  // The chunk is finished without this lane.
+  void pass_over(Operation& op);
   // The input slots may take the lane's next chunk.
   void free_inputs();
   uint32_t landing(SlotRef slot) const;

@@ -73,7 +73,8 @@ struct Operation {
   Chunking chunking;
   bool butterfly = false;
   const std::vector<Schedule>* forest = nullptr;
-  bool grouped = false;  // groups of GPUs add first
+  bool grouped = false;       // groups of GPUs add first
+  bool stays_inside = false;  // and all ranks are of one group: nothing goes through staging
   // Chunks handed to each direction's queue, or not needing it.
   std::array<uint64_t, kNumDirections> fed{};
   uint64_t copy_out_end = 0;  // chunk + 1 of the last one queued on its way to the result; 0: none

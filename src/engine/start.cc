@@ -170,6 +170,7 @@ void Executor::lay_out_chunks(Operation& o) {
   o.first_chunk = next_chunk_;
   next_chunk_ += o.num_chunks;
   o.grouped = context_.groups.any() && o.bytes >= context_.limits.group_from_bytes;
+  o.stays_inside = o.grouped && context_.shape.num_nodes() == 1 && context_.groups.covers_node();
   o.fed.fill(0);
   o.copy_out_end = 0;
   o.retired = 0;

@@ -33,6 +33,7 @@ Wait Executor::what_waits(const Operation& o) const {
   for (uint64_t chunk = o.first_chunk; chunk < o.first_chunk + o.num_chunks; ++chunk) {
     int lane = static_cast<int>(chunk % window);
     if (context_.staging.published(lane).load() >= chunk + 1) {
+      if (o.stays_inside) continue;
       const int carrier = in_group(o) ? context_.groups.carrier(me_, lane) : me_;
       if (carrier == me_ || context_.staging.carried(lane, carrier).load() >= chunk + 1) continue;
       return {rank_of(carrier),

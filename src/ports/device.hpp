@@ -44,6 +44,7 @@ struct CopyDescriptor {
   bool streaming = false;         // store past the caches: nobody reads dst soon
   DType dtype = DType::kFloat32;  // kAdd only, as is:
   Op op = Op::kSum;
+  int divisor = 1;
 
   bool may_go() const {
     if (wait != nullptr && wait->load() < wait_value) return false;

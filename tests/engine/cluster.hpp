@@ -71,8 +71,8 @@ class EngineCluster {
   hfr::Executor& operator[](int rank) { return *ranks_[static_cast<size_t>(rank)]->executor; }
   ManualClock& clock() { return clock_; }
   // With groups.
-  const GroupDevice& group_device(int rank) const {
-    return static_cast<const GroupDevice&>(*ranks_[static_cast<size_t>(rank)]->device);
+  GroupDevice& group_device(int rank) {
+    return static_cast<GroupDevice&>(*ranks_[static_cast<size_t>(rank)]->device);
   }
   const hfr::EngineContext& context(int rank) const {
     return *ranks_[static_cast<size_t>(rank)]->context;
@@ -229,6 +229,7 @@ class Buffers {
             .op = hfr::Op::kSum};
   }
 
+  bool is_right(int rank) { return recv(rank) == expected_; }
   void check() const {
     for (size_t rank = 0; rank < send_.size(); ++rank) {
       ASSERT_EQ(in_place_ ? send_[rank] : recv_[rank], expected_) << "rank " << rank;

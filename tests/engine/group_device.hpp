@@ -5,7 +5,9 @@
 #include <array>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "cpu/reduce.hpp"
@@ -33,6 +35,7 @@ class GroupDevice : public hfr::Device {
     return true;
   }
   bool poll() override {
+    if (next_poll_) std::exchange(next_poll_, nullptr)();
     bool moved = false;
     for (size_t tries = 0; tries < hfr::kNumDirections; ++tries) {
       const size_t which = random_() % hfr::kNumDirections;
@@ -45,8 +48,18 @@ class GroupDevice : public hfr::Device {
     return moved || !idle();  // the next look may find another queue
   }
   void cancel() override {
-    for (auto& queue : queues_) queue.clear();
+    for (size_t which = 0; which < queues_.size(); ++which) {
+      auto& queue = queues_[which];
+      for (; early_ && !queue.empty(); queue.pop_front()) {
+        run(static_cast<hfr::CopyDirection>(which), queue.front());
+      }
+      queue.clear();
+    }
   }
+  // As if its copies had been handed over early: cancel() lets them go.
+  void make_early() { early_ = true; }
+  // Runs in the middle of the engine's next turn.
+  void at_next_poll(std::function<void()> what) { next_poll_ = std::move(what); }
 
   size_t bytes_moved(hfr::CopyDirection direction) const {
     return bytes_[static_cast<size_t>(direction)];
@@ -84,6 +97,7 @@ class GroupDevice : public hfr::Device {
     args.srcs = sources.data();
     args.num_srcs = size_;
     args.count = copy.bytes / hfr::dtype_size(copy.dtype);
+    args.divisor = copy.divisor;
     kernels_->reduce[static_cast<int>(copy.dtype)][static_cast<int>(copy.op)](args);
   }
 
@@ -91,6 +105,8 @@ class GroupDevice : public hfr::Device {
   const int idx_;
   const size_t slot_bytes_;
   const hfr::KernelTable* const kernels_;
+  bool early_ = false;
+  std::function<void()> next_poll_;
   std::mt19937 random_;
   std::array<std::deque<hfr::CopyDescriptor>, hfr::kNumDirections> queues_;
   std::array<size_t, hfr::kNumDirections> bytes_{};

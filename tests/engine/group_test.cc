@@ -107,7 +107,9 @@ std::vector<Case> all_cases() {
     for (const auto& nodes : {std::vector<int>{4}, {8}, {4, 4}}) {
       cases.push_back({nodes, 4, window});
     }
-    cases.push_back({{8}, 8, window});
+    for (const auto& nodes : {std::vector<int>{8}, {9}, {8, 8}}) {
+      cases.push_back({nodes, 8, window});
+    }
   }
   return cases;
 }
@@ -151,7 +153,8 @@ TEST_P(GroupTurns, EveryOrderGivesTheSums) {
 INSTANTIATE_TEST_SUITE_P(Engine, GroupTurns, testing::ValuesIn(all_cases()),
                          testing::PrintToStringParamName());
 
-// What groups are for: each member moves its share between device and staging, and no more.
+// What groups are for: each member moves its share between device and staging, and no more; nothing
+// at all where all ranks are of one group.
 TEST(Groups, EachMemberMovesItsShare) {
   for (int size : {2, 4, 8}) {
     constexpr size_t kCount = size_t{1} << 18;
@@ -170,8 +173,8 @@ TEST(Groups, EachMemberMovesItsShare) {
     const size_t share = kBytes / static_cast<size_t>(size);
     for (int rank = 0; rank < 8; ++rank) {
       const GroupDevice& device = cluster.group_device(rank);
-      EXPECT_EQ(device.bytes_moved(CopyDirection::kIn), share);
-      EXPECT_EQ(device.bytes_moved(CopyDirection::kOut), share);
+      EXPECT_EQ(device.bytes_moved(CopyDirection::kIn), size == 8 ? 0 : share);
+      EXPECT_EQ(device.bytes_moved(CopyDirection::kOut), size == 8 ? 0 : share);
       EXPECT_EQ(device.bytes_moved(CopyDirection::kAdd), share);
       EXPECT_EQ(device.bytes_moved(CopyDirection::kPush), kBytes - share);
       EXPECT_EQ(device.bytes_moved(CopyDirection::kPull), kBytes);
@@ -179,10 +182,77 @@ TEST(Groups, EachMemberMovesItsShare) {
   }
 }
 
+TEST(Groups, AveragesDivideOnce) {
+  for (int size : {2, 4}) {
+    EngineCluster cluster({.ranks_per_node = {4},
+                           .window = 4,
+                           .chunk_bytes = 4096,
+                           .staged = true,
+                           .group_size = size});
+    std::vector<std::vector<int64_t>> data(4, std::vector<int64_t>(3000));
+    for (int rank = 0; rank < 4; ++rank) {
+      auto& mine = data[static_cast<size_t>(rank)];
+      for (size_t i = 0; i < mine.size(); ++i) mine[i] = static_cast<int64_t>(i) - 500 * rank;
+      ASSERT_TRUE(cluster[rank].submit({.send = mine.data(),
+                                        .recv = mine.data(),
+                                        .count = mine.size(),
+                                        .dtype = hfr::DType::kInt64,
+                                        .op = hfr::Op::kAvg}));
+    }
+    while (!cluster.all_done(0)) cluster.turn();
+    for (const auto& result : data) {
+      for (size_t i = 0; i < result.size(); ++i) {
+        ASSERT_EQ(result[i], (4 * static_cast<int64_t>(i) - 3000) / 4) << "groups of " << size;
+      }
+    }
+  }
+}
+
+// A member that fails lets its copies go, whatever they overwrite, while another's engine is in the
+// middle of a turn: who completes the operation has the sums all the same, who does not fails.
+TEST(Groups, AFailureIsSeenBeforeItsResult) {
+  for (int size : {2, 4}) {
+    for (int turns = 0; turns < 200; ++turns) {
+      EngineCluster cluster({.ranks_per_node = {4},
+                             .window = 4,
+                             .chunk_bytes = 4096,
+                             .staged = true,
+                             .group_size = size});
+      Buffers buffers(4, 6000, false);
+      for (int rank = 0; rank < 4; ++rank) {
+        ASSERT_TRUE(cluster[rank].submit(buffers.descriptor(rank)));
+      }
+      for (int i = 0; i < turns; ++i) cluster.turn();
+      if (cluster[1].completed(0)) break;
+      cluster.group_device(1).make_early();
+      cluster.group_device(0).at_next_poll([&] {
+        cluster[1].fail({hfr::Status(hfr::Code::kAborted, "the test says so"), 1});
+        // The others' GPUs are faster than their engines.
+        for (int i = 0; i < 100; ++i) {
+          for (int rank : {0, 2, 3}) cluster.group_device(rank).poll();
+        }
+      });
+      for (int i = 0; i < 100; ++i) cluster.turn();
+      for (int rank : {0, 2, 3}) {
+        if (cluster[rank].completed(0)) {
+          EXPECT_TRUE(buffers.is_right(rank)) << "rank " << rank << " after " << turns << " turns";
+        } else {
+          EXPECT_TRUE(cluster[rank].failed());
+        }
+      }
+    }
+  }
+}
+
 // Rank 1 neither pushes nor carries: the others name it, whoever carries the chunk they wait for.
-TEST(Groups, StallsNameTheMemberThatIsMissing) {
-  EngineCluster cluster(
-      {.ranks_per_node = {4}, .window = 4, .chunk_bytes = 4096, .staged = true, .group_size = 2});
+class MissingMember : public testing::TestWithParam<int> {};
+
+TEST_P(MissingMember, IsNamed) {
+  EngineCluster cluster({.ranks_per_node = {4},
+                         .window = 4,
+                         .chunk_bytes = 4096,
+                         .staged = true,
+                         .group_size = GetParam()});
   Buffers buffers(4, 50'000, false);
   for (int rank = 0; rank < 4; ++rank) {
     ASSERT_TRUE(cluster[rank].submit(buffers.descriptor(rank)));
@@ -201,6 +271,7 @@ TEST(Groups, StallsNameTheMemberThatIsMissing) {
   ASSERT_TRUE(stall);
   EXPECT_EQ(stall->wait.rank, 1) << stall->wait.stage;
 }
+INSTANTIATE_TEST_SUITE_P(Groups, MissingMember, testing::Values(2, 4));
 
 }  // namespace
 }  // namespace hfr_tests

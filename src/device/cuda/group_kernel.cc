@@ -49,6 +49,7 @@ CUresult GroupKernel::add(const CopyDescriptor& what, CUstream stream) const {
   args.num_inputs = static_cast<uint32_t>(seat_.num_members);
   args.own_idx = static_cast<uint32_t>(seat_.idx);
   args.op = static_cast<uint32_t>(what.op);
+  args.divisor = static_cast<uint32_t>(what.divisor);
   constexpr size_t kBlockBytes = kGroupAddThreads * kGroupAddVector;
   const size_t blocks = (what.bytes + kBlockBytes - 1) / kBlockBytes;
   const auto grid =

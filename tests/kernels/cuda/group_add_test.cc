@@ -63,7 +63,8 @@ class GroupAdd : public testing::Test {
     finite_ = ++cases_ % 3 != 0;
     const size_t size = hfr::dtype_size(c.dtype);
     const size_t bytes = c.count * size;
-    std::vector<Element> elements(c.count, Element{c.dtype, c.op == Op::kAvg ? Op::kSum : c.op});
+    const int divisor = c.op == Op::kAvg ? 1 + cases_ % 8 : 1;
+    std::vector<Element> elements(c.count, Element{c.dtype, c.op, {}, divisor, {}});
     const CUdeviceptr own = own_->address() + c.shift * size;
     int box = 0;
     for (int i = 0; i < c.num_inputs; ++i) {
@@ -87,6 +88,7 @@ class GroupAdd : public testing::Test {
     what.bytes = bytes;
     what.dtype = c.dtype;
     what.op = c.op;
+    what.divisor = divisor;
     GpuStream stream;
     ASSERT_EQ(kernel(c).add(what, stream.get()), CUDA_SUCCESS);
     stream.synchronize();
