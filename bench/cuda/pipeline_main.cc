@@ -3,10 +3,15 @@
 // Ranks are threads that share GPU 0. All their bytes cross the link once each way, so n ranks can
 // reach the two-way copy limit divided by n. Prints one line for each size, type and number of
 // ranks: median, least and most time of the iterations, algorithm bandwidth, and its ratio to that.
+//
+// --groups 0,2,4: also with groups of so many ranks (docs/cuda.md), whose bytes cross the link once
+// for each group: the limit stays that of none, and link_mb says what crosses each way. The GPU's
+// own memory stands in for NVLink.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <barrier>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -18,6 +23,7 @@ namespace {
 
 struct Options {
   std::vector<int> ranks = {2, 4, 8};
+  std::vector<int> groups = {0};
   std::vector<std::string> sizes = {"64", "128", "256"};
   std::vector<std::string> types = {"float", "bfloat16"};
   int iterations = 20;
@@ -129,33 +135,43 @@ std::vector<double> measure(const Gpu& gpu, const std::vector<hfr_comm_t>& comms
   return seconds;
 }
 
+void measure_all(const Gpu& gpu, const TwoWayLimit& limit, int num_ranks, int group,
+                 const Options& options) {
+  setenv("HFREDUCE_GPU_GROUP", std::to_string(group).c_str(), 1);
+  std::vector<hfr_comm_t> comms(static_cast<size_t>(num_ranks));
+  hfr_comm_options_t init = HFR_COMM_OPTIONS_INIT;
+  init.device = HFR_DEVICE_CUDA;
+  init.timeout_ms = options.timeout_ms;
+  check(nullptr, hfr_comm_init_all(comms.data(), num_ranks, &init));
+  for (const std::string& type : options.types) {
+    const hfr_dtype_t dtype = type == "bfloat16" ? HFR_BFLOAT16 : HFR_FLOAT32;
+    for (const std::string& size : options.sizes) {
+      const size_t bytes = std::stoul(size) << 20;
+      const double before = limit.measure();
+      const std::vector<double> times = measure(gpu, comms, bytes, dtype, options);
+      const double roof = (before + limit.measure()) / 2 / num_ranks;
+      const double median = times[times.size() / 2];
+      const double bandwidth = static_cast<double>(bytes) / median / 1e9;
+      const double crossing = static_cast<double>(bytes) * num_ranks / std::max(group, 1) / 1e6;
+      std::printf("%7d %5d %12zu %9s %9.1f %9.1f %9.1f %8.2f %9.2f %6.3f %8.1f\n", num_ranks, group,
+                  bytes, type.c_str(), median * 1e6, times.front() * 1e6, times.back() * 1e6,
+                  bandwidth, roof, bandwidth / roof, crossing);
+      std::fflush(stdout);
+    }
+  }
+  for (hfr_comm_t comm : comms) hfr_comm_destroy(comm);
+}
+
 int run(const Options& options) {
   const Gpu gpu;
   const TwoWayLimit limit(gpu);
-  std::printf("# %s\n# %5s %12s %9s %9s %9s %9s %8s %9s %6s\n", gpu.name().c_str(), "ranks",
-              "bytes", "type", "median_us", "least_us", "most_us", "algbw", "limit", "ratio");
+  std::printf("# %s\n# %5s %5s %12s %9s %9s %9s %9s %8s %9s %6s %8s\n", gpu.name().c_str(), "ranks",
+              "group", "bytes", "type", "median_us", "least_us", "most_us", "algbw", "limit",
+              "ratio", "link_mb");
   for (int num_ranks : options.ranks) {
-    std::vector<hfr_comm_t> comms(static_cast<size_t>(num_ranks));
-    hfr_comm_options_t init = HFR_COMM_OPTIONS_INIT;
-    init.device = HFR_DEVICE_CUDA;
-    init.timeout_ms = options.timeout_ms;
-    check(nullptr, hfr_comm_init_all(comms.data(), num_ranks, &init));
-    for (const std::string& type : options.types) {
-      const hfr_dtype_t dtype = type == "bfloat16" ? HFR_BFLOAT16 : HFR_FLOAT32;
-      for (const std::string& size : options.sizes) {
-        const size_t bytes = std::stoul(size) << 20;
-        const double before = limit.measure();
-        const std::vector<double> times = measure(gpu, comms, bytes, dtype, options);
-        const double roof = (before + limit.measure()) / 2 / num_ranks;
-        const double median = times[times.size() / 2];
-        const double bandwidth = static_cast<double>(bytes) / median / 1e9;
-        std::printf("%7d %12zu %9s %9.1f %9.1f %9.1f %8.2f %9.2f %6.3f\n", num_ranks, bytes,
-                    type.c_str(), median * 1e6, times.front() * 1e6, times.back() * 1e6, bandwidth,
-                    roof, bandwidth / roof);
-        std::fflush(stdout);
-      }
+    for (int group : options.groups) {
+      if (group <= num_ranks) measure_all(gpu, limit, num_ranks, group, options);
     }
-    for (hfr_comm_t comm : comms) hfr_comm_destroy(comm);
   }
   return 0;
 }
@@ -167,6 +183,7 @@ int main(int argc, char** argv) {
   hfr_bench::Options options;
   CLI::App app("All-reduce of GPU memory against the two-way copy limit");
   app.add_option("--ranks", options.ranks, "numbers of ranks")->delimiter(',');
+  app.add_option("--groups", options.groups, "sizes of groups; 0: none")->delimiter(',');
   app.add_option("--mib", options.sizes, "sizes in MiB")->delimiter(',');
   app.add_option("--types", options.types, "float, bfloat16")->delimiter(',');
   app.add_option("-n", options.iterations, "timed iterations")->check(CLI::PositiveNumber);

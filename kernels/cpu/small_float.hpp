@@ -4,11 +4,17 @@
 //
 // Encodings: IEEE binary16, bfloat16, and OCP 8-bit E4M3 (no infinity, NaN is S.1111.111) and E5M2
 // (IEEE-like). What is too large becomes infinity, and NaN in E4M3, as the specification's
-// non-saturating mode says.
+// non-saturating mode says. kernels/cuda compiles them for GPUs.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+
+#ifdef __CUDACC__
+#define HFR_ON_BOTH __host__ __device__
+#else
+#define HFR_ON_BOTH
+#endif
 
 namespace hfr {
 
@@ -29,12 +35,12 @@ struct Float8E5M2 {
 // linker never hands one file's code to another's caller.
 namespace {
 
-inline uint32_t float_bits(float value) {
+HFR_ON_BOTH inline uint32_t float_bits(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof(bits));
   return bits;
 }
-inline float bits_float(uint32_t bits) {
+HFR_ON_BOTH inline float bits_float(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof(value));
   return value;
@@ -43,7 +49,7 @@ inline float bits_float(uint32_t bits) {
 // Exponent and mantissa of a float with `kMantissa` mantissa bits and exponent bias `kBias`, sign
 // stripped.
 template <int kMantissa, int kBias>
-inline float decode_magnitude(uint32_t magnitude) {
+HFR_ON_BOTH inline float decode_magnitude(uint32_t magnitude) {
   // Shifted into FP32's place the number is off by the difference of the biases; the product is
   // exact, also for denormals.
   return bits_float(magnitude << (23 - kMantissa)) *
@@ -53,7 +59,7 @@ inline float decode_magnitude(uint32_t magnitude) {
 // Bits of |value| rounded to nearest even; values past the largest finite one come out larger than
 // it. Not for NaN.
 template <int kMantissa, int kBias>
-inline uint32_t encode_magnitude(uint32_t bits) {
+HFR_ON_BOTH inline uint32_t encode_magnitude(uint32_t bits) {
   constexpr int kShift = 23 - kMantissa;
   constexpr uint32_t kSmallestNormal = static_cast<uint32_t>(127 - kBias + 1) << 23;
   // Normal: drop the low bits with rounding, and correct the bias.
@@ -65,22 +71,22 @@ inline uint32_t encode_magnitude(uint32_t bits) {
   return bits >= kSmallestNormal ? normal : denormal;
 }
 
-inline float load_float(Float16 value) {
+HFR_ON_BOTH inline float load_float(Float16 value) {
   uint32_t magnitude = value.bits & 0x7fffu;
   uint32_t bits = float_bits(decode_magnitude<10, 15>(magnitude));
   bits |= magnitude >= 0x7c00u ? 0x7f800000u | (magnitude << 13) : 0;
   return bits_float(bits | static_cast<uint32_t>(value.bits & 0x8000u) << 16);
 }
-inline float load_float(BFloat16 value) {
+HFR_ON_BOTH inline float load_float(BFloat16 value) {
   return bits_float(static_cast<uint32_t>(value.bits) << 16);
 }
-inline float load_float(Float8E4M3 value) {
+HFR_ON_BOTH inline float load_float(Float8E4M3 value) {
   uint32_t magnitude = value.bits & 0x7fu;
   uint32_t bits = float_bits(decode_magnitude<3, 7>(magnitude));
   bits = magnitude == 0x7fu ? 0x7fc00000u : bits;
   return bits_float(bits | static_cast<uint32_t>(value.bits & 0x80u) << 24);
 }
-inline float load_float(Float8E5M2 value) {
+HFR_ON_BOTH inline float load_float(Float8E5M2 value) {
   uint32_t magnitude = value.bits & 0x7fu;
   uint32_t bits = float_bits(decode_magnitude<2, 15>(magnitude));
   bits |= magnitude >= 0x7cu ? 0x7f800000u | (magnitude << 21) : 0;
@@ -88,10 +94,10 @@ inline float load_float(Float8E5M2 value) {
 }
 
 template <typename T>
-inline T store_float(float value);
+HFR_ON_BOTH inline T store_float(float value);
 
 template <>
-inline Float16 store_float<Float16>(float value) {
+HFR_ON_BOTH inline Float16 store_float<Float16>(float value) {
   uint32_t bits = float_bits(value);
   uint32_t magnitude = bits & 0x7fffffffu;
   uint32_t encoded = encode_magnitude<10, 15>(magnitude);
@@ -100,14 +106,14 @@ inline Float16 store_float<Float16>(float value) {
   return {static_cast<uint16_t>(encoded | (bits >> 16 & 0x8000u))};
 }
 template <>
-inline BFloat16 store_float<BFloat16>(float value) {
+HFR_ON_BOTH inline BFloat16 store_float<BFloat16>(float value) {
   uint32_t bits = float_bits(value);
   uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1)) >> 16;
   uint32_t quiet = (bits >> 16) | 0x40u;
   return {static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded)};
 }
 template <>
-inline Float8E4M3 store_float<Float8E4M3>(float value) {
+HFR_ON_BOTH inline Float8E4M3 store_float<Float8E4M3>(float value) {
   uint32_t bits = float_bits(value);
   uint32_t magnitude = bits & 0x7fffffffu;
   uint32_t encoded = encode_magnitude<3, 7>(magnitude);
@@ -116,7 +122,7 @@ inline Float8E4M3 store_float<Float8E4M3>(float value) {
   return {static_cast<uint8_t>(encoded | (bits >> 24 & 0x80u))};
 }
 template <>
-inline Float8E5M2 store_float<Float8E5M2>(float value) {
+HFR_ON_BOTH inline Float8E5M2 store_float<Float8E5M2>(float value) {
   uint32_t bits = float_bits(value);
   uint32_t magnitude = bits & 0x7fffffffu;
   uint32_t encoded = encode_magnitude<2, 15>(magnitude);
@@ -127,3 +133,5 @@ inline Float8E5M2 store_float<Float8E5M2>(float value) {
 
 }  // namespace
 }  // namespace hfr
+
+#undef HFR_ON_BOTH

@@ -140,6 +140,13 @@ std::vector<ConfigVariable> make_variables() {
              "them."),
       number("HFREDUCE_ADD_THREADS", "chosen", 1, 32, &Config::add_threads,
              "Threads that add, of each CUDA rank."),
+      choice("HFREDUCE_GPU_GROUP", "auto", {"auto", "0", "2", "4", "8"}, &Config::gpu_group,
+             "How many GPUs of a node add among themselves before the CPU does; auto: those that "
+             "NVLink joins; 0: none. Agreed by all ranks."),
+      size("HFREDUCE_GPU_GROUP_FROM", "chosen", 1, uint64_t{1} << 44, 1, &Config::gpu_group_from,
+           "Smallest message for which they do. Agreed by all ranks."),
+      number("HFREDUCE_GPU_GROUP_BLOCKS", "16", 1, 1024, &Config::gpu_group_blocks,
+             "Most thread blocks of the kernel that adds in a group."),
       choice("HFREDUCE_ISA", "auto",
              {"auto", "scalar", "avx2", "avx512", "avx512_bf16_fp16", "neon", "sve"}, &Config::isa,
              "Instruction set of the adding kernels."),
@@ -251,7 +258,8 @@ std::string shared_settings(const Config& config) {
   return cat("chunk_bytes=", config.chunk_bytes, ";window=", config.window,
              ";forest=", config.forest, ";flat_bytes=", config.flat_bytes,
              ";direct=", config.direct ? 1 : 0, ";heap_bytes=", config.heap_bytes,
-             ";transport=", config.transport);
+             ";transport=", config.transport, ";gpu_group=", config.gpu_group,
+             ";gpu_group_from=", config.gpu_group_from);
 }
 
 }  // namespace hfr

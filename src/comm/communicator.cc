@@ -48,7 +48,9 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .clock = clock_,
                .device = *parts_.device,
                .pool = *pool_,
-               .transport = parts_.transport.get()},
+               .transport = parts_.transport.get(),
+               .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
+                                Staging(parts_.staging, parts_.memory->staging().data()))},
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0) {
   context_.heap.bytes = parts_.memory->heap_bytes();
@@ -364,6 +366,8 @@ void Communicator::shut_down() {
           parts_.shape.rank});
   }
   drive([&] { return executor_.idle(); });
+  // The group may still be at what this rank carried.
+  drive([&] { return executor_.failed() || executor_.boxes_free(); });
   engine_.unlock();
   if (progress_thread_.joinable()) {
     {

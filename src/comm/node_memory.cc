@@ -120,6 +120,11 @@ Result<const SharedMemory*> NodeMemory::heap() {
   return static_cast<const SharedMemory*>(&heap_);
 }
 
+void NodeMemory::keep(std::shared_ptr<void> what) {
+  std::lock_guard lock(mutex_);
+  kept_.push_back(std::move(what));
+}
+
 Result<std::shared_ptr<void>> NodeMemory::once(const Maker& make) {
   std::lock_guard lock(mutex_);
   if (std::shared_ptr<void> there = companion_.lock()) return there;

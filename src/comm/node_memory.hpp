@@ -10,6 +10,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "base/shared_memory.hpp"
 #include "ports/transport.hpp"
@@ -31,6 +32,8 @@ class NodeMemory {
   // driver), made by the first who asks; it lives as long as somebody holds it. Any thread.
   using Maker = std::function<Result<std::shared_ptr<void>>()>;
   Result<std::shared_ptr<void>> once(const Maker& make);
+  // Lives as long as this. Any thread.
+  void keep(std::shared_ptr<void> what);
 
  private:
   SharedMemory staging_;
@@ -39,6 +42,7 @@ class NodeMemory {
   std::mutex mutex_;
   SharedMemory heap_;
   std::weak_ptr<void> companion_;
+  std::vector<std::shared_ptr<void>> kept_;
 };
 
 // A socket at which the node's lowest rank hands the memory out. Every rank opens one before it is

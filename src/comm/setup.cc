@@ -7,8 +7,10 @@
 #include <cstdlib>
 #include <optional>
 #include <set>
+#include <sstream>
 
 #include "base/pack.hpp"
+#include "comm/group_setup.hpp"
 #include "comm/sizing.hpp"
 #include "device/cuda/cuda_device.hpp"
 #include "device/host/host_device.hpp"
@@ -67,22 +69,29 @@ Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
                   static_cast<int>(std::strtol((*fields)[9].c_str(), nullptr, 10))};
 }
 
-// What each rank tells the others last.
+// What each rank tells the others when its device is open.
 struct Findings {
   bool reaches_peers = false;  // their private memory, as try_peer_memory found
-  std::string gpu;             // which one of its machine it uses; empty: none
+  GroupFinding group;
 };
 
 std::vector<std::byte> encode(const Findings& findings) {
-  return pack({findings.reaches_peers ? "1" : "0", findings.gpu});
+  const GroupFinding& group = findings.group;
+  std::string reaches;
+  for (const std::string& gpu : group.gpu.reaches) reaches += gpu + ' ';
+  return pack(
+      {findings.reaches_peers ? "1" : "0", group.has_kernels ? "1" : "0", group.gpu.gpu, reaches});
 }
 
 Result<Findings> decode_findings(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 2);
+  auto fields = unpack(bytes, 4);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
-  return Findings{(*fields)[0] == "1", (*fields)[1]};
+  Findings findings{(*fields)[0] == "1", {{(*fields)[2], {}}, (*fields)[1] == "1"}};
+  std::istringstream reaches((*fields)[3]);
+  for (std::string gpu; reaches >> gpu;) findings.group.gpu.reaches.push_back(gpu);
+  return findings;
 }
 
 // The nodes whose owners this node's owners exchange messages with, over all forests and the
@@ -276,7 +285,8 @@ class SetUp {
     };
     HFR_ASSIGN_OR_RETURN(CudaDeviceInfo opened, open_cuda_device(options));
     parts_.device = std::move(opened.device);
-    findings_.gpu = opened.identity;
+    group_side_ = opened.group_side;
+    findings_.group = {{opened.identity, opened.reaches}, group_side_ != nullptr};
     parts_.logger.log(LogLevel::kInfo, "GPU ", opened.identity, ", ordered by ",
                       opened.memory_operations ? "stream memory operations" : "events");
     share_cpus();
@@ -304,13 +314,15 @@ class SetUp {
     }
   }
 
-  // The last exchange of set-up: private buffers are reached when that works between all ranks of
-  // the node, and ranks learn with whom they share a GPU.
+  // Private buffers are reached when that works between all ranks of the node, ranks learn with
+  // whom they share a GPU, and which GPUs form groups.
   Status share_findings() {
     HFR_RETURN_IF_ERROR(try_peer_memory());
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(findings_), deadline_ns_,
-                                                                   "finishing set-up"));
+                                                                   "sharing what was found"));
     const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
+    std::vector<GroupFinding> group_findings;
+    std::vector<bool> same_process;
     for (int rank = 0; rank < spec_.num_ranks; ++rank) {
       HFR_ASSIGN_OR_RETURN(Findings theirs,
                            decode_findings(blobs[static_cast<size_t>(rank)], rank));
@@ -318,10 +330,16 @@ class SetUp {
       const int node = parts_.shape.node_of_rank[static_cast<size_t>(rank)];
       if (node == parts_.shape.node && !theirs.reaches_peers) parts_.peer_memory = PeerMemory();
       const bool shares = info.machine == me.machine && info.process == me.process;
-      if (findings_.gpu.empty() || !shares || theirs.gpu != findings_.gpu) continue;
-      if (rank != spec_.rank) parts_.shares_gpu = true;
+      const std::string& gpu = theirs.group.gpu.gpu;
+      if (!gpu.empty() && shares && gpu == findings_.group.gpu.gpu && rank != spec_.rank) {
+        parts_.shares_gpu = true;
+      }
+      same_process.push_back(shares);
+      group_findings.push_back(std::move(theirs.group));
     }
-    return Status();
+    HFR_ASSIGN_OR_RETURN(auto planned,
+                         plan_gpu_groups(parts_.shape, parts_.config.gpu_group, group_findings));
+    return join_gpu_groups(planned, group_side_, same_process, deadline_ns_, parts_);
   }
 
   Status try_peer_memory() {
@@ -401,6 +419,7 @@ class SetUp {
   Parts parts_;
   std::vector<RankInfo> infos_;
   Findings findings_;
+  CudaGroupSide* group_side_ = nullptr;  // a part of parts_.device
   uint64_t deadline_ns_ = 0;
 };
 

@@ -14,6 +14,7 @@
 #include "comm/node_memory.hpp"
 #include "engine/context.hpp"
 #include "ports/transport.hpp"
+#include "topo/gpu_groups.hpp"
 
 namespace hfr {
 
@@ -47,6 +48,8 @@ struct Parts {
   size_t heap_bytes = 0;  // per rank
   std::unique_ptr<Device> device;
   bool shares_gpu = false;                 // with another rank of this process
+  GpuGroups gpu_groups;                    // of this node
+  std::vector<std::byte*> boxes;           // of the members of this rank's group (engine/group.hpp)
   std::vector<std::vector<int>> add_cpus;  // of each adding thread; none: whoever drives adds
   std::unique_ptr<Transport> transport;    // null with a single node
 };

@@ -48,6 +48,8 @@ constexpr int kManyRanksLanes = 3;  // per rank
 constexpr size_t kMinDeviceChunkBytes = size_t{128} << 10;
 constexpr size_t kFirstDeviceChunkBytes = size_t{256} << 10;
 constexpr size_t kDeviceStagingBudget = size_t{768} << 20;
+// Below, a group's further steps cost more than its fewer bytes save.
+constexpr size_t kGroupFromBytes = size_t{1} << 20;
 constexpr size_t kDeviceStreamingBytes = size_t{32} << 20;
 // An add that reads no more than this is done before another thread would have begun it.
 constexpr size_t kRunHereBytes = size_t{128} << 10;
@@ -138,6 +140,7 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
     limits.first_chunk_bytes = std::min(kFirstDeviceChunkBytes, staging.slot_bytes);
     limits.stream_results = shape.num_nodes() == 1;
     limits.run_here_bytes = kRunHereBytes;
+    limits.group_from_bytes = config.gpu_group_from != 0 ? config.gpu_group_from : kGroupFromBytes;
   } else if (shape.num_nodes() == 1) {
     limits.fine_chunk_bytes = std::min(kFineChunkBytes, staging.slot_bytes);
     limits.fine_until_bytes = kFineUntilBytes;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/group.hpp"
 #include "engine/peer_memory.hpp"
 #include "engine/shape.hpp"
 #include "engine/staging.hpp"
@@ -34,6 +35,7 @@ struct EngineLimits {
   size_t streaming_bytes = 0;   // from here on results are stored past the caches
   bool stream_results = false;  // likewise what the copy engines alone read from staging
   size_t run_here_bytes = 0;    // the engine's own thread adds chunks that read up to so much
+  size_t group_from_bytes = 0;  // from here on groups of GPUs add first
   uint64_t timeout_ns = 0;
 };
 
@@ -79,6 +81,7 @@ struct EngineContext {
   Device& device;
   ReducePool& pool;
   Transport* transport;  // null with a single node
+  Groups groups = {};    // this node's
 
   // The owner who makes a final value stores it to its own buffer as it adds, beside the slot that
   // the other local ranks copy out of.

@@ -12,7 +12,7 @@ bool Executor::all_fed() const {
   for (uint64_t n = completed_.load(std::memory_order_relaxed);
        n < submitted_.load(std::memory_order_relaxed); ++n) {
     const Operation& o = op(n);
-    if (o.bytes > 0 && (o.copied_in < o.num_chunks || o.copied_out < o.num_chunks)) return false;
+    if (o.bytes > 0 && !o.all_fed()) return false;
   }
   return true;
 }
@@ -20,11 +20,10 @@ bool Executor::all_fed() const {
 void Executor::submit_early(uint64_t number) {
   Operation& o = op(number);
   UserSide& user = *context_.device.user_side();
-  for (; o.copied_in < o.num_chunks; ++o.copied_in) {
-    user.submit_early(CopyDirection::kIn, copy_in(o, o.copied_in));
-  }
-  for (; o.copied_out < o.num_chunks; ++o.copied_out) {
-    user.submit_early(CopyDirection::kOut, copy_out(o, o.copied_out));
+  for (CopyDirection direction : kAllDirections) {
+    for (uint64_t& idx = o.fed_to(direction); idx < o.num_chunks; ++idx) {
+      if (auto next = copy(o, direction, idx)) user.submit_early(direction, *next);
+    }
   }
   o.copy_out_end = o.first_chunk + o.num_chunks;
 }
@@ -63,32 +62,41 @@ CopyDescriptor Executor::copy_out(const Operation& o, uint64_t idx) const {
   return copy;
 }
 
-bool Executor::feed_copies(Operation& o) {
-  const Staging& staging = context_.staging;
-  const auto window = static_cast<uint64_t>(staging.shape().window);
+std::optional<CopyDescriptor> Executor::copy(const Operation& o, CopyDirection direction,
+                                             uint64_t idx) const {
+  if (in_group(o)) return group_copy(o, direction, idx);
+  const uint64_t chunk = o.first_chunk + idx;
+  const int lane = static_cast<int>(chunk % static_cast<uint64_t>(context_.staging.shape().window));
   const bool in_place = context_.device.host_accessible();
-  // My own entry of sends is my own buffer when the CPU can read it; peers see the post.
-  const bool peers_read =
-      (staging.post(me_, o.number).flags & (Post::kSendDirect | Post::kPublished)) != 0;
-  bool moved = false;
-
-  if (o.copied_in == 0 && (peers_read || (in_place && num_local_ == 1))) o.copied_in = o.num_chunks;
-  for (; o.copied_in < o.num_chunks; ++o.copied_in, moved = true) {
-    int lane = static_cast<int>((o.first_chunk + o.copied_in) % window);
-    if (in_place && lane % num_local_ == me_) continue;
-    if (!context_.device.submit(CopyDirection::kIn, copy_in(o, o.copied_in))) break;
+  const bool own_lane = in_place && lane % num_local_ == me_;
+  if (direction == CopyDirection::kIn) {
+    // My own entry of sends is my own buffer when the CPU can read it; peers see the post.
+    const bool peers_read = in_place && (context_.staging.post(me_, o.number).flags &
+                                         (Post::kSendDirect | Post::kPublished)) != 0;
+    if (own_lane || peers_read) return std::nullopt;
+    return copy_in(o, idx);
   }
-
-  if (in_place && num_local_ == 1) o.copied_out = o.num_chunks;
-  for (; o.copied_out < o.num_chunks; ++o.copied_out, moved = true) {
-    uint64_t chunk = o.first_chunk + o.copied_out;
-    int lane = static_cast<int>(chunk % window);
-    if (lane % num_local_ == me_ && context_.owner_keeps_result() &&
+  if (direction == CopyDirection::kOut) {
+    if (in_place && num_local_ == 1) return std::nullopt;
+    if (own_lane && context_.owner_keeps_result() &&
         has_final_add(o.schedule(chunk, context_.schedules.butterfly))) {
-      continue;
+      return std::nullopt;
     }
-    if (!context_.device.submit(CopyDirection::kOut, copy_out(o, o.copied_out))) break;
-    o.copy_out_end = chunk + 1;
+    return copy_out(o, idx);
+  }
+  return std::nullopt;
+}
+
+bool Executor::feed_copies(Operation& o) {
+  bool moved = false;
+  for (CopyDirection direction : kAllDirections) {
+    const bool to_result = direction == (in_group(o) ? CopyDirection::kPull : CopyDirection::kOut);
+    for (uint64_t& idx = o.fed_to(direction); idx < o.num_chunks; ++idx, moved = true) {
+      const auto next = copy(o, direction, idx);
+      if (!next) continue;
+      if (!context_.device.submit(direction, *next)) break;
+      if (to_result) o.copy_out_end = o.first_chunk + idx + 1;
+    }
   }
   return moved;
 }

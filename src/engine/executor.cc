@@ -167,7 +167,7 @@ bool Executor::move_operations() {
         break;
       case OpPath::kLanes:
         if (fed) moved |= feed_copies(o);
-        fed &= o.copied_in == o.num_chunks && o.copied_out == o.num_chunks;
+        fed &= o.all_fed();
         break;
     }
   }
@@ -191,10 +191,13 @@ Operation* Executor::find_chunk(uint64_t chunk, uint64_t& from) {
 }
 
 bool Executor::lanes_finished(const Operation& o) const {
-  if (o.retired < o.owned || o.copied_out < o.num_chunks || o.copied_in < o.num_chunks)
+  if (o.retired < o.owned || !o.all_fed()) return false;
+  // A rank that failed lets its pushes go, over inboxes that are still to be added; nobody else
+  // looks before the sum is pulled.
+  if (o.stays_inside && context_.staging.failure().state.load(std::memory_order_acquire) != 0)
     return false;
   if (o.copy_out_end == 0) return true;
-  // The copy-out queue runs in order: its last chunk stands for all.
+  // The queue to the result runs in order: its last chunk stands for all.
   int lane = static_cast<int>((o.copy_out_end - 1) %
                               static_cast<uint64_t>(context_.staging.shape().window));
   return context_.staging.drained(lane, me_).load() >= o.copy_out_end;

@@ -4,7 +4,7 @@
 //   submit -> queued -> posted -> running on its path -> done      (operation.hpp)
 //                       start.cc   flat    flat_path.cc
 //                                  direct  direct_path.cc
-//                                  lanes   lane.cc, copies.cc
+//                                  lanes   lane.cc, copies.cc, group_copies.cc
 //
 // The turn itself is in executor.cc; who waits for whom, and for how long, in waits.cc.
 //
@@ -63,6 +63,9 @@ class Executor {
 
   // The input of `op` is there. Any thread.
   void set_ready(uint64_t op);
+
+  // The group has pulled what this rank carried.
+  bool boxes_free() const;
 
   // No operation waits for its stream.
   bool all_ready();
@@ -126,6 +129,12 @@ class Executor {
   const std::vector<Schedule>* choose_schedules(size_t bytes) const;
   bool uses_butterfly(size_t bytes) const;
   Chunking plan(size_t bytes) const;
+  bool in_group(const Operation& op) const { return op.grouped && context_.groups.has(me_); }
+  // What this rank's queue in that direction does with the operation's chunk `idx`, if anything.
+  std::optional<CopyDescriptor> copy(const Operation& op, CopyDirection direction,
+                                     uint64_t idx) const;
+  std::optional<CopyDescriptor> group_copy(const Operation& op, CopyDirection direction,
+                                           uint64_t idx) const;
   CopyDescriptor copy_in(const Operation& op, uint64_t idx) const;
   CopyDescriptor copy_out(const Operation& op, uint64_t idx) const;
   bool poll_transport();

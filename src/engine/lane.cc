@@ -40,6 +40,12 @@ Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
 bool Lane::advance(Executor& executor) {
   bool moved = false;
   while (Operation* op = executor.find_chunk(chunk_, op_cursor_)) {
+    if (op->stays_inside) {
+      if (!all_drained(chunk_ + 1)) return moved;
+      pass_over(*op);
+      moved = true;
+      continue;
+    }
     if (!begun_) begin(*op);
     if (context_->transport != nullptr && !check_arrivals(*op, executor)) return moved;
     const std::vector<Step>& steps = schedule(*op).steps;
@@ -60,6 +66,13 @@ bool Lane::advance(Executor& executor) {
     moved = true;
   }
   return moved;
+}
+
+void Lane::pass_over(Operation& op) {
+  context_->staging.added(idx_).store(chunk_ + 1);
+  context_->staging.published(idx_).store(chunk_ + 1);
+  ++op.retired;
+  chunk_ += static_cast<uint64_t>(context_->staging.shape().window);
 }
 
 void Lane::begin(Operation& op) {
@@ -106,7 +119,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   for (SlotRef src : step.srcs) local |= src.kind == SlotKind::kLocal;
 
   if (add_ == AddState::kNone) {
-    if (local && (!local_inputs_here(op) || !result_slot_free())) return false;
+    if (local && (missing_input(op) >= 0 || !result_slot_free())) return false;
     if (!local && puts_pending_ > 0) return false;  // the old sum is still being read
     for (SlotRef src : step.srcs) {
       if (src.kind != SlotKind::kLocal && src.kind != SlotKind::kResult && !has_arrived(src))
@@ -138,10 +151,12 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
         continue;
       }
       for (int r = 0; r < context_->shape.num_local(); ++r) {
-        const auto rank = static_cast<size_t>(r);
-        const std::byte* direct = op.sends[rank];
-        adder.add_source(direct != nullptr ? direct + offset : staging.input(idx_, r),
-                         op.scales[rank]);
+        if (op.grouped && !context_->groups.is_first(r)) continue;
+        const auto from = static_cast<size_t>(op.grouped ? context_->groups.carrier(r, idx_) : r);
+        const std::byte* direct = op.sends[from];
+        adder.add_source(
+            direct != nullptr ? direct + offset : staging.input(idx_, static_cast<int>(from)),
+            op.scales[from]);
       }
     }
     ReduceDescriptor work = adder.descriptor();
@@ -223,19 +238,26 @@ bool Lane::check_arrivals(const Operation& op, Executor& executor) {
   return true;
 }
 
-bool Lane::local_inputs_here(const Operation& op) const {
+int Lane::missing_input(const Operation& op) const {
+  int carrier = -1;
   for (int r = 0; r < context_->shape.num_local(); ++r) {
     if (op.sends[static_cast<size_t>(r)] != nullptr) continue;
-    if (context_->staging.landed(idx_, r).load() < chunk_ + 1) return false;
+    if (context_->staging.landed(idx_, r).load() >= chunk_ + 1) continue;
+    if (!op.grouped || context_->groups.carrier(r, idx_) != r) return r;
+    carrier = r;
   }
-  return true;
+  return carrier;
 }
 
 bool Lane::result_slot_free() const {
   const auto window = static_cast<uint64_t>(context_->staging.shape().window);
   if (chunk_ < window || result_ != context_->staging.result(idx_)) return true;
+  return all_drained(chunk_ - window + 1);
+}
+
+bool Lane::all_drained(uint64_t end) const {
   for (int r = 0; r < context_->shape.num_local(); ++r) {
-    if (context_->staging.drained(idx_, r).load() < chunk_ - window + 1) return false;
+    if (context_->staging.drained(idx_, r).load() < end) return false;
   }
   return true;
 }
@@ -263,6 +285,25 @@ const std::byte* Lane::source(SlotRef slot) const {
   return staging.round(idx_, slot.idx, static_cast<int>(generation % 2));
 }
 
+Wait Lane::waits_inside(const Operation& op) const {
+  const Shape& shape = context_->shape;
+  const Staging& staging = context_->staging;
+  const int carrier = context_->groups.carrier(shape.local_rank, idx_);
+  auto blame = [&](int r) {
+    return Wait{shape.nodes[shape.node][r],
+                cat("its part of chunk ", chunk_ - op.first_chunk, " of ", op.num_chunks)};
+  };
+  // Who has not pushed, else the carrier that has not added, else who has not pulled.
+  for (int r = 0; r < shape.num_local(); ++r) {
+    if (r != carrier && staging.landed(idx_, r).load() < chunk_ + 1) return blame(r);
+  }
+  if (staging.summed(idx_, carrier).load() < chunk_ + 1) return blame(carrier);
+  for (int r = 0; r < shape.num_local(); ++r) {
+    if (staging.drained(idx_, r).load() < chunk_ + 1) return blame(r);
+  }
+  return {};
+}
+
 Wait Lane::waits_for(const Operation& op) const {
   const std::vector<Step>& steps = schedule(op).steps;
   const Shape& shape = context_->shape;
@@ -270,6 +311,7 @@ Wait Lane::waits_for(const Operation& op) const {
   auto from = [&](SlotRef slot, const char* what) {
     return Wait{shape.owner(slot.from, idx_), cat(what, " of ", chunk, " to arrive")};
   };
+  if (op.stays_inside) return waits_inside(op);
   if (step_ >= steps.size()) {
     for (const Step& step : steps) {
       if (step.kind == StepKind::kPut) return {shape.owner(step.peer, idx_), cat("taking ", chunk)};
@@ -282,15 +324,18 @@ Wait Lane::waits_for(const Operation& op) const {
   for (SlotRef src : step.srcs) {
     if (src.kind == SlotKind::kLocal) {
       const auto window = static_cast<uint64_t>(context_->staging.shape().window);
+      if (const int r = missing_input(op); r >= 0) {
+        return {shape.nodes[shape.node][r], cat("copy-in of ", chunk)};
+      }
+      auto drained = [&](int r) {
+        return chunk_ < window || shape.num_local() == 1 ||
+               context_->staging.drained(idx_, r).load() >= chunk_ - window + 1;
+      };
       for (int r = 0; r < shape.num_local(); ++r) {
-        int rank = shape.nodes[shape.node][r];
-        if (op.sends[r] == nullptr && context_->staging.landed(idx_, r).load() < chunk_ + 1) {
-          return {rank, cat("copy-in of ", chunk)};
-        }
-        if (chunk_ >= window && shape.num_local() > 1 &&
-            context_->staging.drained(idx_, r).load() < chunk_ - window + 1) {
-          return {rank, cat("copy-out before ", chunk)};
-        }
+        if (drained(r)) continue;
+        const int carrier = op.grouped ? context_->groups.carrier(r, idx_) : r;
+        return {shape.nodes[shape.node][drained(carrier) ? r : carrier],
+                cat("copy-out before ", chunk)};
       }
     } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
       return from(src, "the partial sum");

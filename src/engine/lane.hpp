@@ -55,8 +55,16 @@ class Lane {
   // What is here for the chunk was sent for the very same operation; else reports the mismatch.
   bool check_arrivals(const Operation& op, Executor& executor);
   bool has_arrived(SlotRef slot) const;
-  bool local_inputs_here(const Operation& op) const;
+  // A local rank whose input is not here yet; -1: all are. A group's carrier, which has to wait for
+  // the others of its group, only where there is no other.
+  int missing_input(const Operation& op) const;
   bool result_slot_free() const;
+  // Every local rank has the results of the lane's chunks before `end`.
+  bool all_drained(uint64_t end) const;
+  // Of an operation that stays inside a group.
+  Wait waits_inside(const Operation& op) const;
+  // The chunk is finished without this lane.
+  void pass_over(Operation& op);
   // The input slots may take the lane's next chunk.
   void free_inputs();
   uint32_t landing(SlotRef slot) const;

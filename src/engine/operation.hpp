@@ -1,6 +1,8 @@
 // Operation: one started allreduce on one rank, from submission to completion.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +11,7 @@
 
 #include "base/text.hpp"
 #include "base/types.hpp"
+#include "ports/device.hpp"
 #include "sched/plan.hpp"
 #include "sched/schedule.hpp"
 #include "sched/signature.hpp"
@@ -72,14 +75,21 @@ struct Operation {
   Chunking chunking;
   bool butterfly = false;
   const std::vector<Schedule>* forest = nullptr;
-  uint64_t copied_in = 0;     // chunks handed to the copy-in queue, or not needing it
-  uint64_t copied_out = 0;    // likewise
-  uint64_t copy_out_end = 0;  // chunk + 1 of the last one that was queued for copy-out; 0: none
+  bool grouped = false;       // groups of GPUs add first
+  bool stays_inside = false;  // and all ranks are of one group: nothing goes through staging
+  // Chunks handed to each direction's queue, or not needing it.
+  std::array<uint64_t, kNumDirections> fed{};
+  uint64_t copy_out_end = 0;  // chunk + 1 of the last one queued on its way to the result; 0: none
   uint64_t retired = 0;       // chunks of this rank's own lanes that are finished
   uint64_t owned = 0;         // how many there are
 
   const Schedule& schedule(uint64_t chunk, const Schedule& butterfly_schedule) const {
     return butterfly ? butterfly_schedule : (*forest)[chunk % forest->size()];
+  }
+  uint64_t& fed_to(CopyDirection direction) { return fed[static_cast<size_t>(direction)]; }
+  bool all_fed() const {
+    return std::all_of(fed.begin(), fed.end(),
+                       [&](uint64_t chunks) { return chunks == num_chunks; });
   }
   size_t chunk_offset(uint64_t chunk) const { return chunking.offset(chunk - first_chunk); }
   size_t chunk_size(uint64_t chunk) const { return chunking.size(chunk - first_chunk); }

@@ -3,8 +3,9 @@
 //   +----------------------------------------------------------------------------+
 //   | FailureCell        the first failure on this node, in words                |
 //   | posts[rank][ring]  what each rank has started; small messages ride along   |
-//   | counters           per rank: read, sliced, busy; per lane: added, published,     |
-//   |                    landed[rank], drained[rank]      (a cache line each)    |
+//   | counters           per rank: read, sliced, busy; per lane: added,          |
+//   |                    published, landed[rank], drained[rank], summed[rank],   |
+//   |                    carried[rank]                    (a cache line each)    |
 //   | lanes[window]      input[rank] | result | child[n] | round[2 * rounds]     |
 //   +----------------------------------------------------------------------------+
 //
@@ -100,6 +101,14 @@ class Staging {
   Counter& drained(int lane, int local_rank) const {
     return lane_counter(lane, 2 + shape_.num_local + local_rank);
   }
+  // By a group's carrier (engine/group.hpp): its group's sum is in its inbox; the final value is in
+  // its outbox.
+  Counter& summed(int lane, int local_rank) const {
+    return lane_counter(lane, 2 + 2 * shape_.num_local + local_rank);
+  }
+  Counter& carried(int lane, int local_rank) const {
+    return lane_counter(lane, 2 + 3 * shape_.num_local + local_rank);
+  }
 
   std::byte* input(int lane, int local_rank) const {
     return lane_memory(lane) + static_cast<size_t>(local_rank) * slot_stride_;
@@ -117,7 +126,7 @@ class Staging {
     return reinterpret_cast<Counter*>(memory_ + counters_offset_)[idx];
   }
   Counter& lane_counter(int lane, int idx) const {
-    return counter(3 * shape_.num_local + lane * (2 + 2 * shape_.num_local) + idx);
+    return counter(3 * shape_.num_local + lane * (2 + 4 * shape_.num_local) + idx);
   }
   std::byte* lane_memory(int lane) const {
     return memory_ + lanes_offset_ + static_cast<size_t>(lane) * lane_stride_;

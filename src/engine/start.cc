@@ -171,7 +171,12 @@ void Executor::lay_out_chunks(Operation& o) {
   o.num_chunks = o.chunking.num_chunks;
   o.first_chunk = next_chunk_;
   next_chunk_ += o.num_chunks;
-  o.copied_in = o.copied_out = o.copy_out_end = 0;
+  // The group's kernel has no factors.
+  o.grouped = context_.groups.any() && o.bytes >= context_.limits.group_from_bytes &&
+              o.desc.op != Op::kPremulSum;
+  o.stays_inside = o.grouped && context_.shape.num_nodes() == 1 && context_.groups.covers_node();
+  o.fed.fill(0);
+  o.copy_out_end = 0;
   o.retired = 0;
   o.owned = 0;
   auto window = static_cast<uint64_t>(context_.staging.shape().window);

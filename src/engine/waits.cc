@@ -32,7 +32,13 @@ Wait Executor::what_waits(const Operation& o) const {
   const auto window = static_cast<uint64_t>(context_.staging.shape().window);
   for (uint64_t chunk = o.first_chunk; chunk < o.first_chunk + o.num_chunks; ++chunk) {
     int lane = static_cast<int>(chunk % window);
-    if (context_.staging.published(lane).load() >= chunk + 1) continue;
+    if (context_.staging.published(lane).load() >= chunk + 1) {
+      if (o.stays_inside) continue;
+      const int carrier = in_group(o) ? context_.groups.carrier(me_, lane) : me_;
+      if (carrier == me_ || context_.staging.carried(lane, carrier).load() >= chunk + 1) continue;
+      return {rank_of(carrier),
+              cat("carrying chunk ", chunk - o.first_chunk, " of ", o.num_chunks)};
+    }
     return {shape.owner(shape.node, lane),
             cat("the sum of chunk ", chunk - o.first_chunk, " of ", o.num_chunks)};
   }

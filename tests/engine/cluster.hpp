@@ -13,6 +13,7 @@
 #include "comm/sizing.hpp"
 #include "device/host/host_device.hpp"
 #include "engine/executor.hpp"
+#include "group_device.hpp"
 #include "reduce/inline_pool.hpp"
 #include "transport/loopback/transport.hpp"
 
@@ -32,6 +33,8 @@ struct EngineOptions {
   bool direct = true;  // ranks reach each other's buffers
   // The CPU does not reach the buffers, as on a GPU: all goes through staging.
   bool staged = false;
+  int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
+  size_t group_from = 1;
 };
 
 // A device that copies as the host does, and says that only it can reach the buffers.
@@ -53,18 +56,27 @@ class EngineCluster {
     config_.forest = options.forest;
     config_.timeout_ms = 1000;
     config_.direct = options.direct;
+    config_.gpu_group_from = options.group_from;
     for (size_t rank = 0; rank < names.size(); ++rank) {
       shapes_.push_back(hfr::make_shape(static_cast<int>(rank), names));
       shapes_.back().any_on_device = options.staged;
     }
     allocate_staging();
     if (shapes_[0].num_nodes() > 1) connect();
-    for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape, options.staged));
+    if (options.group_size > 0) allocate_boxes(options.group_size);
+    for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape, options));
   }
 
   int num_ranks() const { return static_cast<int>(ranks_.size()); }
   hfr::Executor& operator[](int rank) { return *ranks_[static_cast<size_t>(rank)]->executor; }
   ManualClock& clock() { return clock_; }
+  // With groups.
+  GroupDevice& group_device(int rank) {
+    return static_cast<GroupDevice&>(*ranks_[static_cast<size_t>(rank)]->device);
+  }
+  const hfr::EngineContext& context(int rank) const {
+    return *ranks_[static_cast<size_t>(rank)]->context;
+  }
   const hfr::Shape& shape(int rank) const { return shapes_[static_cast<size_t>(rank)]; }
 
   // One turn of every rank; true when any of them moved.
@@ -125,9 +137,40 @@ class EngineCluster {
     for (std::thread& thread : threads) thread.join();
   }
 
-  std::unique_ptr<Rank> make_rank(const hfr::Shape& shape, bool staged) {
+  void allocate_boxes(int group_size) {
+    for (const hfr::Shape& shape : shapes_) {
+      boxes_.emplace_back(hfr::Groups::box_bytes(group_size, hfr::size_staging(shape, config_)));
+    }
+  }
+
+  // The ranks of a node that are left over are in no group.
+  hfr::Groups make_groups(const hfr::Shape& shape, const hfr::Staging& staging, int group_size) {
+    std::vector<std::vector<int>> groups;
+    for (int first = 0; first + group_size <= shape.num_local(); first += group_size) {
+      groups.emplace_back();
+      for (int r = first; r < first + group_size; ++r) groups.back().push_back(r);
+    }
+    std::vector<std::byte*> boxes;
+    const auto mine = static_cast<size_t>(shape.local_rank / group_size);
+    if (mine < groups.size()) {
+      for (int member : groups[mine]) {
+        const int rank = shape.nodes[static_cast<size_t>(shape.node)][static_cast<size_t>(member)];
+        boxes.push_back(boxes_[static_cast<size_t>(rank)].data());
+      }
+    }
+    return hfr::Groups(groups, shape.local_rank, std::move(boxes), staging);
+  }
+
+  std::unique_ptr<hfr::Device> make_device(const hfr::Shape& shape, const EngineOptions& options) {
+    if (!options.staged) return std::make_unique<hfr::HostDevice>();
+    if (options.group_size == 0) return std::make_unique<StagedDevice>();
+    return std::make_unique<GroupDevice>(options.group_size, shape.local_rank % options.group_size,
+                                         hfr::size_staging(shape, config_).slot_bytes);
+  }
+
+  std::unique_ptr<Rank> make_rank(const hfr::Shape& shape, const EngineOptions& options) {
     auto rank = std::make_unique<Rank>();
-    rank->device = staged ? std::make_unique<StagedDevice>() : std::make_unique<hfr::HostDevice>();
+    rank->device = make_device(shape, options);
     rank->pool = std::make_unique<hfr::InlinePool>(**hfr::select_kernel_table(""));
     const hfr::StagingShape staging = hfr::size_staging(shape, config_);
     rank->context.reset(new hfr::EngineContext{
@@ -145,6 +188,9 @@ class EngineCluster {
         .pool = *rank->pool,
         .transport =
             transports_.empty() ? nullptr : transports_[static_cast<size_t>(shape.rank)].get()});
+    if (options.group_size > 0) {
+      rank->context->groups = make_groups(shape, rank->context->staging, options.group_size);
+    }
     rank->executor = std::make_unique<hfr::Executor>(*rank->context);
     return rank;
   }
@@ -153,6 +199,7 @@ class EngineCluster {
   ManualClock clock_;
   std::vector<hfr::Shape> shapes_;
   std::vector<std::unique_ptr<std::byte, Free>> memory_;  // per node
+  std::vector<std::vector<std::byte>> boxes_;             // per rank
   std::vector<std::unique_ptr<hfr::Transport>> transports_;
   std::vector<std::unique_ptr<Rank>> ranks_;
 };
@@ -182,6 +229,7 @@ class Buffers {
             .op = hfr::Op::kSum};
   }
 
+  bool is_right(int rank) { return recv(rank) == expected_; }
   void check() const {
     for (size_t rank = 0; rank < send_.size(); ++rank) {
       ASSERT_EQ(in_place_ ? send_[rank] : recv_[rank], expected_) << "rank " << rank;

@@ -17,6 +17,7 @@ namespace hfr_tests {
 #define HFR_TEST_CUDA_FUNCTIONS(X) \
   X(cuInit)                        \
   X(cuDeviceGet)                   \
+  X(cuDeviceGetCount)              \
   X(cuDevicePrimaryCtxRetain)      \
   X(cuCtxSetCurrent)               \
   X(cuCtxSynchronize)              \

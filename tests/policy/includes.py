@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 
-# Folder of src/ -> folders it may include besides itself. "kernels" is kernels/cpu, seen as "cpu/".
+# Folder of src/ -> folders it may include besides itself. "kernels" is kernels/cpu and kernels/cuda, seen as "cpu/" and "cuda/".
 ALLOWED = {
     "base": set(),
     "topo": {"base"},
@@ -32,7 +32,7 @@ PRINTS = re.compile(
 
 def folder_of(include):
     first = include.split("/")[0]
-    return {"cpu": "kernels", "hfreduce": "public"}.get(first, first)
+    return {"cpu": "kernels", "cuda": "kernels", "hfreduce": "public"}.get(first, first)
 
 
 def breaches(root):

@@ -27,12 +27,40 @@ Result<std::shared_ptr<CudaContext>> CudaContext::open(const Driver& driver, voi
                       driver.cuDevicePrimaryCtxRetain(&made->context_, made->device_)));
     made->retained_ = true;
   }
+  HFR_ASSIGN_OR_RETURN(made->bus_id_, bus_id_of(driver, made->device_));
+  return made;
+}
+
+Result<std::string> CudaContext::bus_id_of(const Driver& driver, CUdevice device) {
   std::array<char, 32> name{};
   HFR_RETURN_IF_ERROR(driver.status(
       "cuDeviceGetPCIBusId",
-      driver.cuDeviceGetPCIBusId(name.data(), static_cast<int>(name.size()), made->device_)));
-  made->bus_id_ = name.data();
-  return made;
+      driver.cuDeviceGetPCIBusId(name.data(), static_cast<int>(name.size()), device)));
+  return std::string(name.data());
+}
+
+Result<std::vector<std::string>> CudaContext::gpus_over_nvlink() const {
+  int count = 0;
+  HFR_RETURN_IF_ERROR(driver_.status("cuDeviceGetCount", driver_.cuDeviceGetCount(&count)));
+  std::vector<std::string> found;
+  for (int i = 0; i < count; ++i) {
+    CUdevice other = 0;
+    HFR_RETURN_IF_ERROR(driver_.status("cuDeviceGet", driver_.cuDeviceGet(&other, i)));
+    if (other == device_) continue;
+    auto has = [&](CUdevice_P2PAttribute which) {
+      int value = 0;
+      return driver_.cuDeviceGetP2PAttribute(&value, which, device_, other) == CUDA_SUCCESS &&
+             value != 0;
+    };
+    // PCIe carries no atomics between GPUs, NVLink does.
+    if (!has(CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED) ||
+        !has(CU_DEVICE_P2P_ATTRIBUTE_NATIVE_ATOMIC_SUPPORTED)) {
+      continue;
+    }
+    HFR_ASSIGN_OR_RETURN(std::string name, bus_id_of(driver_, other));
+    found.push_back(std::move(name));
+  }
+  return found;
 }
 
 CudaContext::~CudaContext() {

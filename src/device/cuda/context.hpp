@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "device/cuda/driver.hpp"
 
@@ -18,11 +19,15 @@ class CudaContext {
   CudaContext(const CudaContext&) = delete;
   CudaContext& operator=(const CudaContext&) = delete;
 
+  // "0000:5e:00.0": where on the machine the device sits.
+  static Result<std::string> bus_id_of(const Driver& driver, CUdevice device);
+
   const Driver& driver() const { return driver_; }
   CUcontext get() const { return context_; }
   CUdevice device() const { return device_; }
-  // "0000:5e:00.0": where on the machine the device sits.
   const std::string& bus_id() const { return bus_id_; }
+  // Bus ids of the other GPUs visible to the process that this one reaches over NVLink.
+  Result<std::vector<std::string>> gpus_over_nvlink() const;
   int attribute(CUdevice_attribute which) const;
 
  private:
@@ -54,5 +59,18 @@ class ContextScope {
   const Driver& driver_;
   CUresult result_;
 };
+
+// Runs enqueue(stream) in a stream made for it, as others may wait for the caller, and waits for
+// it. The context is current.
+template <typename Enqueue>
+CUresult run_in_own_stream(const Driver& driver, const Enqueue& enqueue) {
+  CUstream stream = nullptr;
+  CUresult result = driver.cuStreamCreateWithPriority(&stream, CU_STREAM_NON_BLOCKING, 0);
+  if (result != CUDA_SUCCESS) return result;
+  result = enqueue(stream);
+  const CUresult finished = driver.cuStreamSynchronize(stream);
+  driver.cuStreamDestroy(stream);
+  return result != CUDA_SUCCESS ? result : finished;
+}
 
 }  // namespace hfr

@@ -94,15 +94,27 @@ bool CopyQueue::retire_head(CUresult& result) {
   return true;
 }
 
+CUresult CopyQueue::move(const CopyDescriptor& copy) const {
+  const Driver& driver = context_.driver();
+  const auto src = reinterpret_cast<CUdeviceptr>(copy.src);
+  const auto dst = reinterpret_cast<CUdeviceptr>(copy.dst);
+  switch (direction_) {
+    case CopyDirection::kIn:
+      return driver.cuMemcpyDtoHAsync(copy.dst, src, copy.bytes, stream_);
+    case CopyDirection::kOut:
+      return driver.cuMemcpyHtoDAsync(dst, copy.src, copy.bytes, stream_);
+    case CopyDirection::kAdd:
+      return kernel_->add(copy, stream_);
+    case CopyDirection::kPush:
+    case CopyDirection::kPull:
+      break;
+  }
+  return driver.cuMemcpyDtoDAsync(dst, src, copy.bytes, stream_);
+}
+
 CUresult CopyQueue::issue(const CopyDescriptor& copy, CUevent event) {
   const Driver& driver = context_.driver();
-  const CUresult copied =
-      direction_ == CopyDirection::kIn
-          ? driver.cuMemcpyDtoHAsync(copy.dst, reinterpret_cast<CUdeviceptr>(copy.src), copy.bytes,
-                                     stream_)
-          : driver.cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(copy.dst), copy.src, copy.bytes,
-                                     stream_);
-  if (copied != CUDA_SUCCESS) return copied;
+  if (CUresult result = move(copy); result != CUDA_SUCCESS) return result;
   if (!memory_operations_) return driver.cuEventRecord(event, stream_);
   const auto signal = reinterpret_cast<uint64_t>(&copy.signal->value) + to_device_;
   return driver.cuStreamWriteValue64(stream_, signal, copy.signal_value,

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "device/cuda/context.hpp"
+#include "device/cuda/group_kernel.hpp"
 #include "ports/device.hpp"
 
 namespace hfr {
@@ -30,12 +31,14 @@ class CopyQueue {
   static constexpr size_t kDepth = 4;  // late copies handed over and not finished
 
   // `to_device`: what the device calls the staging's addresses, minus what the host calls them.
+  // `kernel`: with kAdd; the caller keeps it alive.
   CopyQueue(const CudaContext& context, CopyDirection direction, bool memory_operations,
-            uint64_t to_device)
+            uint64_t to_device, const GroupKernel* kernel = nullptr)
       : context_(context),
         direction_(direction),
         memory_operations_(memory_operations),
         to_device_(to_device),
+        kernel_(kernel),
         ring_(kCapacity) {}
   ~CopyQueue();
   CopyQueue(const CopyQueue&) = delete;
@@ -49,7 +52,13 @@ class CopyQueue {
   bool all_issued() const { return released_ == tail_ || handed_.load() == tail_; }
   bool push(const CopyDescriptor& copy);
   void push_early(const CopyDescriptor& copy);
-  // Hands the next early copy to the driver. Beside the engine's thread.
+  // The chunk of the next early copy that the driver has not got; UINT64_MAX: none. This and
+  // hand_over() beside the engine's thread.
+  uint64_t next_chunk() const {
+    const size_t idx = handed_.load(std::memory_order_relaxed);
+    return idx < early_end_ ? ring_[idx % kCapacity].signal_value - 1 : UINT64_MAX;
+  }
+  // Hands that copy to the driver.
   CUresult hand_over();
   // Retires what has finished and lets go what may. Sets `result` when the driver refuses.
   bool poll(CUresult& result);
@@ -64,16 +73,15 @@ class CopyQueue {
  private:
   // Whether the copy at the head has finished; publishes that where the host has to.
   bool retire_head(CUresult& result);
-  bool may_go(size_t idx) const {
-    const CopyDescriptor& copy = ring_[idx % kCapacity];
-    return copy.wait == nullptr || copy.wait->load() >= copy.wait_value;
-  }
+  bool may_go(size_t idx) const { return ring_[idx % kCapacity].may_go(); }
+  CUresult move(const CopyDescriptor& copy) const;
   CUresult issue(const CopyDescriptor& copy, CUevent event);
 
   const CudaContext& context_;
   const CopyDirection direction_;
   const bool memory_operations_;
   const uint64_t to_device_;
+  const GroupKernel* const kernel_;
   CUstream stream_ = nullptr;
   std::atomic<uint64_t>* turn_ = nullptr;
   CUdeviceptr turn_on_device_ = 0;

@@ -1,5 +1,7 @@
 #include "device/cuda/cuda_device.hpp"
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <mutex>
 
@@ -8,6 +10,7 @@
 #include "base/text.hpp"
 #include "base/waiter.hpp"
 #include "device/cuda/copy_queue.hpp"
+#include "device/cuda/gpu_group.hpp"
 #include "device/cuda/pinned.hpp"
 #include "device/cuda/slots.hpp"
 
@@ -19,44 +22,49 @@ struct Lasting {
   std::shared_ptr<const CudaContext> context;
   std::shared_ptr<const void> mapping;  // the staging's
   std::shared_ptr<void> pinned;
+  std::shared_ptr<GpuGroup> group;
 };
 
-class CudaDevice : public Device, private UserSide {
+class CudaDevice : public Device, private UserSide, public CudaGroupSide {
  public:
   CudaDevice(Lasting lasting, bool memory_operations, uint64_t to_device, uint64_t patience_ns)
       : lasting_(std::move(lasting)),
         context_(*lasting_.context),
         driver_(context_.driver()),
         memory_operations_(memory_operations),
+        to_device_(to_device),
         patience_ns_(patience_ns),
-        slots_(context_),
-        in_(std::make_unique<CopyQueue>(context_, CopyDirection::kIn, memory_operations,
-                                        to_device)),
-        out_(std::make_unique<CopyQueue>(context_, CopyDirection::kOut, memory_operations,
-                                         to_device)) {}
+        slots_(context_) {}
   ~CudaDevice() override;
 
   Status open();
 
   bool host_accessible() const override { return false; }
   bool submit(CopyDirection direction, const CopyDescriptor& copy) override {
-    return queue(direction).push(copy);
+    return queue(direction)->push(copy);
   }
   bool poll() override {
-    if (failed()) return false;
-    bool moved = in_->poll(result_);
-    moved |= out_->poll(result_);
+    bool moved = false;
+    for (const auto& queue : queues_) {
+      if (failed()) return false;
+      if (queue != nullptr) moved |= queue->poll(result_);
+    }
     return moved;
   }
   void cancel() override;
   bool failed() const override { return result_ != CUDA_SUCCESS; }
   Status health(bool at_any_price) override {
     // A driver call may wait for another thread's, which may wait for an early copy.
-    const bool may_call = at_any_price || !(in_->has_early() || out_->has_early());
-    if (!failed() && may_call) result_ = in_->query();
+    const bool may_call = at_any_price || !any([](const CopyQueue& q) { return q.has_early(); });
+    if (!failed() && may_call) result_ = queue(CopyDirection::kIn)->query();
     return driver_.status("the GPU's copy engine", result_);
   }
   UserSide* user_side() override { return this; }
+
+  Result<std::vector<std::byte>> offer_boxes(size_t bytes, std::shared_ptr<void>& kept) override {
+    return lasting_.group->offer_boxes(bytes, kept);
+  }
+  Result<std::vector<std::byte*>> join(const Seat& seat, size_t& unreached) override;
 
  private:
   Status check_buffer(const void* buffer, size_t bytes) override;
@@ -66,18 +74,35 @@ class CudaDevice : public Device, private UserSide {
   Status mark_input(void* stream, uint64_t op) override;
   bool takes_early() const override { return memory_operations_; }
   bool can_enqueue(size_t copies) const override {
-    return in_->all_issued() && out_->all_issued() && in_->room() >= copies &&
-           out_->room() >= copies;
+    return !any([&](const CopyQueue& q) { return !q.all_issued() || q.room() < copies; });
   }
   size_t most_early() const override { return CopyQueue::kCapacity; }
   void submit_early(CopyDirection direction, const CopyDescriptor& copy) override {
-    queue(direction).push_early(copy);
+    queue(direction)->push_early(copy);
   }
-  Status hand_over(void* stream, uint64_t op, size_t copies, size_t window) override;
+  Status hand_over(void* stream, uint64_t op, size_t chunks, size_t window) override;
   bool input_ready(uint64_t op) override;
 
-  CopyQueue& queue(CopyDirection direction) {
-    return direction == CopyDirection::kIn ? *in_ : *out_;
+  std::unique_ptr<CopyQueue>& queue(CopyDirection direction) {
+    return queues_[static_cast<size_t>(direction)];
+  }
+  Status open_queue(CopyDirection direction);
+  // Whether it holds for any queue.
+  template <typename Test>
+  bool any(const Test& test) const {
+    for (const auto& queue : queues_) {
+      if (queue != nullptr && test(*queue)) return true;
+    }
+    return false;
+  }
+  bool drained() const {
+    return !any([](const CopyQueue& q) { return !q.drained(); });
+  }
+  // Hands over what `queue` has for chunks up to this one.
+  static CUresult hand_over_through(uint64_t chunk, CopyQueue& queue) {
+    CUresult result = CUDA_SUCCESS;
+    while (result == CUDA_SUCCESS && queue.next_chunk() <= chunk) result = queue.hand_over();
+    return result;
   }
   // Waits at most so long for the streams to have nothing left of this rank's.
   bool drain(uint64_t patience_ns);
@@ -87,10 +112,11 @@ class CudaDevice : public Device, private UserSide {
   const CudaContext& context_;
   const Driver& driver_;
   const bool memory_operations_;
+  const uint64_t to_device_;
   const uint64_t patience_ns_;
   Slots slots_;
-  std::unique_ptr<CopyQueue> in_;
-  std::unique_ptr<CopyQueue> out_;
+  std::array<std::unique_ptr<CopyQueue>, kNumDirections> queues_;  // null: not in a group
+  bool cancelled_ = false;
   CUevent came_ = nullptr;                       // the caller's stream has come to the operation
   CUevent done_ = nullptr;                       // its last copy-out has finished
   std::array<CUevent, Slots::kReady> inputs_{};  // without memory operations
@@ -101,10 +127,8 @@ class CudaDevice : public Device, private UserSide {
 
 Status CudaDevice::open() {
   HFR_RETURN_IF_ERROR(slots_.open());
-  for (CopyDirection direction : {CopyDirection::kIn, CopyDirection::kOut}) {
-    std::atomic<uint64_t>& turn = slots_.turn(direction);
-    HFR_RETURN_IF_ERROR(queue(direction).open(&turn, slots_.address(turn)));
-  }
+  HFR_RETURN_IF_ERROR(open_queue(CopyDirection::kIn));
+  HFR_RETURN_IF_ERROR(open_queue(CopyDirection::kOut));
   ContextScope scope(context_);
   auto make = [&](CUevent& event) {
     return driver_.status("cuEventCreate", driver_.cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
@@ -116,14 +140,21 @@ Status CudaDevice::open() {
   return Status();
 }
 
+Status CudaDevice::open_queue(CopyDirection direction) {
+  std::atomic<uint64_t>& turn = slots_.turn(direction);
+  queue(direction) = std::make_unique<CopyQueue>(context_, direction, memory_operations_,
+                                                 to_device_, lasting_.group->kernel());
+  return queue(direction)->open(&turn, slots_.address(turn));
+}
+
 CudaDevice::~CudaDevice() {
+  if (cancelled_) lasting_.group->leave_boxes();
   cancel();
   if (!drain(patience_ns_)) {
     // A stream of the caller that is still held will come by: what it will use is better lost than
     // taken from it.
     new Lasting(lasting_);
-    in_.release();
-    out_.release();
+    for (auto& queue : queues_) queue.release();
     return;
   }
   ContextScope scope(context_);
@@ -133,16 +164,16 @@ CudaDevice::~CudaDevice() {
   }
   if (came_ != nullptr) driver_.cuEventDestroy(came_);
   if (done_ != nullptr) driver_.cuEventDestroy(done_);
-  in_.reset();
-  out_.reset();
+  for (auto& queue : queues_) queue.reset();
   slots_.free();
 }
 
 bool CudaDevice::drain(uint64_t patience_ns) {
-  if (in_->stream() == nullptr || out_->stream() == nullptr) return true;
+  const auto& out = queue(CopyDirection::kOut);
+  if (out == nullptr || out->stream() == nullptr) return true;
   const uint64_t until = monotonic_ns() + patience_ns;
   Waiter waiter(WaitPolicy{});
-  while (!(slots_.all_came() && in_->drained() && out_->drained())) {
+  while (!(slots_.all_came() && drained())) {
     if (monotonic_ns() > until) return false;
     waiter.pause();
   }
@@ -152,11 +183,13 @@ bool CudaDevice::drain(uint64_t patience_ns) {
 void CudaDevice::cancel() {
   // Early copies are behind the caller's own stream, and so is whatever the caller does next with
   // the buffers; late ones finish soon.
-  const bool early = in_->has_early() || out_->has_early();
-  in_->cancel();
-  out_->cancel();
+  const bool early = any([](const CopyQueue& q) { return q.has_early(); });
+  cancelled_ = true;
+  for (const auto& queue : queues_) {
+    if (queue != nullptr) queue->cancel();
+  }
   if (early) return;
-  while (!(in_->drained() && out_->drained())) Waiter::relax();
+  while (!drained()) Waiter::relax();
 }
 
 Status CudaDevice::check_stream(void* stream) {
@@ -193,27 +226,55 @@ bool CudaDevice::input_ready(uint64_t op) {
   return driver_.cuEventQuery(inputs_[op % Slots::kReady]) == CUDA_SUCCESS;
 }
 
-Status CudaDevice::hand_over(void* stream, uint64_t op, size_t copies, size_t window) {
+Status CudaDevice::hand_over(void* stream, uint64_t op, size_t chunks, size_t window) {
   ContextScope scope(context_);
   auto* user = static_cast<CUstream>(stream);
   CUresult result = driver_.cuEventRecord(came_, user);
   auto then = [&](auto&& call) {
     if (result == CUDA_SUCCESS) result = call();
   };
-  then([&] { return driver_.cuStreamWaitEvent(in_->stream(), came_, 0); });
-  then([&] { return driver_.cuStreamWaitEvent(out_->stream(), came_, 0); });
+  CopyQueue& in = *queue(CopyDirection::kIn);
+  uint64_t first = UINT64_MAX;
+  for (const auto& queue : queues_) {
+    if (queue == nullptr) continue;
+    then([&] { return driver_.cuStreamWaitEvent(queue->stream(), came_, 0); });
+    first = std::min(first, queue->next_chunk());
+  }
   then([&] {
     slots_.expect(op);
-    return driver_.cuStreamWriteValue64(in_->stream(), slots_.address(slots_.ready(op)), op + 1,
+    return driver_.cuStreamWriteValue64(in.stream(), slots_.address(slots_.ready(op)), op + 1,
                                         CU_STREAM_WRITE_VALUE_DEFAULT);
   });
-  for (size_t i = 0; i < copies + window; ++i) {
-    if (i < copies) then([&] { return in_->hand_over(); });
-    if (i >= window) then([&] { return out_->hand_over(); });
+  // The way there and back of one chunk (docs/cuda.md).
+  constexpr std::array kThere = {CopyDirection::kPush, CopyDirection::kAdd, CopyDirection::kIn};
+  constexpr std::array kBack = {CopyDirection::kOut, CopyDirection::kPull};
+  auto along = [&](auto& way, uint64_t chunk) {
+    for (CopyDirection direction : way) {
+      if (queue(direction) == nullptr) continue;
+      then([&] { return hand_over_through(chunk, *queue(direction)); });
+    }
+  };
+  CopyQueue* last = queue(CopyDirection::kOut).get();
+  if (CopyQueue* pull = queue(CopyDirection::kPull).get();
+      pull != nullptr && pull->next_chunk() != UINT64_MAX) {
+    last = pull;
   }
-  then([&] { return driver_.cuEventRecord(done_, out_->stream()); });
+  for (size_t i = 0; i < chunks + window; ++i) {
+    along(kThere, first + i);
+    if (i >= window) along(kBack, first + i - window);
+  }
+  then([&] { return driver_.cuEventRecord(done_, last->stream()); });
   then([&] { return driver_.cuStreamWaitEvent(user, done_, 0); });
   return driver_.status("handing an operation to the GPU", result);
+}
+
+Result<std::vector<std::byte*>> CudaDevice::join(const Seat& seat, size_t& unreached) {
+  HFR_ASSIGN_OR_RETURN(std::vector<std::byte*> boxes, lasting_.group->join(seat, unreached));
+  for (CopyDirection direction :
+       {CopyDirection::kPush, CopyDirection::kAdd, CopyDirection::kPull}) {
+    HFR_RETURN_IF_ERROR(open_queue(direction));
+  }
+  return boxes;
 }
 
 Status CudaDevice::check_buffer(const void* buffer, size_t bytes) {
@@ -267,14 +328,8 @@ Result<void*> CudaDevice::allocate(size_t bytes) {
   if (CUresult refused = driver_.cuMemAlloc(&memory, size); refused != CUDA_SUCCESS) {
     return driver_.status(cat("hfr_mem_alloc of ", bytes_text(bytes), " on the GPU"), refused);
   }
-  // On a stream of its own: the others may wait for the caller.
-  CUstream stream = nullptr;
-  CUresult result = driver_.cuStreamCreateWithPriority(&stream, CU_STREAM_NON_BLOCKING, 0);
-  if (result == CUDA_SUCCESS) {
-    result = driver_.cuMemsetD8Async(memory, 0, size, stream);
-    if (result == CUDA_SUCCESS) result = driver_.cuStreamSynchronize(stream);
-    driver_.cuStreamDestroy(stream);
-  }
+  const CUresult result = run_in_own_stream(
+      driver_, [&](CUstream stream) { return driver_.cuMemsetD8Async(memory, 0, size, stream); });
   if (result != CUDA_SUCCESS) {
     driver_.cuMemFree(memory);
     return driver_.status("hfr_mem_alloc", result);
@@ -322,9 +377,14 @@ Result<CudaDeviceInfo> open_cuda_device(const CudaOptions& options) {
       options.memory_operations &&
       context->attribute(CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS) != 0;
   auto device = std::make_unique<CudaDevice>(
-      Lasting{context, options.mapping, std::move(pinned)}, info.memory_operations,
-      address - reinterpret_cast<uint64_t>(options.staging), options.patience_ns);
+      Lasting{context, options.mapping, std::move(pinned), std::make_shared<GpuGroup>(context)},
+      info.memory_operations, address - reinterpret_cast<uint64_t>(options.staging),
+      options.patience_ns);
   HFR_RETURN_IF_ERROR(device->open());
+  if (GroupKernel::is_built()) {
+    info.group_side = device.get();
+    HFR_ASSIGN_OR_RETURN(info.reaches, context->gpus_over_nvlink());
+  }
   info.device = std::move(device);
   return info;
 }

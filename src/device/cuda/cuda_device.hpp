@@ -1,11 +1,13 @@
-// CudaDevice: buffers on a GPU, moved by its copy engines; no kernel runs. This header names no
-// CUDA type: it is the same with and without the backend.
+// CudaDevice: buffers on a GPU, moved by its copy engines; no kernel runs but in groups. This
+// header names no CUDA type: it is the same with and without the backend.
 #pragma once
 
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "ports/device.hpp"
 
@@ -25,9 +27,34 @@ struct CudaOptions {
   std::function<Result<std::shared_ptr<void>>(const Maker&)> once_per_mapping;
 };
 
+// A rank's way into a group of GPUs (docs/cuda.md). Set-up only.
+class CudaGroupSide {
+ public:
+  virtual ~CudaGroupSide() = default;
+  // Makes this rank's boxes. Returns what the others need to reach them; `kept` is what the ranks
+  // of the process keep alive together.
+  virtual Result<std::vector<std::byte>> offer_boxes(size_t bytes, std::shared_ptr<void>& kept) = 0;
+
+  struct Seat {
+    struct Member {
+      std::span<const std::byte> offer;
+      bool same_process = false;
+    };
+    std::vector<Member> members;
+    size_t idx = 0;  // this rank's
+    size_t slot_bytes = 0;
+    int max_blocks = 1;
+  };
+  // Every member's boxes, as this rank's GPU calls them. Where it fails `unreached` is the member
+  // whose are not reached.
+  virtual Result<std::vector<std::byte*>> join(const Seat& seat, size_t& unreached) = 0;
+};
+
 struct CudaDeviceInfo {
   std::unique_ptr<Device> device;
-  std::string identity;  // equal for ranks of a machine that use one GPU
+  CudaGroupSide* group_side = nullptr;  // a part of the device; null: this build has no kernels
+  std::string identity;                 // equal for ranks of a machine that use one GPU
+  std::vector<std::string> reaches;     // identities of the GPUs that it reaches over NVLink
   bool memory_operations = false;
 };
 

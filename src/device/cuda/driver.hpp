@@ -22,12 +22,14 @@ namespace hfr {
   X(cuDeviceGetName)            \
   X(cuDeviceGetPCIBusId)        \
   X(cuDeviceGetAttribute)       \
+  X(cuDeviceGetP2PAttribute)    \
   X(cuDevicePrimaryCtxRetain)   \
   X(cuDevicePrimaryCtxRelease)  \
   X(cuCtxGetCurrent)            \
   X(cuCtxGetDevice)             \
   X(cuCtxPushCurrent)           \
   X(cuCtxPopCurrent)            \
+  X(cuCtxEnablePeerAccess)      \
   X(cuMemAlloc)                 \
   X(cuMemFree)                  \
   X(cuMemsetD8Async)            \
@@ -38,6 +40,14 @@ namespace hfr {
   X(cuMemHostGetDevicePointer)  \
   X(cuMemcpyDtoHAsync)          \
   X(cuMemcpyHtoDAsync)          \
+  X(cuMemcpyDtoDAsync)          \
+  X(cuIpcGetMemHandle)          \
+  X(cuIpcOpenMemHandle)         \
+  X(cuIpcCloseMemHandle)        \
+  X(cuModuleLoadData)           \
+  X(cuModuleUnload)             \
+  X(cuModuleGetFunction)        \
+  X(cuLaunchKernel)             \
   X(cuPointerGetAttributes)     \
   X(cuStreamCreateWithPriority) \
   X(cuStreamDestroy)            \

@@ -71,7 +71,7 @@ class Slots {
  private:
   struct Words {
     std::array<std::atomic<uint64_t>, kReady> ready;
-    std::array<Counter, 2> turn;
+    std::array<Counter, kNumDirections> turn;
   };
   const CudaContext& context_;
   Words* words_ = nullptr;

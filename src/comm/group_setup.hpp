@@ -1,0 +1,26 @@
+// Group set-up: which GPUs of each node form groups, and the way of this rank's GPU to the others'
+// boxes (docs/cuda.md). All ranks call it alike.
+#pragma once
+
+#include "comm/setup.hpp"
+#include "device/cuda/cuda_device.hpp"
+#include "topo/gpu_groups.hpp"
+
+namespace hfr {
+
+// What a rank says of its GPU and of what its build can do with it.
+struct GroupFinding {
+  GpuFacts gpu;
+  bool has_kernels = false;
+};
+
+// Each node's groups. Pure, and the same on all ranks.
+Result<std::vector<GpuGroups>> plan_gpu_groups(const Shape& shape, const std::string& setting,
+                                               const std::vector<GroupFinding>& ranks);
+
+// Sets parts.gpu_groups and parts.boxes. `side`: null on a rank without a GPU or without kernels.
+// `same_process[r]`: rank r lives in this process.
+Status join_gpu_groups(const std::vector<GpuGroups>& planned, CudaGroupSide* side,
+                       const std::vector<bool>& same_process, uint64_t deadline_ns, Parts& parts);
+
+}  // namespace hfr

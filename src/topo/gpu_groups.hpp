@@ -1,0 +1,28 @@
+// GpuGroups: which GPU ranks of a node add among themselves before the CPU does (docs/cuda.md).
+// Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+
+namespace hfr {
+
+// Each group's local ranks, ascending; all groups have one size. Empty: none.
+using GpuGroups = std::vector<std::vector<int>>;
+
+// What a rank says of its GPU.
+struct GpuFacts {
+  std::string gpu;                   // which one of the machine; empty: the rank is on none
+  std::vector<std::string> reaches;  // the GPUs that it reaches over NVLink
+};
+
+// By topology: the largest size for which the GPU ranks divide into sets of different GPUs that
+// reach each other. `ranks[r]` is local rank r's.
+GpuGroups find_gpu_groups(const std::vector<GpuFacts>& ranks);
+
+// By hand: the GPU ranks in their order, `size` at a time. Fails when they do not divide.
+Result<GpuGroups> cut_gpu_groups(const std::vector<GpuFacts>& ranks, int size);
+
+}  // namespace hfr
