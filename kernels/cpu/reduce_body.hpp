@@ -145,8 +145,6 @@ class Reduction {
 
  private:
   using Codec = typename CodecOf<T, kOp>::Type;
-  template <int kVectors>
-  using CodecOfVectors = typename InStepsOf<Codec, kVectors>::Type;
   using D = typename Codec::D;
   using A = hn::TFromD<D>;
 
@@ -175,35 +173,19 @@ class Reduction {
   // left.
   template <bool kFar>
   HWY_INLINE size_t run_whole_steps(size_t i) const {
-    if (args_.num_srcs == 2 && args_.num_dsts == 1) return add_two<kFar>(i);
-    // Memory streams best when sources take turns by the vector, unless they push each other out of
-    // the caches: then what is there is best used up at once (measured: docs/kernels.md).
-    if (kFar && !sources_collide()) return add_many<kFar, CodecOfVectors<1>>(i);
-    return add_many<kFar, Codec>(i);
-  }
-
-  // Whether the first two sources, and so most likely all, fall into the same sets of a cache.
-  bool sources_collide() const {
-    if (args_.num_srcs < 2) return false;
-    const auto apart =
-        reinterpret_cast<uintptr_t>(args_.srcs[1]) - reinterpret_cast<uintptr_t>(args_.srcs[0]);
-    return apart % kCollisionBytes == 0;
-  }
-
-  template <bool kFar, typename C>
-  HWY_INLINE size_t add_many(size_t i) const {
-    const size_t step = C::step();
+    const size_t step = Codec::step();
     const size_t count = args_.count;
     const int num_srcs = args_.num_srcs;
     const int num_dsts = args_.num_dsts;
     const void* const* srcs = args_.srcs;
     void* const* dsts = args_.dsts;
     const bool streaming = args_.streaming;
+    if (num_srcs == 2 && num_dsts == 1) return add_two<kFar>(i);
     for (; i + step <= count; i += step) {
-      const bool done = run_step<C>(
+      const bool done = run_step<Codec>(
           [=](int s) {
             const T* from = static_cast<const T*>(srcs[s]) + i;
-            return kFar && kFetchMany ? fetch_ahead<C>(from) : from;
+            return kFar && kFetchMany ? fetch_ahead<Codec>(from) : from;
           },
           num_srcs,
           [=](auto d, auto vector, size_t offset) {
@@ -219,7 +201,7 @@ class Reduction {
   // The same for two sources and one destination, with nothing to look up between two steps.
   template <bool kFar>
   HWY_INLINE size_t add_two(size_t i) const {
-    using C = CodecOfVectors<2>;
+    using C = typename OfTwoSources<Codec>::Type;
     const size_t step = C::step();
     const size_t count = args_.count;
     const bool streaming = args_.streaming;
@@ -391,7 +373,6 @@ class Reduction {
   // With more than two sources a step of whole vectors each is long enough.
   static constexpr bool kFetchMany = !std::is_arithmetic_v<T>;
   static constexpr size_t kCachedBytes = size_t{1} << 20;
-  static constexpr size_t kCollisionBytes = size_t{64} << 10;
 
   const ReduceArgs& args_;
   const A* scales_ = nullptr;  // Op::kPremulSum

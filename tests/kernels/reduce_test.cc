@@ -28,7 +28,6 @@ struct Case {
   size_t shift = 0;      // how far from a cache line everything starts, in elements
   int first_alias = -1;  // destination d is source first_alias - d; -1: none is
   bool streaming = false;
-  bool collide = false;  // sources lie multiples of 64 KiB apart
   Data data = Data::kFinite;
 };
 
@@ -66,13 +65,9 @@ class Kernels : public testing::TestWithParam<const KernelTable*> {
     std::vector<const void*> srcs;
     std::vector<Element> elements(c.count, Element{c.dtype, c.op, {}, divisor, {}});
     std::vector<int> scales;
-    constexpr size_t kApart = size_t{64} << 10;
-    if (c.collide) memory.emplace_back(static_cast<size_t>(c.num_srcs) * kApart);
     for (int s = 0; s < c.num_srcs; ++s) {
-      if (!c.collide) memory.emplace_back((c.count + 80) * size);
-      std::byte* src = c.collide
-                           ? memory[0].data() + static_cast<size_t>(s) * kApart
-                           : memory.back().data() + (c.shift + static_cast<size_t>(s)) % 7 * size;
+      memory.emplace_back((c.count + 80) * size);
+      std::byte* src = memory.back().data() + (c.shift + static_cast<size_t>(s)) % 7 * size;
       srcs.push_back(src);
       if (c.op == Op::kPremulSum) scales.push_back(static_cast<int>(random_() % 100) - 50);
       for (size_t i = 0; i < c.count; ++i) {
@@ -174,23 +169,6 @@ TEST_P(Kernels, TailsAndAlignments) {
                .num_dsts = 2,
                .shift = shift,
                .streaming = true});
-        if (HasFatalFailure()) return;
-      }
-    }
-  }
-}
-
-// Plain types step differently over sources that share cache sets.
-TEST_P(Kernels, SourcesThatCollide) {
-  for (int dtype = 0; dtype < hfr::kNumDTypes; ++dtype) {
-    for (int num_srcs : {1, 2, 3, 8}) {
-      for (size_t count : {63, 64, 1000}) {
-        check({.dtype = static_cast<DType>(dtype),
-               .num_srcs = num_srcs,
-               .count = count,
-               .streaming = true,
-               .collide = true,
-               .data = Data::kAny});
         if (HasFatalFailure()) return;
       }
     }
