@@ -27,7 +27,6 @@ struct EngineLimits {
   size_t publish_bytes = 0;    // flat path: past this a reachable input is read where it is
   size_t butterfly_bytes = 0;  // up to here nodes exchange instead of climbing a tree
   size_t min_chunk_bytes = 4096;
-  size_t first_chunk_bytes = 0;  // chunk sizes ramp up from here and down again; 0: all alike
   size_t fine_chunk_bytes =
       0;  // up to fine_until_bytes chunks are no larger than this; 0: than a slot
   size_t fine_until_bytes = 0;
