@@ -4,6 +4,8 @@
 #include <bit>
 #include <numeric>
 
+#include "reduce/task_board.hpp"
+
 namespace hfr {
 namespace {
 
@@ -109,6 +111,7 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   staging.num_children = one_node ? 0 : kMaxChildren;
   staging.num_rounds = one_node ? 0 : butterfly_rounds(shape.num_nodes());
   staging.round_bytes = one_node ? 0 : std::min(butterfly_bytes(shape), staging.slot_bytes);
+  staging.board_bytes = shape.any_on_device ? sizeof(TaskBoard) : 0;
   if (one_node) {
     const auto ranks = static_cast<size_t>(shape.num_local());
     staging.flat_bytes = config.flat_bytes;
