@@ -36,6 +36,7 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
     : parts_(std::move(parts)),
       user_side_(parts_.device->user_side()),
       pool_(std::move(pool)),
+      trace_(parts_.trace_file != nullptr ? std::make_unique<Trace>(clock_) : nullptr),
       context_{.shape = parts_.shape,
                .staging = Staging(parts_.staging, parts_.memory->staging().data()),
                .limits = parts_.limits,
@@ -53,13 +54,24 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .pool = *pool_,
                .transport = parts_.transport.get(),
                .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
-                                Staging(parts_.staging, parts_.memory->staging().data()))},
+                                Staging(parts_.staging, parts_.memory->staging().data())),
+               .trace = trace_.get()},
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0) {
   context_.heap.bytes = parts_.memory->heap_bytes();
 }
 
-Communicator::~Communicator() { shut_down(); }
+Communicator::~Communicator() {
+  shut_down();
+  if (trace_ == nullptr) return;
+  const Shape& shape = parts_.shape;
+  const std::string text =
+      trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"));
+  if (std::fwrite(text.data(), 1, text.size(), parts_.trace_file.get()) != text.size()) {
+    parts_.logger.log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
+                      " could not be written: the disk may be full");
+  }
+}
 
 void Communicator::EngineLock::lock(Communicator& owner) {
   if (try_lock()) return;

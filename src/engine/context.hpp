@@ -12,6 +12,7 @@
 #include "engine/peer_memory.hpp"
 #include "engine/shape.hpp"
 #include "engine/staging.hpp"
+#include "engine/trace.hpp"
 #include "ports/clock.hpp"
 #include "ports/device.hpp"
 #include "ports/reduce_pool.hpp"
@@ -79,8 +80,9 @@ struct EngineContext {
   Clock& clock;
   Device& device;
   ReducePool& pool;
-  Transport* transport;  // null with a single node
-  Groups groups = {};    // this node's
+  Transport* transport;    // null with a single node
+  Groups groups = {};      // this node's
+  Trace* trace = nullptr;  // null: nobody asked
 
   // The owner who makes a final value stores it to its own buffer as it adds, beside the slot that
   // the other local ranks copy out of.
