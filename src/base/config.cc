@@ -153,6 +153,10 @@ std::vector<ConfigVariable> make_variables() {
       log_level(),
       words("HFREDUCE_LOG_FILE", "a path; %r stands for the rank", 4096, &Config::log_file,
             "Where the logger writes. Default: standard error."),
+      words(
+          "HFREDUCE_TRACE", "a path; %r stands for the rank", 4096, &Config::trace,
+          "File that gets each chunk's stages with their times, as Chrome's trace events, when the "
+          "communicator is destroyed."),
   };
 }
 

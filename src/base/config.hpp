@@ -43,6 +43,7 @@ struct Config {
   std::string huge_pages = "auto";  // auto, off
   LogLevel log_level = LogLevel::kWarn;
   std::string log_file;
+  std::string trace;  // a path; empty: no trace
 };
 
 // Value of a variable, or nothing. Tests pass their own.

@@ -16,6 +16,9 @@ Result<std::unique_ptr<ReducePool>> make_pool(const Parts& parts, const KernelTa
   WorkerPool::Options options;
   options.cpus = parts.add_cpus;
   options.wait.spin_ns = parts.wait.spin_ns;
+  // The node's pools add for each other: what they add is all in staging.
+  options.base = parts.memory->staging().data();
+  options.board = reinterpret_cast<TaskBoard*>(Staging(parts.staging, options.base).board());
   HFR_ASSIGN_OR_RETURN(std::unique_ptr<WorkerPool> pool, WorkerPool::create(kernels, options));
   return std::unique_ptr<ReducePool>(std::move(pool));
 }
@@ -33,6 +36,7 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
     : parts_(std::move(parts)),
       user_side_(parts_.device->user_side()),
       pool_(std::move(pool)),
+      trace_(parts_.trace_file != nullptr ? std::make_unique<Trace>(clock_) : nullptr),
       context_{.shape = parts_.shape,
                .staging = Staging(parts_.staging, parts_.memory->staging().data()),
                .limits = parts_.limits,
@@ -50,13 +54,24 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .pool = *pool_,
                .transport = parts_.transport.get(),
                .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
-                                Staging(parts_.staging, parts_.memory->staging().data()))},
+                                Staging(parts_.staging, parts_.memory->staging().data())),
+               .trace = trace_.get()},
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0) {
   context_.heap.bytes = parts_.memory->heap_bytes();
 }
 
-Communicator::~Communicator() { shut_down(); }
+Communicator::~Communicator() {
+  shut_down();
+  if (trace_ == nullptr) return;
+  const Shape& shape = parts_.shape;
+  const std::string text =
+      trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"));
+  if (std::fwrite(text.data(), 1, text.size(), parts_.trace_file.get()) != text.size()) {
+    parts_.logger.log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
+                      " could not be written: the disk may be full");
+  }
+}
 
 void Communicator::EngineLock::lock(Communicator& owner) {
   if (try_lock()) return;

@@ -100,6 +100,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   SteadyClock clock_;
   UserSide* const user_side_;  // null: buffers are in host memory
   std::unique_ptr<ReducePool> pool_;
+  const std::unique_ptr<Trace> trace_;  // null: nobody asked
   EngineContext context_;
   Executor executor_;
   const uint32_t flat_looks_;

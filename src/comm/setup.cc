@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <optional>
 #include <set>
@@ -132,6 +133,7 @@ class SetUp {
   Result<Parts> run() {
     CancelScope scope(spec_.cancel);
     HFR_RETURN_IF_ERROR(open_log());
+    HFR_RETURN_IF_ERROR(open_trace());
     HFR_RETURN_IF_ERROR(join());
     Status status = build();
     if (status.ok()) return std::move(parts_);
@@ -145,10 +147,22 @@ class SetUp {
       parts_.logger = Logger(spec_.config.log_level, prefix);
       return Status();
     }
-    std::string path = spec_.config.log_file;
-    if (size_t at = path.find("%r"); at != std::string::npos) path.replace(at, 2, cat(spec_.rank));
-    HFR_ASSIGN_OR_RETURN(parts_.logger, Logger::to_file(spec_.config.log_level, path, prefix));
+    HFR_ASSIGN_OR_RETURN(parts_.logger, Logger::to_file(spec_.config.log_level,
+                                                        with_rank(spec_.config.log_file), prefix));
     return Status();
+  }
+
+  Status open_trace() {
+    if (spec_.config.trace.empty()) return Status();
+    const std::string path = with_rank(spec_.config.trace);
+    parts_.trace_file.reset(std::fopen(path.c_str(), "we"));
+    if (parts_.trace_file != nullptr) return Status();
+    return system_error(cat("HFREDUCE_TRACE=", path, " cannot be opened for writing"), errno);
+  }
+
+  std::string with_rank(std::string path) const {
+    if (size_t at = path.find("%r"); at != std::string::npos) path.replace(at, 2, cat(spec_.rank));
+    return path;
   }
 
   Status join() {

@@ -2,6 +2,7 @@
 // explains.
 #pragma once
 
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -17,6 +18,10 @@
 #include "topo/gpu_groups.hpp"
 
 namespace hfr {
+
+struct CloseFile {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
 
 struct JoinSpec {
   int rank = 0;
@@ -36,6 +41,7 @@ struct JoinSpec {
 struct Parts {
   Config config;
   Logger logger;
+  std::unique_ptr<std::FILE, CloseFile> trace_file;  // null: no trace was asked for
   std::unique_ptr<Membership> membership;
   Shape shape;
   bool one_process = false;

@@ -4,6 +4,8 @@
 #include <bit>
 #include <numeric>
 
+#include "reduce/task_board.hpp"
+
 namespace hfr {
 namespace {
 
@@ -39,14 +41,13 @@ constexpr size_t kPeerBlocksBytes = size_t{1} << 20;
 // Where the processor does not say how large its last cache is.
 constexpr size_t kUsualCacheBytes = size_t{64} << 20;
 constexpr size_t kStagingBudget = size_t{128} << 20;  // of a node, whatever its ranks
-// Copy engines want large chunks in between and small ones first and last (docs/cuda.md). With many
-// ranks an add takes long: smaller chunks, and more of them in flight.
+// A batch of copies costs the link so much beside its bytes that it wants to be large; a chunk,
+// which takes one copy of each rank, delays the last copy-out by its whole time (docs/cuda.md).
 constexpr size_t kDeviceChunkBytes = size_t{4} << 20;
 constexpr size_t kManyRanksChunkBytes = size_t{2} << 20;
 constexpr int kManyRanks = 5;
 constexpr int kManyRanksLanes = 3;  // per rank
 constexpr size_t kMinDeviceChunkBytes = size_t{128} << 10;
-constexpr size_t kFirstDeviceChunkBytes = size_t{256} << 10;
 constexpr size_t kDeviceStagingBudget = size_t{768} << 20;
 // Below, a group's further steps cost more than its fewer bytes save.
 constexpr size_t kGroupFromBytes = size_t{1} << 20;
@@ -110,6 +111,7 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   staging.num_children = one_node ? 0 : kMaxChildren;
   staging.num_rounds = one_node ? 0 : butterfly_rounds(shape.num_nodes());
   staging.round_bytes = one_node ? 0 : std::min(butterfly_bytes(shape), staging.slot_bytes);
+  staging.board_bytes = shape.any_on_device ? sizeof(TaskBoard) : 0;
   if (one_node) {
     const auto ranks = static_cast<size_t>(shape.num_local());
     staging.flat_bytes = config.flat_bytes;
@@ -137,7 +139,6 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   limits.min_chunk_bytes = std::min(kMinChunkBytes, staging.slot_bytes);
   if (shape.any_on_device) {
     limits.min_chunk_bytes = std::min(kMinDeviceChunkBytes, staging.slot_bytes);
-    limits.first_chunk_bytes = std::min(kFirstDeviceChunkBytes, staging.slot_bytes);
     limits.stream_results = shape.num_nodes() == 1;
     limits.run_here_bytes = kRunHereBytes;
     limits.group_from_bytes = config.gpu_group_from != 0 ? config.gpu_group_from : kGroupFromBytes;

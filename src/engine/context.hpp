@@ -12,6 +12,7 @@
 #include "engine/peer_memory.hpp"
 #include "engine/shape.hpp"
 #include "engine/staging.hpp"
+#include "engine/trace.hpp"
 #include "ports/clock.hpp"
 #include "ports/device.hpp"
 #include "ports/reduce_pool.hpp"
@@ -27,7 +28,6 @@ struct EngineLimits {
   size_t publish_bytes = 0;    // flat path: past this a reachable input is read where it is
   size_t butterfly_bytes = 0;  // up to here nodes exchange instead of climbing a tree
   size_t min_chunk_bytes = 4096;
-  size_t first_chunk_bytes = 0;  // chunk sizes ramp up from here and down again; 0: all alike
   size_t fine_chunk_bytes =
       0;  // up to fine_until_bytes chunks are no larger than this; 0: than a slot
   size_t fine_until_bytes = 0;
@@ -80,8 +80,9 @@ struct EngineContext {
   Clock& clock;
   Device& device;
   ReducePool& pool;
-  Transport* transport;  // null with a single node
-  Groups groups = {};    // this node's
+  Transport* transport;    // null with a single node
+  Groups groups = {};      // this node's
+  Trace* trace = nullptr;  // null: nobody asked
 
   // The owner who makes a final value stores it to its own buffer as it adds, beside the slot that
   // the other local ranks copy out of.

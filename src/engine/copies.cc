@@ -22,7 +22,10 @@ void Executor::submit_early(uint64_t number) {
   UserSide& user = *context_.device.user_side();
   for (CopyDirection direction : kAllDirections) {
     for (uint64_t& idx = o.fed_to(direction); idx < o.num_chunks; ++idx) {
-      if (auto next = copy(o, direction, idx)) user.submit_early(direction, *next);
+      const auto next = copy(o, direction, idx);
+      if (!next) continue;
+      user.submit_early(direction, *next);
+      if (context_.trace != nullptr) context_.trace->watch(direction, *next);
     }
   }
   o.copy_out_end = o.first_chunk + o.num_chunks;
@@ -95,6 +98,7 @@ bool Executor::feed_copies(Operation& o) {
       const auto next = copy(o, direction, idx);
       if (!next) continue;
       if (!context_.device.submit(direction, *next)) break;
+      if (context_.trace != nullptr) context_.trace->watch(direction, *next);
       if (to_result) o.copy_out_end = o.first_chunk + idx + 1;
     }
   }

@@ -87,6 +87,7 @@ bool Executor::progress() {
     moved |= poll_transport();
     moved |= poll_pool();
     moved |= context_.device.poll();
+    if (context_.trace != nullptr) context_.trace->look();
     if (context_.device.failed()) {
       fail_device(context_.device.health(false));
       return false;

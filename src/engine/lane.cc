@@ -168,6 +168,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     const size_t chunk_bytes = op.chunk_size(chunk_);
     work.streaming = context_->limits.stream_results && step.final &&
                      op.bytes >= context_->limits.streaming_bytes;
+    if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
     const bool small =
         chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
     if (small || guard.raised()) {
@@ -187,6 +188,10 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     if (add_ != AddState::kFinished) return false;
   }
   add_ = AddState::kNone;
+  if (context_->trace != nullptr) {
+    context_->trace->record(TraceStage::kAdd, chunk_, op.chunk_size(chunk_), add_began_ns_,
+                            context_->trace->now_ns());
+  }
   value_ = result_;
   if (step.final && context_->owner_keeps_result()) {
     staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);

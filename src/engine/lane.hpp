@@ -78,6 +78,7 @@ class Lane {
   bool begun_ = false;
   size_t step_ = 0;
   AddState add_ = AddState::kNone;
+  uint64_t add_began_ns_ = 0;  // with a trace
   int puts_pending_ = 0;
   const std::byte* value_ = nullptr;  // the chunk's sum so far
   bool inputs_free_ = true;           // false: the value may lie in an input slot

@@ -6,6 +6,7 @@
 //   | counters           per rank: read, sliced, busy; per lane: added,          |
 //   |                    published, landed[rank], drained[rank], summed[rank],   |
 //   |                    carried[rank]                    (a cache line each)    |
+//   | board              adds that wait for a thread: the reduce pool's own      |
 //   | lanes[window]      input[rank] | result | child[n] | round[2 * rounds]     |
 //   +----------------------------------------------------------------------------+
 //
@@ -43,6 +44,7 @@ struct StagingShape {
   size_t slot_bytes = 0;   // a chunk at most
   size_t round_bytes = 0;  // a butterfly message at most
   size_t flat_bytes = 0;   // a published message at most
+  size_t board_bytes = 0;  // what pools that add for each other share; 0: they do not
   bool operator==(const StagingShape&) const = default;
 };
 
@@ -110,6 +112,8 @@ class Staging {
     return lane_counter(lane, 2 + 3 * shape_.num_local + local_rank);
   }
 
+  std::byte* board() const { return memory_ + board_offset_; }
+
   std::byte* input(int lane, int local_rank) const {
     return lane_memory(lane) + static_cast<size_t>(local_rank) * slot_stride_;
   }
@@ -137,6 +141,7 @@ class Staging {
   size_t posts_offset_ = 0;
   size_t post_stride_ = 0;
   size_t counters_offset_ = 0;
+  size_t board_offset_ = 0;
   size_t lanes_offset_ = 0;
   size_t slot_stride_ = 0;
   size_t lane_stride_ = 0;

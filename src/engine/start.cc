@@ -147,7 +147,6 @@ bool Executor::uses_butterfly(size_t bytes) const {
 Chunking Executor::plan(size_t bytes) const {
   PlanInput input;
   input.bytes = bytes;
-  input.first_chunk_bytes = context_.limits.first_chunk_bytes;
   input.max_local_ranks = context_.shape.max_local();
   input.num_trees = static_cast<int>(choose_schedules(bytes)->size());
   input.slot_bytes = context_.staging.shape().slot_bytes;
@@ -157,7 +156,6 @@ Chunking Executor::plan(size_t bytes) const {
   }
   if (uses_butterfly(bytes)) {
     // One chunk: it is small, and it must fit a round slot.
-    input.first_chunk_bytes = 0;
     input.min_chunk_bytes = context_.staging.shape().round_bytes;
     input.slot_bytes = context_.staging.shape().round_bytes;
   }

@@ -90,6 +90,7 @@ TEST(Config, EveryVariableRefusesWhatIsNotAllowed) {
       {"HFREDUCE_ISA", "mmx"},
       {"HFREDUCE_LOG_LEVEL", "loud"},
       {"HFREDUCE_LOG_FILE", std::string(4097, 'f')},
+      {"HFREDUCE_TRACE", std::string(4097, 't')},
   };
   for (const ConfigVariable& variable : config_variables()) {
     auto value = bad.find(variable.name);

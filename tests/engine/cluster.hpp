@@ -15,6 +15,7 @@
 #include "engine/executor.hpp"
 #include "group_device.hpp"
 #include "reduce/inline_pool.hpp"
+#include "reduce/worker_pool.hpp"
 #include "transport/loopback/transport.hpp"
 
 namespace hfr_tests {
@@ -35,6 +36,8 @@ struct EngineOptions {
   bool staged = false;
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
+  // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
+  size_t add_threads = 0;
 };
 
 // A device that copies as the host does, and says that only it can reach the buffers.
@@ -95,7 +98,7 @@ class EngineCluster {
  private:
   struct Rank {
     std::unique_ptr<hfr::Device> device;
-    std::unique_ptr<hfr::InlinePool> pool;
+    std::unique_ptr<hfr::ReducePool> pool;
     std::unique_ptr<hfr::EngineContext> context;
     std::unique_ptr<hfr::Executor> executor;
   };
@@ -168,15 +171,30 @@ class EngineCluster {
                                          hfr::size_staging(shape, config_).slot_bytes);
   }
 
+  static std::unique_ptr<hfr::ReducePool> make_pool(size_t num_threads, std::byte* memory,
+                                                    const hfr::Staging& staging) {
+    const hfr::KernelTable& kernels = **hfr::select_kernel_table("");
+    if (num_threads == 0) return std::make_unique<hfr::InlinePool>(kernels);
+    auto pool = hfr::WorkerPool::create(
+        kernels, {.cpus = std::vector<std::vector<int>>(num_threads),
+                  .wait = {.spin_ns = 0},
+                  .board = reinterpret_cast<hfr::TaskBoard*>(staging.board()),
+                  .base = memory});
+    EXPECT_TRUE(pool.ok());
+    return std::move(*pool);
+  }
+
   std::unique_ptr<Rank> make_rank(const hfr::Shape& shape, const EngineOptions& options) {
     auto rank = std::make_unique<Rank>();
     rank->device = make_device(shape, options);
-    rank->pool = std::make_unique<hfr::InlinePool>(**hfr::select_kernel_table(""));
-    const hfr::StagingShape staging = hfr::size_staging(shape, config_);
+    std::byte* memory = memory_[static_cast<size_t>(shape.node)].get();
+    const hfr::StagingShape sizes = hfr::size_staging(shape, config_);
+    const hfr::Staging staging(sizes, memory);
+    rank->pool = make_pool(options.add_threads, memory, staging);
     rank->context.reset(new hfr::EngineContext{
         .shape = shape,
-        .staging = hfr::Staging(staging, memory_[static_cast<size_t>(shape.node)].get()),
-        .limits = hfr::size_limits(shape, staging, config_, config_.direct, 0),
+        .staging = staging,
+        .limits = hfr::size_limits(shape, sizes, config_, config_.direct, 0),
         .schedules = hfr::make_schedules(shape, config_),
         .one_process = true,
         .direct = config_.direct,

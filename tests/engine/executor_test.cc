@@ -83,14 +83,35 @@ TEST_P(RandomTurns, EveryOrderGivesTheSums) {
   for (const Buffers& buffers : train) buffers.check();
 }
 
-INSTANTIATE_TEST_SUITE_P(Executor, RandomTurns, testing::ValuesIn(all_cases()),
-                         testing::PrintToStringParamName());
-
 void submit_all(EngineCluster& cluster, Buffers& buffers) {
   for (int rank = 0; rank < cluster.num_ranks(); ++rank) {
     ASSERT_TRUE(cluster[rank].submit(buffers.descriptor(rank)));
   }
 }
+
+// Chunks large enough that several threads share each.
+TEST(Executor, ThreadsOfAllRanksAddForEach) {
+  for (const auto& nodes : {std::vector<int>{3}, {2, 1}, {1, 3, 2}}) {
+    EngineCluster cluster({.ranks_per_node = nodes,
+                           .window = 4,
+                           .chunk_bytes = 262'144,
+                           .staged = true,
+                           .add_threads = 2});
+    std::vector<Buffers> train;
+    for (size_t count : {300'000u, 5u, 131'072u, 299'999u}) {
+      train.emplace_back(cluster.num_ranks(), count, count % 2 == 1);
+      submit_all(cluster, train.back());
+    }
+    while (!cluster.all_done(train.size() - 1)) {
+      if (!cluster.turn()) sched_yield();
+    }
+    for (int rank = 0; rank < cluster.num_ranks(); ++rank) EXPECT_FALSE(cluster[rank].failed());
+    for (const Buffers& buffers : train) buffers.check();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Executor, RandomTurns, testing::ValuesIn(all_cases()),
+                         testing::PrintToStringParamName());
 
 TEST(Executor, TakesSoManyAndNoMore) {
   EngineCluster cluster({.ranks_per_node = {2}});

@@ -1,5 +1,7 @@
 #include "device/cuda/copy_queue.hpp"
 
+#include "device/cuda/copy_call.hpp"
+
 namespace hfr {
 
 Status CopyQueue::open(std::atomic<uint64_t>* turn, CUdeviceptr turn_on_device) {
@@ -10,6 +12,7 @@ Status CopyQueue::open(std::atomic<uint64_t>* turn, CUdeviceptr turn_on_device) 
   HFR_RETURN_IF_ERROR(driver.status("cuCtxPushCurrent", scope.result()));
   HFR_RETURN_IF_ERROR(driver.status(
       "cuStreamCreate", driver.cuStreamCreateWithPriority(&stream_, CU_STREAM_NON_BLOCKING, 0)));
+  if (team_ != nullptr) team_->join(this);
   if (memory_operations_) return Status();
   for (CUevent& event : events_) {
     HFR_RETURN_IF_ERROR(
@@ -19,6 +22,7 @@ Status CopyQueue::open(std::atomic<uint64_t>* turn, CUdeviceptr turn_on_device) 
 }
 
 CopyQueue::~CopyQueue() {
+  if (team_ != nullptr) team_->leave(this);
   if (stream_ == nullptr) return;
   const Driver& driver = context_.driver();
   ContextScope scope(context_);
@@ -30,11 +34,17 @@ CopyQueue::~CopyQueue() {
 
 bool CopyQueue::push(const CopyDescriptor& copy) {
   if (room() == 0) return false;
+  join_others();
   ring_[tail_++ % kCapacity] = copy;
   return true;
 }
 
+void CopyQueue::join_others() {
+  if (tail_ == 0 && team_ != nullptr) together_ = team_->num_members() > 1;
+}
+
 void CopyQueue::push_early(const CopyDescriptor& copy) {
+  join_others();
   // Late ones before it have been handed over: can_enqueue().
   if (early_end_ <= released_) handed_.store(tail_, std::memory_order_relaxed);
   ring_[tail_++ % kCapacity] = copy;
@@ -67,6 +77,7 @@ bool CopyQueue::poll(CUresult& result) {
     ++head_;
     moved = true;
   }
+  if (together_) return poll_team(result) || moved;
   auto may_issue = [&] {
     return released_ >= early_end_ && released_ < tail_ && released_ - head_ < kDepth &&
            handed_.load(std::memory_order_acquire) >= early_end_ && may_go(released_);
@@ -79,6 +90,16 @@ bool CopyQueue::poll(CUresult& result) {
     ++released_;
   }
   return true;
+}
+
+bool CopyQueue::poll_team(CUresult& result) {
+  if (released_ >= early_end_ && handed_.load(std::memory_order_acquire) >= early_end_) {
+    // Early ones are not the team's; late ones before them have been taken: all_issued().
+    if (offered_.load(std::memory_order_relaxed) < early_end_) taken_.store(early_end_);
+    while (released_ < tail_ && released_ - head_ < kDepth && may_go(released_)) ++released_;
+    offered_.store(released_, std::memory_order_release);
+  }
+  return result == CUDA_SUCCESS && team_->poll(result);
 }
 
 bool CopyQueue::retire_head(CUresult& result) {
@@ -100,9 +121,8 @@ CUresult CopyQueue::move(const CopyDescriptor& copy) const {
   const auto dst = reinterpret_cast<CUdeviceptr>(copy.dst);
   switch (direction_) {
     case CopyDirection::kIn:
-      return driver.cuMemcpyDtoHAsync(copy.dst, src, copy.bytes, stream_);
     case CopyDirection::kOut:
-      return driver.cuMemcpyHtoDAsync(dst, copy.src, copy.bytes, stream_);
+      return copy_async(driver, direction_, copy, stream_);
     case CopyDirection::kAdd:
       return kernel_->add(copy, stream_);
     case CopyDirection::kPush:
@@ -124,10 +144,17 @@ CUresult CopyQueue::issue(const CopyDescriptor& copy, CUevent event) {
 void CopyQueue::cancel() {
   if (turn_ != nullptr) turn_->store(UINT64_MAX / 2, std::memory_order_release);
   cancelled_ = true;
+  if (team_ != nullptr) team_->leave(this);
 }
 
 bool CopyQueue::drained() const {
   if (stream_ == nullptr) return true;
+  if (together_) {
+    const size_t taken = taken_.load(std::memory_order_acquire);
+    const CopyDescriptor& last = ring_[(taken - 1) % kCapacity];
+    const bool passed = taken == 0 || last.signal->load() >= last.signal_value || team_->idle();
+    if (!passed) return false;
+  }
   ContextScope scope(context_);
   return context_.driver().cuStreamQuery(stream_) != CUDA_ERROR_NOT_READY;
 }

@@ -6,7 +6,8 @@
 // A copy may go once its gate counter says so. There are two ways to see to that (docs/cuda.md):
 //
 //   late     the copy is handed to the driver when it may go, several ahead of the copy engine. The
-//            stream never holds a wait. For operations in host order, whose caller waits.
+//            stream never holds a wait. For operations in host order, whose caller waits. Where
+//            ranks of a process share a GPU, their team hands over (copy_team.hpp).
 //   early    [wait until turn >= n] [copy] [signal] is handed over at once, and whoever polls
 //            advances `turn`, a word of this queue alone. No driver call is needed afterwards. For
 //            operations in the order of a stream, whose caller goes on.
@@ -20,25 +21,29 @@
 #include <vector>
 
 #include "device/cuda/context.hpp"
+#include "device/cuda/copy_team.hpp"
 #include "device/cuda/group_kernel.hpp"
 #include "ports/device.hpp"
 
 namespace hfr {
 
-class CopyQueue {
+class CopyQueue final : private CopyOffers {
  public:
   static constexpr size_t kCapacity = 2048;
   static constexpr size_t kDepth = 4;  // late copies handed over and not finished
 
   // `to_device`: what the device calls the staging's addresses, minus what the host calls them.
-  // `kernel`: with kAdd; the caller keeps it alive.
+  // `team`: with kIn and kOut and memory operations. `kernel`: with kAdd; the caller keeps it
+  // alive.
   CopyQueue(const CudaContext& context, CopyDirection direction, bool memory_operations,
-            uint64_t to_device, const GroupKernel* kernel = nullptr)
+            uint64_t to_device, std::shared_ptr<CopyTeam> team = nullptr,
+            const GroupKernel* kernel = nullptr)
       : context_(context),
         direction_(direction),
         memory_operations_(memory_operations),
         to_device_(to_device),
         kernel_(kernel),
+        team_(std::move(team)),
         ring_(kCapacity) {}
   ~CopyQueue();
   CopyQueue(const CopyQueue&) = delete;
@@ -49,7 +54,11 @@ class CopyQueue {
 
   size_t room() const { return kCapacity - (tail_ - head_); }
   // Everything that was pushed has been handed to the driver.
-  bool all_issued() const { return released_ == tail_ || handed_.load() == tail_; }
+  bool all_issued() const {
+    const bool late_last = tail_ > early_end_;
+    if (together_ && late_last) return taken_.load() == tail_;
+    return released_ == tail_ || handed_.load() == tail_;
+  }
   bool push(const CopyDescriptor& copy);
   void push_early(const CopyDescriptor& copy);
   // The chunk of the next early copy that the driver has not got; UINT64_MAX: none. This and
@@ -76,12 +85,24 @@ class CopyQueue {
   bool may_go(size_t idx) const { return ring_[idx % kCapacity].may_go(); }
   CUresult move(const CopyDescriptor& copy) const;
   CUresult issue(const CopyDescriptor& copy, CUevent event);
+  void join_others();
+  // Has the team hand over what may go.
+  bool poll_team(CUresult& result);
+  const CopyDescriptor* next_offer() const override {
+    const size_t taken = taken_.load(std::memory_order_relaxed);
+    return taken < offered_.load(std::memory_order_acquire) ? &ring_[taken % kCapacity] : nullptr;
+  }
+  void take_offer() override { taken_.fetch_add(1, std::memory_order_release); }
 
   const CudaContext& context_;
   const CopyDirection direction_;
   const bool memory_operations_;
   const uint64_t to_device_;
   const GroupKernel* const kernel_;
+  const std::shared_ptr<CopyTeam> team_;
+  // Others are in the team: late copies of this queue go through it. Fixed by the first copy, when
+  // all ranks have been set up.
+  bool together_ = false;
   CUstream stream_ = nullptr;
   std::atomic<uint64_t>* turn_ = nullptr;
   CUdeviceptr turn_on_device_ = 0;
@@ -92,6 +113,9 @@ class CopyQueue {
   size_t tail_ = 0;
   size_t early_end_ = 0;           // behind the last early one
   std::atomic<size_t> handed_{0};  // early ones up to here have been handed to the driver
+  // Together: copies up to offered_ may go, up to taken_ the driver has them.
+  std::atomic<size_t> offered_{0};
+  std::atomic<size_t> taken_{0};
   bool cancelled_ = false;
 };
 

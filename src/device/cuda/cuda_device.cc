@@ -21,20 +21,45 @@ namespace {
 struct Lasting {
   std::shared_ptr<const CudaContext> context;
   std::shared_ptr<const void> mapping;  // the staging's
-  std::shared_ptr<void> pinned;
+  std::shared_ptr<void> shared;         // ProcessShare
   std::shared_ptr<GpuGroup> group;
+};
+
+// The teams of a GPU's context, in and out.
+using CopyTeams = std::array<std::shared_ptr<CopyTeam>, 2>;
+
+// What the ranks of the process that share the staging's mapping have in common.
+struct ProcessShare {
+  std::shared_ptr<PinnedRange> pinned;
+  std::mutex mutex;
+  std::map<CUcontext, CopyTeams> teams;
+
+  Result<CopyTeams> teams_of(const std::shared_ptr<const CudaContext>& context,
+                             uint64_t to_device) {
+    std::lock_guard lock(mutex);
+    CopyTeams& found = teams[context->get()];
+    for (CopyDirection direction : {CopyDirection::kIn, CopyDirection::kOut}) {
+      std::shared_ptr<CopyTeam>& team = found[static_cast<size_t>(direction)];
+      if (team != nullptr) continue;
+      HFR_ASSIGN_OR_RETURN(team, CopyTeam::make(context, direction, to_device));
+    }
+    return found;
+  }
 };
 
 class CudaDevice : public Device, private UserSide, public CudaGroupSide {
  public:
-  CudaDevice(Lasting lasting, bool memory_operations, uint64_t to_device, uint64_t patience_ns)
+  // `teams`: none without memory operations.
+  CudaDevice(Lasting lasting, bool memory_operations, const CopyTeams& teams, uint64_t to_device,
+             uint64_t patience_ns)
       : lasting_(std::move(lasting)),
         context_(*lasting_.context),
         driver_(context_.driver()),
         memory_operations_(memory_operations),
         to_device_(to_device),
         patience_ns_(patience_ns),
-        slots_(context_) {}
+        slots_(context_),
+        teams_(teams) {}
   ~CudaDevice() override;
 
   Status open();
@@ -115,6 +140,7 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   const uint64_t to_device_;
   const uint64_t patience_ns_;
   Slots slots_;
+  const CopyTeams teams_;
   std::array<std::unique_ptr<CopyQueue>, kNumDirections> queues_;  // null: not in a group
   bool cancelled_ = false;
   CUevent came_ = nullptr;                       // the caller's stream has come to the operation
@@ -142,8 +168,10 @@ Status CudaDevice::open() {
 
 Status CudaDevice::open_queue(CopyDirection direction) {
   std::atomic<uint64_t>& turn = slots_.turn(direction);
-  queue(direction) = std::make_unique<CopyQueue>(context_, direction, memory_operations_,
-                                                 to_device_, lasting_.group->kernel());
+  const auto idx = static_cast<size_t>(direction);
+  queue(direction) = std::make_unique<CopyQueue>(
+      context_, direction, memory_operations_, to_device_,
+      idx < teams_.size() ? teams_[idx] : nullptr, lasting_.group->kernel());
   return queue(direction)->open(&turn, slots_.address(turn));
 }
 
@@ -365,21 +393,27 @@ Result<CudaDeviceInfo> open_cuda_device(const CudaOptions& options) {
   HFR_ASSIGN_OR_RETURN(std::shared_ptr<CudaContext> context,
                        CudaContext::open(*driver, options.context, options.ordinal));
   auto pin = [&]() -> Result<std::shared_ptr<void>> {
-    HFR_ASSIGN_OR_RETURN(auto pinned,
+    auto made = std::make_shared<ProcessShare>();
+    HFR_ASSIGN_OR_RETURN(made->pinned,
                          PinnedRange::make(context, options.staging, options.staging_bytes));
-    return std::shared_ptr<void>(std::move(pinned));
+    return std::shared_ptr<void>(std::move(made));
   };
-  HFR_ASSIGN_OR_RETURN(std::shared_ptr<void> pinned, options.once_per_mapping(pin));
+  HFR_ASSIGN_OR_RETURN(std::shared_ptr<void> shared, options.once_per_mapping(pin));
   HFR_ASSIGN_OR_RETURN(CUdeviceptr address, PinnedRange::device_address(*context, options.staging));
   CudaDeviceInfo info;
   info.identity = context->bus_id();
   info.memory_operations =
       options.memory_operations &&
       context->attribute(CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS) != 0;
+  const uint64_t to_device = address - reinterpret_cast<uint64_t>(options.staging);
+  CopyTeams teams;
+  if (info.memory_operations) {
+    HFR_ASSIGN_OR_RETURN(teams,
+                         static_cast<ProcessShare*>(shared.get())->teams_of(context, to_device));
+  }
   auto device = std::make_unique<CudaDevice>(
-      Lasting{context, options.mapping, std::move(pinned), std::make_shared<GpuGroup>(context)},
-      info.memory_operations, address - reinterpret_cast<uint64_t>(options.staging),
-      options.patience_ns);
+      Lasting{context, options.mapping, shared, std::make_shared<GpuGroup>(context)},
+      info.memory_operations, teams, to_device, options.patience_ns);
   HFR_RETURN_IF_ERROR(device->open());
   if (GroupKernel::is_built()) {
     info.group_side = device.get();

@@ -35,6 +35,10 @@ Result<Driver> load_driver(const char* library) {
   driver.name = reinterpret_cast<decltype(driver.name)>(dlsym(handle, HFR_NAME(name))); \
   if (driver.name == nullptr && missing == nullptr) missing = HFR_NAME(name);
   HFR_CUDA_FUNCTIONS(HFR_LOAD)
+#if CUDA_VERSION >= 13000
+  driver.cuMemcpyBatchAsync =
+      reinterpret_cast<decltype(driver.cuMemcpyBatchAsync)>(dlsym(handle, "cuMemcpyBatchAsync_v2"));
+#endif
 #undef HFR_LOAD
 #undef HFR_NAME
   if (missing != nullptr) {

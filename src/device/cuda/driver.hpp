@@ -57,6 +57,7 @@ namespace hfr {
   X(cuStreamWaitEvent)          \
   X(cuStreamWaitValue64)        \
   X(cuStreamWriteValue64)       \
+  X(cuStreamBatchMemOp)         \
   X(cuEventCreate)              \
   X(cuEventDestroy)             \
   X(cuEventRecord)              \
@@ -66,6 +67,9 @@ struct Driver {
 #define HFR_DECLARE(name) decltype(&::name) name = nullptr;
   HFR_CUDA_FUNCTIONS(HFR_DECLARE)
 #undef HFR_DECLARE
+#if CUDA_VERSION >= 13000
+  decltype(&::cuMemcpyBatchAsync) cuMemcpyBatchAsync = nullptr;  // null: a driver of CUDA 12
+#endif
 
   // "cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY (out of memory)".
   std::string text(const std::string& call, CUresult result) const;

@@ -1,0 +1,71 @@
+// Trace: when a rank's chunks went through which stage, for HFREDUCE_TRACE. Without it there is no
+// Trace, and each place that would tell it something tests one pointer.
+//
+// Keeps the latest kCapacity spans. They are read from the counters that the engine works with, as
+// often as it takes a turn: a time is as exact as the turns are short.
+//
+// Threads: whoever holds the engine.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "ports/clock.hpp"
+#include "ports/device.hpp"
+
+namespace hfr {
+
+// Copies in the order of CopyDirection, then what the CPU does.
+enum class TraceStage : uint8_t { kCopyIn, kCopyOut, kPush, kGroupAdd, kPull, kAdd };
+
+class Trace {
+ public:
+  static constexpr size_t kCapacity = size_t{1} << 16;
+  static constexpr size_t kWatched = 4096;  // copies in a direction; more are left out
+
+  explicit Trace(const Clock& clock) : clock_(clock), spans_(kCapacity) {
+    for (Watched& watched : watched_) watched.copies.resize(kWatched);
+  }
+
+  // The copy was queued: it begins when its counter lets it go and the one before it has ended.
+  void watch(CopyDirection direction, const CopyDescriptor& copy);
+  // Once a turn: which copies may go by now, and which have ended.
+  void look();
+
+  uint64_t now_ns() const { return clock_.now_ns(); }
+  void record(TraceStage stage, uint64_t chunk, size_t bytes, uint64_t begin_ns, uint64_t end_ns) {
+    spans_[num_spans_++ % kCapacity] = {chunk, bytes, begin_ns, end_ns, stage};
+  }
+
+  // A JSON array of Chrome's trace events; `rank` is the process, stages are its threads.
+  std::string text(int rank, const std::string& name) const;
+
+ private:
+  struct Span {
+    uint64_t chunk;
+    size_t bytes;
+    uint64_t begin_ns;
+    uint64_t end_ns;
+    TraceStage stage;
+  };
+  // One direction's queued copies:  | ended ... | may go | not yet ... |
+  struct Watched {
+    struct Copy {
+      CopyDescriptor copy;
+      uint64_t may_go_ns;
+    };
+    std::vector<Copy> copies;
+    size_t ended = 0;
+    size_t may_go = 0;
+    size_t queued = 0;
+    uint64_t last_end_ns = 0;
+  };
+
+  const Clock& clock_;
+  std::vector<Span> spans_;
+  uint64_t num_spans_ = 0;
+  std::array<Watched, kNumDirections> watched_;
+};
+
+}  // namespace hfr
