@@ -5,7 +5,8 @@
 // A kernel works in steps of four vectors of accumulators (codec.hpp): each source is read once, in
 // order, and added in registers; the step's result is stored to every destination. What is left at
 // the end, and before a streaming destination meets a cache line, runs through the same step on
-// copies of the elements, so that every element sees the same arithmetic.
+// copies of the elements (or, where masks are free, through masked vectors), so that every element
+// sees the same arithmetic.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -232,8 +233,49 @@ class Reduction {
     return from;
   }
 
-  // A step or less, on copies of the elements, with a codec that never gives up.
+  // A step or less, with a codec that never gives up.
   HWY_NOINLINE void run_part(size_t first, size_t count) const {
+#if HWY_MEM_OPS_MIGHT_FAULT
+    run_copied_part(first, count);
+#else
+    if constexpr (std::is_arithmetic_v<T>) {
+      run_masked_part(first, first + count);
+    } else {
+      run_copied_part(first, count);
+    }
+#endif
+  }
+
+#if !HWY_MEM_OPS_MIGHT_FAULT
+  // Elements that are added as they are: a vector at a time, without what is past the end. Nothing
+  // is stored that is loaded again at another width, which is what copies of a few bytes cost.
+  HWY_INLINE void run_masked_part(size_t first, size_t end) const {
+    const D d;
+    const size_t lanes = hn::Lanes(d);
+    for (; first < end; first += lanes) {
+      const auto inside = hn::FirstN(d, std::min(lanes, end - first));
+      auto source = [&](int s) {
+        return hn::MaskedLoad(inside, d, static_cast<const A*>(args_.srcs[s]) + first);
+      };
+      auto none = hn::Zero(d);
+      auto sum = source(0);
+      scale(0, sum, none, none, none);
+      for (int s = 1; s < args_.num_srcs; ++s) {
+        auto next = source(s);
+        scale(s, next, none, none, none);
+        sum = combine<kOp>(d, sum, next);
+      }
+      average(sum, none, none, none);
+      if constexpr (std::is_floating_point_v<A>) settle_nan(sum, none, none, none);
+      for (int k = 0; k < args_.num_dsts; ++k) {
+        hn::BlendedStore(sum, inside, d, static_cast<A*>(args_.dsts[k]) + first);
+      }
+    }
+  }
+#endif
+
+  // On copies of the elements.
+  HWY_INLINE void run_copied_part(size_t first, size_t count) const {
     alignas(kLine) T in[kMaxStepBytes / sizeof(T)] = {};
     alignas(kLine) T out[kMaxStepBytes / sizeof(T)];
     const size_t bytes = count * sizeof(T);
