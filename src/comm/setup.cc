@@ -71,18 +71,20 @@ Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
 struct Findings {
   bool reaches_peers = false;  // their private memory, as try_peer_memory found
   std::string gpu;             // which one of its machine it uses; empty: none
+  uint64_t mates_key = 0;      // GpuMates
 };
 
 std::vector<std::byte> encode(const Findings& findings) {
-  return pack({findings.reaches_peers ? "1" : "0", findings.gpu});
+  return pack({findings.reaches_peers ? "1" : "0", findings.gpu, cat(findings.mates_key)});
 }
 
 Result<Findings> decode_findings(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 2);
+  auto fields = unpack(bytes, 3);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
-  return Findings{(*fields)[0] == "1", (*fields)[1]};
+  return Findings{(*fields)[0] == "1", (*fields)[1],
+                  std::strtoull((*fields)[2].c_str(), nullptr, 10)};
 }
 
 // The nodes whose owners this node's owners exchange messages with, over all forests and the
@@ -199,6 +201,8 @@ class SetUp {
     parts_.shape = make_shape(spec_.rank, names);
     parts_.shape.any_on_device = std::any_of(
         infos_.begin(), infos_.end(), [](const RankInfo& info) { return info.device != "host"; });
+    parts_.shape.all_on_device = std::none_of(
+        infos_.begin(), infos_.end(), [](const RankInfo& info) { return info.device == "host"; });
     const auto& local = parts_.shape.nodes[static_cast<size_t>(parts_.shape.node)];
     parts_.one_process = std::all_of(local.begin(), local.end(), [&](int rank) {
       return infos_[static_cast<size_t>(rank)].process == mine.process;
@@ -271,6 +275,7 @@ class SetUp {
     options.staging = parts_.memory->staging().data();
     options.mapping = parts_.memory;
     options.staging_bytes = parts_.memory->staging().size();
+    options.bounce_bytes = parts_.staging.flat_bytes;
     options.once_per_mapping = [this](const NodeMemory::Maker& make) {
       return parts_.memory->once(make);
     };
@@ -308,6 +313,9 @@ class SetUp {
   // the node, and ranks learn with whom they share a GPU.
   Status share_findings() {
     HFR_RETURN_IF_ERROR(try_peer_memory());
+    findings_.mates_key = GpuMates::new_key();
+    size_t num_mates = 0;
+    uint64_t mates_key = 0;
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(findings_), deadline_ns_,
                                                                    "finishing set-up"));
     const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
@@ -319,8 +327,10 @@ class SetUp {
       if (node == parts_.shape.node && !theirs.reaches_peers) parts_.peer_memory = PeerMemory();
       const bool shares = info.machine == me.machine && info.process == me.process;
       if (findings_.gpu.empty() || !shares || theirs.gpu != findings_.gpu) continue;
-      if (rank != spec_.rank) parts_.shares_gpu = true;
+      if (rank == spec_.rank) parts_.mate_idx = num_mates;
+      if (num_mates++ == 0) mates_key = theirs.mates_key;
     }
+    if (num_mates > 1) parts_.mates = GpuMates::join(mates_key, num_mates);
     return Status();
   }
 

@@ -40,6 +40,11 @@ Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
 bool Lane::advance(Executor& executor) {
   bool moved = false;
   while (Operation* op = executor.find_chunk(chunk_, op_cursor_)) {
+    if (op->is_empty(chunk_)) {
+      pass_over(*op);
+      moved = true;
+      continue;
+    }
     if (!begun_) begin(*op);
     if (context_->transport != nullptr && !check_arrivals(*op, executor)) return moved;
     const std::vector<Step>& steps = schedule(*op).steps;
@@ -55,11 +60,19 @@ bool Lane::advance(Executor& executor) {
     free_inputs();
     ++op->retired;
     chunk_ += static_cast<uint64_t>(context_->staging.shape().window);
+    ++num_carried_;
     begun_ = false;
     step_ = 0;
     moved = true;
   }
   return moved;
+}
+
+void Lane::pass_over(Operation& op) {
+  context_->staging.added(idx_).store(chunk_ + 1);
+  context_->staging.published(idx_).store(chunk_ + 1);
+  ++op.retired;
+  chunk_ += static_cast<uint64_t>(context_->staging.shape().window);
 }
 
 void Lane::begin(Operation& op) {
@@ -243,12 +256,12 @@ bool Lane::result_slot_free() const {
 uint32_t Lane::landing(SlotRef slot) const {
   const StagingShape& shape = context_->staging.shape();
   auto first = static_cast<uint32_t>(idx_ * landings_per_lane(shape.num_rounds));
-  auto generation = static_cast<uint32_t>(chunk_ / static_cast<uint64_t>(shape.window));
+  const auto copy = static_cast<uint32_t>(num_carried_ % 2);
   switch (slot.kind) {
     case SlotKind::kChild:
       return first + kFirstChildLanding + slot.idx;
     case SlotKind::kRound:
-      return first + kFirstRoundLanding + 2u * slot.idx + generation % 2;
+      return first + kFirstRoundLanding + 2u * slot.idx + copy;
     case SlotKind::kLocal:
     case SlotKind::kResult:
       break;
@@ -258,9 +271,8 @@ uint32_t Lane::landing(SlotRef slot) const {
 
 const std::byte* Lane::source(SlotRef slot) const {
   const Staging& staging = context_->staging;
-  auto generation = chunk_ / static_cast<uint64_t>(staging.shape().window);
   if (slot.kind == SlotKind::kChild) return staging.child(idx_, slot.idx);
-  return staging.round(idx_, slot.idx, static_cast<int>(generation % 2));
+  return staging.round(idx_, slot.idx, static_cast<int>(num_carried_ % 2));
 }
 
 Wait Lane::waits_for(const Operation& op) const {

@@ -3,7 +3,7 @@
 // Landings of lane l, numbered the same on every node:
 //   l * landings_per_lane + 0              result: the final value, from the parent
 //                         + 1 + i          child i's partial sum
-//                         + 3 + 2 r + c    butterfly round r, copy c (lane generation's parity)
+//                         + 3 + 2 r + c    butterfly round r, copy c: by turns, chunk after chunk
 #pragma once
 
 #include <cstddef>
@@ -48,6 +48,8 @@ class Lane {
   enum class AddState : uint8_t { kNone, kUnderWay, kFinished };
 
   void begin(Operation& op);
+  // An empty chunk, of which no rank expects anything.
+  void pass_over(Operation& op);
   const Schedule& schedule(const Operation& op) const;
   bool run(const Step& step, Operation& op, Executor& executor);
   bool run_add(const Step& step, Operation& op, Executor& executor);
@@ -66,7 +68,8 @@ class Lane {
   Arrivals* arrivals_;
   int idx_;
   uint64_t chunk_;
-  uint64_t op_cursor_ = 0;  // where find_chunk goes on
+  uint64_t op_cursor_ = 0;    // where find_chunk goes on
+  uint64_t num_carried_ = 0;  // chunks that are finished, without the empty ones
   bool begun_ = false;
   size_t step_ = 0;
   AddState add_ = AddState::kNone;

@@ -84,6 +84,7 @@ bool CopyQueue::poll(CUresult& result) {
 bool CopyQueue::retire_head(CUresult& result) {
   const CopyDescriptor& copy = ring_[head_ % kCapacity];
   if (memory_operations_) return copy.signal->load() >= copy.signal_value;
+  ContextScope scope(context_);
   const CUresult state = context_.driver().cuEventQuery(events_[head_ % kDepth]);
   if (state == CUDA_ERROR_NOT_READY) return false;
   if (state != CUDA_SUCCESS) {

@@ -7,7 +7,9 @@
 #include "base/shared_memory.hpp"
 #include "base/text.hpp"
 #include "base/waiter.hpp"
+#include "device/cuda/bounces.hpp"
 #include "device/cuda/copy_queue.hpp"
+#include "device/cuda/cuda_graphs.hpp"
 #include "device/cuda/pinned.hpp"
 #include "device/cuda/slots.hpp"
 
@@ -30,13 +32,15 @@ class CudaDevice : public Device, private UserSide {
         memory_operations_(memory_operations),
         patience_ns_(patience_ns),
         slots_(context_),
+        bounces_(context_, memory_operations),
+        graphs_(context_),
         in_(std::make_unique<CopyQueue>(context_, CopyDirection::kIn, memory_operations,
                                         to_device)),
         out_(std::make_unique<CopyQueue>(context_, CopyDirection::kOut, memory_operations,
                                          to_device)) {}
   ~CudaDevice() override;
 
-  Status open();
+  Status open(size_t bounce_bytes);
 
   bool host_accessible() const override { return false; }
   bool submit(CopyDirection direction, const CopyDescriptor& copy) override {
@@ -52,7 +56,7 @@ class CudaDevice : public Device, private UserSide {
   bool failed() const override { return result_ != CUDA_SUCCESS; }
   Status health(bool at_any_price) override {
     // A driver call may wait for another thread's, which may wait for an early copy.
-    const bool may_call = at_any_price || !(in_->has_early() || out_->has_early());
+    const bool may_call = at_any_price || !has_early();
     if (!failed() && may_call) result_ = in_->query();
     return driver_.status("the GPU's copy engine", result_);
   }
@@ -73,9 +77,32 @@ class CudaDevice : public Device, private UserSide {
   void submit_early(CopyDirection direction, const CopyDescriptor& copy) override {
     queue(direction).push_early(copy);
   }
-  Status hand_over(void* stream, uint64_t op, size_t copies, size_t window) override;
+  Status begin_hand_over(void* stream, uint64_t op) override;
+  Status hand_over_copy(CopyDirection direction) override {
+    ContextScope scope(context_);
+    return driver_.status("handing a copy to the GPU", queue(direction).hand_over());
+  }
+  Status end_hand_over(void* stream) override;
   bool input_ready(uint64_t op) override;
+  GraphSide* graphs() override { return memory_operations_ ? &graphs_ : nullptr; }
+  Bounce* take_bounce() override { return bounces_.take(); }
+  void free_bounce(Bounce* bounce) override { bounces_.give_back(bounce); }
+  Status bounce_in(void* stream, Bounce& bounce, const void* send, size_t bytes) override {
+    return driver_.status("copying a small message from the GPU",
+                          bounces_.copy_in(static_cast<CUstream>(stream), bounce, send, bytes));
+  }
+  Status bounce_out(void* stream, Bounce& bounce, void* recv, size_t bytes, bool gated) override {
+    return driver_.status(
+        "copying a small message to the GPU",
+        bounces_.copy_out(static_cast<CUstream>(stream), bounce, recv, bytes, gated));
+  }
+  bool bounce_came(Bounce& bounce) override { return bounces_.came(bounce); }
+  bool bounce_left(Bounce& bounce) override { return bounces_.left(bounce); }
 
+  // Copies stand in streams that the driver has been given, and wait for the engine.
+  bool has_early() const {
+    return in_->has_early() || out_->has_early() || bounces_.any_gated() || graphs_.any_in_use();
+  }
   CopyQueue& queue(CopyDirection direction) {
     return direction == CopyDirection::kIn ? *in_ : *out_;
   }
@@ -89,18 +116,23 @@ class CudaDevice : public Device, private UserSide {
   const bool memory_operations_;
   const uint64_t patience_ns_;
   Slots slots_;
+  Bounces bounces_;
+  CudaGraphs graphs_;
   std::unique_ptr<CopyQueue> in_;
   std::unique_ptr<CopyQueue> out_;
-  CUevent came_ = nullptr;                       // the caller's stream has come to the operation
-  CUevent done_ = nullptr;                       // its last copy-out has finished
-  std::array<CUevent, Slots::kReady> inputs_{};  // without memory operations
-  CUresult result_ = CUDA_SUCCESS;               // the first refusal
+  CUevent came_ = nullptr;  // the caller's stream has come to the operation
+  CUevent done_ = nullptr;  // its last copy-out has finished
+  // Without memory operations, by operation: an event, and the number + 1 that it was recorded for.
+  std::array<CUevent, Slots::kReady> inputs_{};
+  std::array<std::atomic<uint64_t>, Slots::kReady> marked_{};
+  CUresult result_ = CUDA_SUCCESS;  // the first refusal
   std::mutex mutex_;
   std::map<void*, CUdeviceptr> allocated_;  // what allocate() returned, and what it got
 };
 
-Status CudaDevice::open() {
+Status CudaDevice::open(size_t bounce_bytes) {
   HFR_RETURN_IF_ERROR(slots_.open());
+  HFR_RETURN_IF_ERROR(bounces_.open(bounce_bytes));
   for (CopyDirection direction : {CopyDirection::kIn, CopyDirection::kOut}) {
     std::atomic<uint64_t>& turn = slots_.turn(direction);
     HFR_RETURN_IF_ERROR(queue(direction).open(&turn, slots_.address(turn)));
@@ -136,13 +168,16 @@ CudaDevice::~CudaDevice() {
   in_.reset();
   out_.reset();
   slots_.free();
+  bounces_.free();
+  graphs_.free();
 }
 
 bool CudaDevice::drain(uint64_t patience_ns) {
   if (in_->stream() == nullptr || out_->stream() == nullptr) return true;
   const uint64_t until = monotonic_ns() + patience_ns;
   Waiter waiter(WaitPolicy{});
-  while (!(slots_.all_came() && in_->drained() && out_->drained())) {
+  while (!(slots_.all_came() && bounces_.all_passed() && !graphs_.any_in_use() && in_->drained() &&
+           out_->drained())) {
     if (monotonic_ns() > until) return false;
     waiter.pause();
   }
@@ -152,35 +187,30 @@ bool CudaDevice::drain(uint64_t patience_ns) {
 void CudaDevice::cancel() {
   // Early copies are behind the caller's own stream, and so is whatever the caller does next with
   // the buffers; late ones finish soon.
-  const bool early = in_->has_early() || out_->has_early();
+  const bool early = has_early();
   in_->cancel();
   out_->cancel();
+  bounces_.open_all();
   if (early) return;
   while (!(in_->drained() && out_->drained())) Waiter::relax();
 }
 
 Status CudaDevice::check_stream(void* stream) {
-  ContextScope scope(context_);
-  CUstreamCaptureStatus capture = CU_STREAM_CAPTURE_STATUS_NONE;
-  const CUresult result = driver_.cuStreamIsCapturing(static_cast<CUstream>(stream), &capture);
-  if (result != CUDA_SUCCESS) {
-    return Status(Code::kInvalidArgument,
-                  driver_.text("the stream is no usable CUDA stream", result));
-  }
-  if (capture != CU_STREAM_CAPTURE_STATUS_NONE) {
-    return Status(Code::kUnsupported,
-                  "the stream is being captured into a CUDA graph, which this version cannot take "
-                  "part in; call outside of the capture");
-  }
-  return Status();
+  HFR_ASSIGN_OR_RETURN(const bool capturing, graphs_.is_capturing(stream));
+  if (!capturing) return Status();
+  return Status(Code::kUnsupported,
+                "the stream is being captured into a CUDA graph, and where operations are ordered "
+                "by events (HFREDUCE_CUDA_MEMOPS=0, or a GPU without stream memory operations) "
+                "they cannot stand in one; call outside of the capture");
 }
 
 Status CudaDevice::mark_input(void* stream, uint64_t op) {
   auto* user = static_cast<CUstream>(stream);
   ContextScope scope(context_);
   if (!memory_operations_) {
-    return driver_.status("cuEventRecord",
-                          driver_.cuEventRecord(inputs_[op % Slots::kReady], user));
+    const CUresult recorded = driver_.cuEventRecord(inputs_[op % Slots::kReady], user);
+    if (recorded == CUDA_SUCCESS) marked_[op % Slots::kReady].store(op + 1);
+    return driver_.status("cuEventRecord", recorded);
   }
   const CUresult result = driver_.cuStreamWriteValue64(user, slots_.address(slots_.ready(op)),
                                                        op + 1, CU_STREAM_WRITE_VALUE_DEFAULT);
@@ -190,29 +220,32 @@ Status CudaDevice::mark_input(void* stream, uint64_t op) {
 
 bool CudaDevice::input_ready(uint64_t op) {
   if (memory_operations_) return slots_.ready(op).load(std::memory_order_acquire) >= op + 1;
+  // Before it is recorded, an event tells of its last use.
+  if (marked_[op % Slots::kReady].load() != op + 1) return false;
+  ContextScope scope(context_);
   return driver_.cuEventQuery(inputs_[op % Slots::kReady]) == CUDA_SUCCESS;
 }
 
-Status CudaDevice::hand_over(void* stream, uint64_t op, size_t copies, size_t window) {
+Status CudaDevice::begin_hand_over(void* stream, uint64_t op) {
   ContextScope scope(context_);
-  auto* user = static_cast<CUstream>(stream);
-  CUresult result = driver_.cuEventRecord(came_, user);
-  auto then = [&](auto&& call) {
-    if (result == CUDA_SUCCESS) result = call();
-  };
-  then([&] { return driver_.cuStreamWaitEvent(in_->stream(), came_, 0); });
-  then([&] { return driver_.cuStreamWaitEvent(out_->stream(), came_, 0); });
-  then([&] {
-    slots_.expect(op);
-    return driver_.cuStreamWriteValue64(in_->stream(), slots_.address(slots_.ready(op)), op + 1,
-                                        CU_STREAM_WRITE_VALUE_DEFAULT);
-  });
-  for (size_t i = 0; i < copies + window; ++i) {
-    if (i < copies) then([&] { return in_->hand_over(); });
-    if (i >= window) then([&] { return out_->hand_over(); });
+  CUresult result = driver_.cuEventRecord(came_, static_cast<CUstream>(stream));
+  for (const auto& copies : {in_->stream(), out_->stream()}) {
+    if (result == CUDA_SUCCESS) result = driver_.cuStreamWaitEvent(copies, came_, 0);
   }
-  then([&] { return driver_.cuEventRecord(done_, out_->stream()); });
-  then([&] { return driver_.cuStreamWaitEvent(user, done_, 0); });
+  if (result == CUDA_SUCCESS) {
+    slots_.expect(op);
+    result = driver_.cuStreamWriteValue64(in_->stream(), slots_.address(slots_.ready(op)), op + 1,
+                                          CU_STREAM_WRITE_VALUE_DEFAULT);
+  }
+  return driver_.status("handing an operation to the GPU", result);
+}
+
+Status CudaDevice::end_hand_over(void* stream) {
+  ContextScope scope(context_);
+  CUresult result = driver_.cuEventRecord(done_, out_->stream());
+  if (result == CUDA_SUCCESS) {
+    result = driver_.cuStreamWaitEvent(static_cast<CUstream>(stream), done_, 0);
+  }
   return driver_.status("handing an operation to the GPU", result);
 }
 
@@ -324,7 +357,7 @@ Result<CudaDeviceInfo> open_cuda_device(const CudaOptions& options) {
   auto device = std::make_unique<CudaDevice>(
       Lasting{context, options.mapping, std::move(pinned)}, info.memory_operations,
       address - reinterpret_cast<uint64_t>(options.staging), options.patience_ns);
-  HFR_RETURN_IF_ERROR(device->open());
+  HFR_RETURN_IF_ERROR(device->open(options.bounce_bytes));
   info.device = std::move(device);
   return info;
 }
