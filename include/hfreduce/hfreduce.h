@@ -181,7 +181,8 @@ HFR_API hfr_status_t hfr_comm_init_all(hfr_comm_t* comms, int num_ranks,
 HFR_API hfr_status_t hfr_comm_finalize(hfr_comm_t comm);
 
 /* Frees the communicator; NULL is allowed. Local: waits only for this rank's own started
- * operations, at most until their deadline. */
+ * operations, at most until their deadline. HFR_INVALID_USAGE, and the communicator stays, while a
+ * CUDA graph has operations of it. */
 HFR_API hfr_status_t hfr_comm_destroy(hfr_comm_t comm);
 
 /* Fails every operation of the communicator on all ranks with HFR_ABORTED, now. The communicator
@@ -246,11 +247,13 @@ HFR_API hfr_status_t hfr_op_destroy(hfr_op_t op, hfr_comm_t comm);
  * once. When the operation fails, later entries run too, on buffers of any content: ask
  * hfr_comm_get_async_error.
  *
- * On CUDA the buffers are memory of this rank's GPU (not managed memory), and the stream must not
- * be under capture into a graph. Ranks make calls with streams in the same order over all
+ * On CUDA the buffers are memory of this rank's GPU (not managed memory). A stream that is being
+ * captured puts the operation into the graph; request is NULL then, and in all later calls with a
+ * stream. All ranks capture the same and run graphs and calls in one order, which streams fix
+ * (docs/cuda.md says what else). Ranks make calls with streams in the same order over all
  * communicators. Where a rank shares its GPU with another rank of its process, such a call returns
- * when the operation is complete, so each rank needs a thread of its own (docs/cuda.md has the
- * other cases).
+ * when those ranks have called too, so each rank needs a thread of its own. In few cases it returns
+ * when the operation is complete (docs/cuda.md).
  *
  * Completion. stream and request both NULL: the call returns when the operation is complete.
  * Otherwise it returns at once; *request (when not NULL) is for hfr_wait and hfr_test. Buffers must

@@ -178,7 +178,8 @@ class Memory {
   std::unique_ptr<T, Free> data_;
 };
 
-// One rank's communicator. Move-only. The destructor destroys without finalizing; finalize() first
+// One rank's communicator. Move-only. CUDA graphs with its operations go before it does. The
+// destructor destroys without finalizing; finalize() first
 // where all ranks end together.
 class Communicator {
  public:

@@ -228,7 +228,8 @@ hfr_status_t hfr_comm_destroy(hfr_comm_t comm) {
   if (!comm->is_valid()) {
     return guarded(nullptr, [] { return invalid("hfr_comm_destroy: comm is not a communicator"); });
   }
-  return guarded(nullptr, [&] {
+  return guarded(nullptr, [&]() -> Status {
+    HFR_RETURN_IF_ERROR(comm->check_unused());
     comm->shut_down();
     delete comm;
     return Status();

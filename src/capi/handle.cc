@@ -229,6 +229,11 @@ void hfr_comm::abort() {
   if (state_.load(std::memory_order_acquire) == State::kReady) comm_->abort();
 }
 
+hfr::Status hfr_comm::check_unused() {
+  if (state_.load(std::memory_order_acquire) != State::kReady) return Status();
+  return comm_->check_unused();
+}
+
 void hfr_comm::shut_down() {
   cancel_.set();
   if (starter_.joinable()) starter_.join();

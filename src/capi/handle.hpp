@@ -46,6 +46,7 @@ struct hfr_comm {
 
   hfr::Status async_error();
   void abort();
+  hfr::Status check_unused();
   void shut_down();
 
   void keep_error(const std::string& sentence);

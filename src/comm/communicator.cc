@@ -59,6 +59,9 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0) {
   context_.heap.bytes = parts_.memory->heap_bytes();
+  if (parts_.mates != nullptr) parts_.mates->enter(parts_.mate_idx, user_side_);
+  if (user_side_ != nullptr && user_side_->graphs() != nullptr)
+    graph_ops_ = std::make_unique<GraphOps>(*user_side_->graphs(), executor_);
 }
 
 Communicator::~Communicator() {
@@ -114,7 +117,7 @@ Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
     if (!status.ok()) return status;
     if (auto number = executor_.submit(desc)) return *number;
     // The queue is full: the oldest operation has to go first.
-    if (executor_.progress()) {
+    if (turn()) {
       waiter.reset();
     } else {
       pause_driving(waiter, last_look_ns);
@@ -122,77 +125,23 @@ Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
   }
 }
 
-Status Communicator::check_on_device(const OpDescriptor& desc, void* stream) {
-  const size_t bytes = desc.count * dtype_size(desc.dtype);
-  auto named = [](const char* what, const Status& status) {
-    return Status(status.code(), cat("hfr_all_reduce: ", what, status.message()));
-  };
-  if (bytes > 0) {
-    if (Status status = user_side_->check_buffer(desc.send, bytes); !status.ok())
-      return named("sendbuf", status);
-    if (desc.recv != desc.send) {
-      if (Status status = user_side_->check_buffer(desc.recv, bytes); !status.ok())
-        return named("recvbuf", status);
-    }
-  }
-  if (stream == nullptr) return Status();
-  if (HostStream::from_handle(stream) != nullptr) {
+Status Communicator::check_in_host(const OpDescriptor& desc, void* stream) {
+  for (const void* buffer : {desc.send, static_cast<const void*>(desc.recv)}) {
+    if (desc.count == 0 || !gpu_memory_.contains(buffer)) continue;
     return Status(Code::kInvalidArgument,
-                  "hfr_all_reduce: the stream was made by hfr_stream_create, which orders host "
-                  "memory, but this rank's buffers are on a GPU; pass a CUDA stream");
+                  cat("hfr_all_reduce: ", buffer == desc.send ? "sendbuf" : "recvbuf",
+                      " is memory of a GPU, but this rank's communicator was made for host memory; "
+                      "make it with HFR_DEVICE_CUDA (HFREDUCE_DEVICE=cuda), or pass host memory"));
   }
-  if (Status status = user_side_->check_stream(stream); !status.ok()) return named("", status);
-  return Status();
-}
-
-Status Communicator::all_reduce_on_stream(const OpDescriptor& desc, void* stream,
-                                          uint64_t* request) {
-  OpDescriptor on_stream = desc;
-  on_stream.ready = false;
-  on_stream.on_device = true;
-  const size_t copies = executor_.num_copies(desc.count * dtype_size(desc.dtype));
-  const bool early = desc.count > 0 && !parts_.shares_gpu && user_side_->takes_early() &&
-                     copies <= user_side_->most_early();
-  engine_.lock(*this);
-  // What was started in host order is handed to the device first.
-  drivers_.fetch_add(1, std::memory_order_relaxed);
-  drive([&] {
-    return executor_.failed() || !early || (executor_.all_fed() && user_side_->can_enqueue(copies));
-  });
-  Result<uint64_t> op = submit(on_stream);
-  drivers_.fetch_sub(1, std::memory_order_relaxed);
-  Status status = op.status();
-  if (op.ok()) {
-    if (request != nullptr) *request = *op;
-    if (early) executor_.submit_early(*op);
-  }
-  engine_.unlock();
-  if (!status.ok()) return status;
-  if (early) {
-    wake_progress_thread();
-    const auto window = static_cast<size_t>(parts_.staging.window);
-    status = user_side_->hand_over(stream, *op, copies, window);
-  } else {
-    status = user_side_->mark_input(stream, *op);
-  }
-  if (!status.ok()) {
-    engine_.lock(*this);
-    fail({status, parts_.shape.rank});
-    engine_.unlock();
-    return status;
-  }
-  return early ? Status() : wait(*op);
+  if (stream == nullptr || HostStream::from_handle(stream) != nullptr) return Status();
+  return Status(Code::kInvalidArgument,
+                "hfr_all_reduce: the stream was not made by hfr_stream_create, but this rank's "
+                "buffers are in host memory");
 }
 
 Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t* request) {
-  if (user_side_ != nullptr) {
-    HFR_RETURN_IF_ERROR(check_on_device(desc, stream));
-    if (stream != nullptr) return all_reduce_on_stream(desc, stream, request);
-  } else if (stream != nullptr && HostStream::from_handle(stream) == nullptr) {
-    return Status(Code::kInvalidArgument,
-                  "hfr_all_reduce: the stream was not made by hfr_stream_create, but this rank's "
-                  "buffers are in host memory");
-  }
+  if (user_side_ != nullptr) return all_reduce_on_gpu(desc, stream, request);
+  HFR_RETURN_IF_ERROR(check_in_host(desc, stream));
   engine_.lock(*this);
   OpDescriptor checked = desc;
   checked.ready = stream == nullptr;
@@ -214,7 +163,7 @@ Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t
       drive([&] { return executor_.done(op); });
       if (shared) drivers_.fetch_sub(1, std::memory_order_relaxed);
     }
-    bool more = !executor_.idle();
+    bool more = !at_rest();
     engine_.unlock();
     if (more) wake_progress_thread();
     return status_of(op);
@@ -235,23 +184,9 @@ Status Communicator::run_in_stream(uint64_t op) {
   return wait(op);
 }
 
-template <typename Done>
-void Communicator::drive(Done&& done) {
-  Waiter waiter(parts_.wait);
-  uint64_t last_look_ns = 0;
-  while (!done()) {
-    if (executor_.progress()) {
-      waiter.reset();
-      continue;
-    }
-    if (done()) return;
-    pause_driving(waiter, last_look_ns);
-    if (engine_.wanted()) {
-      engine_.unlock();
-      sched_yield();
-      engine_.lock(*this);
-    }
-  }
+bool Communicator::turn() {
+  const bool started = graph_ops_ != nullptr && graph_ops_->any() && graph_ops_->progress();
+  return executor_.progress() || started;
 }
 
 void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
@@ -330,13 +265,13 @@ Status Communicator::wait(uint64_t request) {
     }
   }
   drivers_.fetch_sub(1, std::memory_order_relaxed);
-  if (!executor_.idle()) wake_progress_thread();
+  if (!at_rest()) wake_progress_thread();
   return status_of(request);
 }
 
 Status Communicator::test(uint64_t request, bool* done) {
   if (!executor_.done(request) && engine_.try_lock()) {
-    if (!executor_.progress()) look_around(monotonic_ns());
+    if (!turn()) look_around(monotonic_ns());
     engine_.unlock();
   }
   *done = executor_.done(request);
@@ -370,7 +305,11 @@ void Communicator::shut_down() {
   // A GPU's stream comes to its operations by itself; it gets as long as an operation does.
   if (user_side_ != nullptr) {
     const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
-    drive([&] { return executor_.all_ready() || monotonic_ns() > deadline_ns; });
+    drive([&] {
+      const bool all_came =
+          executor_.all_ready() && (graph_ops_ == nullptr || !graph_ops_->any_launched());
+      return executor_.failed() || all_came || monotonic_ns() > deadline_ns;
+    });
   }
   // What waits for a stream that may never come is given up; what runs is finished or fails by its
   // deadline.
@@ -383,6 +322,7 @@ void Communicator::shut_down() {
   drive([&] { return executor_.idle(); });
   // The group may still be at what this rank carried.
   drive([&] { return executor_.failed() || executor_.boxes_free(); });
+  if (graph_ops_ != nullptr) close_graphs();
   engine_.unlock();
   if (progress_thread_.joinable()) {
     {
@@ -409,7 +349,7 @@ void Communicator::abort() {
 
 Status Communicator::async_error() {
   if (!executor_.failed() && engine_.try_lock()) {
-    executor_.progress();
+    turn();
     look_around(monotonic_ns());
     engine_.unlock();
   }
@@ -458,6 +398,7 @@ void Communicator::wake_progress_thread() {
 
 void Communicator::run_progress_thread() {
   while (true) {
+    linger();
     {
       std::unique_lock lock(progress_mutex_);
       progress_wanted_.wait(lock, [this] { return progress_poked_ || progress_stop_; });
@@ -469,7 +410,15 @@ void Communicator::run_progress_thread() {
     engine_.lock(*this);
     drive([&] { return executor_.idle() || others(); });
     engine_.unlock();
+    watch_graphs();
   }
+}
+
+// A small message of a GPU takes less than waking a thread does.
+void Communicator::linger() {
+  if (user_side_ == nullptr) return;
+  const uint64_t until = monotonic_ns() + parts_.wait.spin_ns;
+  while (!progress_poked_ && !progress_stop_ && monotonic_ns() < until) Waiter::relax();
 }
 
 }  // namespace hfr

@@ -15,9 +15,11 @@
 #include <mutex>
 #include <thread>
 
+#include "comm/graph_ops.hpp"
 #include "comm/heap.hpp"
 #include "comm/host_stream.hpp"
 #include "comm/setup.hpp"
+#include "device/cuda/gpu_memory.hpp"
 #include "engine/executor.hpp"
 #include "ports/reduce_pool.hpp"
 
@@ -43,6 +45,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Status finalize();
   // Completes what was started, or fails it at its deadline; afterwards nothing of this rank runs.
   void shut_down();
+  // Whether it may be shut down: no graph of the caller's has operations of it. Waits a little for
+  // graphs that were just destroyed.
+  Status check_unused();
   void abort();
   // The sticky failure; ok while there is none.
   Status async_error();
@@ -72,11 +77,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   };
 
   Result<uint64_t> submit(const OpDescriptor& desc);
-  // What an operation on a device's buffers and stream must be, before it is submitted.
-  Status check_on_device(const OpDescriptor& desc, void* stream);
-  // In the order of the device's stream: all work is handed to the device and the call returns, or,
-  // where that cannot be (docs/cuda.md), it returns when the operation is complete.
-  Status all_reduce_on_stream(const OpDescriptor& desc, void* stream, uint64_t* request);
+  // What an operation on host memory must be, before it is submitted.
+  Status check_in_host(const OpDescriptor& desc, void* stream);
   // How operation `op` ended.
   Status status_of(uint64_t op);
   // The failure that all later calls return; ok while there is none.
@@ -94,15 +96,51 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Failure in_context(const Failure& failure) const;
   void wake_progress_thread();
   void run_progress_thread();
+  // Looks for more work for a while, before the progress thread sleeps.
+  void linger();
+  // Holding the engine: one turn.
+  bool turn();
+  // Nothing to drive and nothing to look out for.
+  bool at_rest() const { return executor_.idle() && (graph_ops_ == nullptr || !graph_ops_->any()); }
   Status run_in_stream(uint64_t op);
+
+  // comm/gpu_calls.cc. Of a rank on a GPU, in host order or in a stream.
+  Status all_reduce_on_gpu(const OpDescriptor& desc, void* stream, uint64_t* request);
+  Status check_on_gpu(const OpDescriptor& desc, void* stream);
+  // In chunks, and small messages through pinned memory: in a stream all work is handed to the
+  // device and the call returns, or, where that cannot be (docs/cuda.md), it returns when the
+  // operation is complete.
+  Status all_reduce_in_stream(const OpDescriptor& desc, void* stream, uint64_t* request);
+  Status all_reduce_bounced(const OpDescriptor& desc, void* stream, uint64_t* request);
+  // In a stream that is captured, or that may come after a graph.
+  Status all_reduce_in_graph(const OpDescriptor& desc, void* stream, bool capturing);
+  // Tells the mates that this rank has called.
+  void arrive(uint64_t op, bool in_stream);
+  // Waits until all mates have. True: its copies are handed over early; false: nobody's are.
+  bool decide_with_mates(uint64_t op);
+  // Its early copies, and all mates' together.
+  Status hand_over(size_t chunks);
+  // Holding the engine, before copies are handed over that wait in a stream: what was started in
+  // host order goes to the device first, and room is made for so many more copies.
+  void hand_over_late_copies(size_t copies);
+  // The device refused something: so says `status`, which is returned.
+  Status fail_device(const Status& status);
+  // Without the engine: until there is something to drive.
+  void watch_graphs();
+  // At the end, holding the engine.
+  void close_graphs();
 
   Parts parts_;
   SteadyClock clock_;
   UserSide* const user_side_;  // null: buffers are in host memory
+  GpuMemory gpu_memory_;
   std::unique_ptr<ReducePool> pool_;
   const std::unique_ptr<Trace> trace_;  // null: nobody asked
   EngineContext context_;
   Executor executor_;
+  std::unique_ptr<GraphOps> graph_ops_;  // null where there are no graphs
+  // Something was captured: from then on calls with a stream may come after a graph.
+  std::atomic<bool> captured_{false};
   const uint32_t flat_looks_;
   EngineLock engine_;
   // Threads that drive while they wait: the progress thread leaves the work to them. A blocking
@@ -117,10 +155,29 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   std::mutex progress_mutex_;
   std::condition_variable progress_wanted_;
-  bool progress_stop_ = false;
-  bool progress_poked_ = false;
+  std::atomic<bool> progress_stop_{false};
+  std::atomic<bool> progress_poked_{false};
   std::atomic<bool> progress_running_{false};
   std::thread progress_thread_;
 };
+
+template <typename Done>
+void Communicator::drive(Done&& done) {
+  Waiter waiter(parts_.wait);
+  uint64_t last_look_ns = 0;
+  while (!done()) {
+    if (turn()) {
+      waiter.reset();
+      continue;
+    }
+    if (done()) return;
+    pause_driving(waiter, last_look_ns);
+    if (engine_.wanted()) {
+      engine_.unlock();
+      sched_yield();
+      engine_.lock(*this);
+    }
+  }
+}
 
 }  // namespace hfr

@@ -74,22 +74,25 @@ Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
 struct Findings {
   bool reaches_peers = false;  // their private memory, as try_peer_memory found
   GroupFinding group;
+  uint64_t mates_key = 0;  // GpuMates
 };
 
 std::vector<std::byte> encode(const Findings& findings) {
   const GroupFinding& group = findings.group;
   std::string reaches;
   for (const std::string& gpu : group.gpu.reaches) reaches += gpu + ' ';
-  return pack(
-      {findings.reaches_peers ? "1" : "0", group.has_kernels ? "1" : "0", group.gpu.gpu, reaches});
+  return pack({findings.reaches_peers ? "1" : "0", group.has_kernels ? "1" : "0", group.gpu.gpu,
+               reaches, cat(findings.mates_key)});
 }
 
 Result<Findings> decode_findings(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 4);
+  auto fields = unpack(bytes, 5);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
-  Findings findings{(*fields)[0] == "1", {{(*fields)[2], {}}, (*fields)[1] == "1"}};
+  Findings findings{(*fields)[0] == "1",
+                    {{(*fields)[2], {}}, (*fields)[1] == "1"},
+                    std::strtoull((*fields)[4].c_str(), nullptr, 10)};
   std::istringstream reaches((*fields)[3]);
   for (std::string gpu; reaches >> gpu;) findings.group.gpu.reaches.push_back(gpu);
   return findings;
@@ -222,6 +225,8 @@ class SetUp {
     parts_.shape = make_shape(spec_.rank, names);
     parts_.shape.any_on_device = std::any_of(
         infos_.begin(), infos_.end(), [](const RankInfo& info) { return info.device != "host"; });
+    parts_.shape.all_on_device = std::none_of(
+        infos_.begin(), infos_.end(), [](const RankInfo& info) { return info.device == "host"; });
     const auto& local = parts_.shape.nodes[static_cast<size_t>(parts_.shape.node)];
     parts_.one_process = std::all_of(local.begin(), local.end(), [&](int rank) {
       return infos_[static_cast<size_t>(rank)].process == mine.process;
@@ -294,6 +299,7 @@ class SetUp {
     options.staging = parts_.memory->staging().data();
     options.mapping = parts_.memory;
     options.staging_bytes = parts_.memory->staging().size();
+    options.bounce_bytes = parts_.staging.flat_bytes;
     options.once_per_mapping = [this](const NodeMemory::Maker& make) {
       return parts_.memory->once(make);
     };
@@ -332,6 +338,9 @@ class SetUp {
   // whom they share a GPU, and which GPUs form groups.
   Status share_findings() {
     HFR_RETURN_IF_ERROR(try_peer_memory());
+    findings_.mates_key = GpuMates::new_key();
+    size_t num_mates = 0;
+    uint64_t mates_key = 0;
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(findings_), deadline_ns_,
                                                                    "sharing what was found"));
     const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
@@ -345,12 +354,14 @@ class SetUp {
       if (node == parts_.shape.node && !theirs.reaches_peers) parts_.peer_memory = PeerMemory();
       const bool shares = info.machine == me.machine && info.process == me.process;
       const std::string& gpu = theirs.group.gpu.gpu;
-      if (!gpu.empty() && shares && gpu == findings_.group.gpu.gpu && rank != spec_.rank) {
-        parts_.shares_gpu = true;
+      if (!gpu.empty() && shares && gpu == findings_.group.gpu.gpu) {
+        if (rank == spec_.rank) parts_.mate_idx = num_mates;
+        if (num_mates++ == 0) mates_key = theirs.mates_key;
       }
       same_process.push_back(shares);
       group_findings.push_back(std::move(theirs.group));
     }
+    if (num_mates > 1) parts_.mates = GpuMates::join(mates_key, num_mates);
     HFR_ASSIGN_OR_RETURN(auto planned,
                          plan_gpu_groups(parts_.shape, parts_.config.gpu_group, group_findings));
     return join_gpu_groups(planned, group_side_, same_process, deadline_ns_, parts_);

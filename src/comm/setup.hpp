@@ -12,6 +12,7 @@
 #include "base/waiter.hpp"
 #include "bootstrap/auth.hpp"
 #include "bootstrap/rendezvous.hpp"
+#include "comm/gpu_mates.hpp"
 #include "comm/node_memory.hpp"
 #include "engine/context.hpp"
 #include "ports/transport.hpp"
@@ -53,7 +54,8 @@ struct Parts {
   WaitPolicy wait;
   size_t heap_bytes = 0;  // per rank
   std::unique_ptr<Device> device;
-  bool shares_gpu = false;                 // with another rank of this process
+  std::shared_ptr<GpuMates> mates;         // null: no rank of this process shares the GPU
+  size_t mate_idx = 0;                     // which of them this rank is
   GpuGroups gpu_groups;                    // of this node
   std::vector<std::byte*> boxes;           // of the members of this rank's group (engine/group.hpp)
   std::vector<std::vector<int>> add_cpus;  // of each adding thread; none: whoever drives adds

@@ -28,6 +28,8 @@ constexpr size_t kPairButterflyBytes = size_t{512} << 10;
 constexpr size_t kFlatBytesTimesRanks = size_t{128} << 10;
 // Where each meeting costs changes of context, one of them is worth twice the bytes.
 constexpr size_t kCrowdedFlatBytesTimesRanks = size_t{256} << 10;
+// Two copies through a bounce take less than the first chunk's way on the lanes.
+constexpr size_t kDeviceFlatBytesTimesRanks = size_t{512} << 10;
 constexpr size_t kMinFlatBytes = size_t{4} << 10;
 constexpr size_t kMaxFlatBytes = size_t{64} << 10;
 constexpr size_t kPublishBytes = 1024;
@@ -116,7 +118,8 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
     const auto ranks = static_cast<size_t>(shape.num_local());
     staging.flat_bytes = config.flat_bytes;
     if (staging.flat_bytes == 0) {
-      const size_t times_ranks = shape.crowded ? kCrowdedFlatBytesTimesRanks : kFlatBytesTimesRanks;
+      size_t times_ranks = shape.crowded ? kCrowdedFlatBytesTimesRanks : kFlatBytesTimesRanks;
+      if (shape.any_on_device) times_ranks = kDeviceFlatBytesTimesRanks;
       staging.flat_bytes = std::clamp(times_ranks / ranks, kMinFlatBytes, kMaxFlatBytes);
     }
   }
@@ -131,7 +134,7 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
                          bool reached, size_t cache_bytes) {
   EngineLimits limits;
   limits.flat_bytes = staging.flat_bytes;
-  if (reached && config.flat_bytes == 0 && !shape.crowded) {
+  if (reached && config.flat_bytes == 0 && !shape.crowded && !shape.any_on_device) {
     limits.flat_bytes = std::max(staging.flat_bytes / kFlatWhereReached, kMinFlatBytes);
   }
   limits.publish_bytes = kPublishBytes;

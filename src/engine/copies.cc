@@ -4,15 +4,17 @@
 
 namespace hfr {
 
-size_t Executor::num_copies(size_t bytes) const {
-  return static_cast<size_t>(plan(bytes).num_chunks);
+size_t Executor::num_copies(size_t bytes, bool in_graph) const {
+  return static_cast<size_t>(plan(bytes, in_graph).num_chunks);
 }
 
 bool Executor::all_fed() const {
   for (uint64_t n = completed_.load(std::memory_order_relaxed);
        n < submitted_.load(std::memory_order_relaxed); ++n) {
     const Operation& o = op(n);
-    if (o.bytes > 0 && !o.all_fed()) return false;
+    if (o.desc.graph != nullptr) continue;  // the graph has them
+    if (o.desc.bounced ? !o.desc.gated && o.state < OpState::kLeaving : o.bytes > 0 && !o.all_fed())
+      return false;
   }
   return true;
 }
@@ -29,6 +31,13 @@ void Executor::submit_early(uint64_t number) {
     }
   }
   o.copy_out_end = o.first_chunk + o.num_chunks;
+}
+
+void Executor::decide(uint64_t number, bool early) {
+  Operation& o = op(number);
+  o.desc.undecided = false;
+  o.desc.gated = early;
+  if (early && !o.desc.bounced) submit_early(number);
 }
 
 CopyDescriptor Executor::copy_in(const Operation& o, uint64_t idx) const {
@@ -91,6 +100,7 @@ std::optional<CopyDescriptor> Executor::copy(const Operation& o, CopyDirection d
 }
 
 bool Executor::feed_copies(Operation& o) {
+  if (o.desc.graph != nullptr) return feed_graph(o);
   bool moved = false;
   for (CopyDirection direction : kAllDirections) {
     const bool to_result = direction == (in_group(o) ? CopyDirection::kPull : CopyDirection::kOut);

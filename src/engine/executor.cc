@@ -44,13 +44,19 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
   if (number - completed_.load(std::memory_order_relaxed) >= kMaxSubmitted) return std::nullopt;
   Operation& o = op(number);
   o.desc = desc;
+  if (desc.bounced && desc.graph == nullptr) {
+    o.desc.bounce = context_.device.user_side()->take_bounce();
+    if (o.desc.bounce == nullptr) return std::nullopt;
+    o.desc.send = o.desc.recv = o.desc.bounce->data;
+  }
   o.number = number;
-  o.signature = make_signature(desc.count, desc.dtype, desc.op);
+  o.signature =
+      make_signature(desc.count, desc.dtype, desc.op, desc.graph != nullptr && !desc.bounced);
   o.bytes = desc.count * dtype_size(desc.dtype);
   o.state = OpState::kQueued;
   o.started_ns = o.submitted_ns = 0;
   // Where the CPU cannot reach the buffers, whatever has bytes takes the lanes.
-  if (!context_.device.host_accessible() && o.bytes > 0) lay_out_chunks(o);
+  if (!in_host(o) && o.bytes > 0) lay_out_chunks(o);
   o.ready.store(desc.ready, std::memory_order_release);
   submitted_.store(number + 1, std::memory_order_relaxed);
   return number;
@@ -70,7 +76,10 @@ bool Executor::all_ready() {
 
 bool Executor::input_ready(Operation& o) {
   if (o.ready.load(std::memory_order_acquire)) return true;
-  if (!o.desc.on_device || !context_.device.user_side()->input_ready(o.number)) return false;
+  UserSide* user = context_.device.user_side();
+  const bool came = o.desc.bounced ? user->bounce_came(*o.desc.bounce)
+                                   : o.desc.on_device && user->input_ready(o.number);
+  if (!came) return false;
   o.ready.store(true, std::memory_order_relaxed);
   return true;
 }
@@ -167,7 +176,7 @@ bool Executor::move_operations() {
         moved |= step_direct(o);
         break;
       case OpPath::kLanes:
-        if (fed) moved |= feed_copies(o);
+        if (fed && !o.desc.undecided) moved |= feed_copies(o);
         fed &= o.all_fed();
         break;
     }
@@ -197,6 +206,7 @@ bool Executor::lanes_finished(const Operation& o) const {
   // looks before the sum is pulled.
   if (o.stays_inside && context_.staging.failure().state.load(std::memory_order_acquire) != 0)
     return false;
+  if (o.desc.graph != nullptr) return o.seen_out == o.num_chunks;
   if (o.copy_out_end == 0) return true;
   // The queue to the result runs in order: its last chunk stands for all.
   int lane = static_cast<int>((o.copy_out_end - 1) %
@@ -215,7 +225,10 @@ bool Executor::complete_operations() {
       o.state = OpState::kDone;
       --open_lane_ops_;
     }
+    if (o.desc.bounced) moved |= leave_host(o);
     if (o.state == OpState::kDone && n == completed) {
+      if (o.desc.bounced && o.desc.graph == nullptr)
+        context_.device.user_side()->free_bounce(o.desc.bounce);
       if (o.timed_from_ns != 0) {
         tuner_.record(o.bytes, o.path == OpPath::kDirect,
                       context_.clock.now_ns() - o.timed_from_ns);
@@ -233,6 +246,10 @@ void Executor::fail(const Failure& failure) {
   publish_failure(context_.staging.failure(), failure);
   failure_ = failure;
   context_.device.cancel();
+  for (uint64_t n = completed_.load(std::memory_order_relaxed);
+       n < submitted_.load(std::memory_order_relaxed); ++n) {
+    if (op(n).desc.graph != nullptr) op(n).desc.graph->open_all();
+  }
   if (context_.transport != nullptr) context_.transport->stop();
   leave_buffers();
   failed_.store(true, std::memory_order_release);

@@ -53,11 +53,26 @@ class Executor {
   // path with nothing before it and the other ranks' posts come within `num_looks` looks. False: it
   // goes on by progress(), as if nothing had been tried.
   bool finish_flat(uint64_t number, uint32_t num_looks);
+  // Of an operation that was submitted undecided. `early`: its copies are handed over early.
+  void decide(uint64_t op, bool early);
   // Submits all copies of `op`, just submitted, at once (UserSide::submit_early). Needs all_fed()
   // and UserSide::can_enqueue() before.
   void submit_early(uint64_t op);
+  // Whether an operation of so many bytes takes the flat path. The same on all ranks.
+  bool takes_flat(size_t bytes) const {
+    return context_.shape.num_nodes() == 1 && bytes <= context_.limits.flat_bytes;
+  }
+  // What `op`, just submitted, goes through.
+  Bounce& bounce(uint64_t number) { return *op(number).desc.bounce; }
   // How many copies each way an operation of so many bytes takes.
-  size_t num_copies(size_t bytes) const;
+  size_t num_copies(size_t bytes, bool in_graph = false) const;
+  // Those of an operation in a graph, whenever it runs. Any thread.
+  void list_graph_copies(const OpDescriptor& desc, GraphRequest& request) const;
+  // Whether submit() takes another one.
+  bool has_room() const {
+    return submitted_.load(std::memory_order_relaxed) - completed_.load(std::memory_order_relaxed) <
+           kMaxSubmitted;
+  }
   // No copy of an earlier operation is still to be handed to the device.
   bool all_fed() const;
 
@@ -115,8 +130,9 @@ class Executor {
 
   bool input_ready(Operation& op);
   bool start_operations();
-  bool takes_flat(const Operation& op) const {
-    return context_.shape.num_nodes() == 1 && op.bytes <= context_.limits.flat_bytes;
+  // The CPU reaches the operation's buffers on this rank.
+  bool in_host(const Operation& op) const {
+    return op.desc.bounced || context_.device.host_accessible();
   }
   void post(Operation& op);
   // What a post offers beside the signature; returns its flags.
@@ -126,9 +142,9 @@ class Executor {
   bool choose_path(Operation& op);
   bool fail_mapping(const Operation& op);
   void lay_out_chunks(Operation& op);
-  const std::vector<Schedule>* choose_schedules(size_t bytes) const;
-  bool uses_butterfly(size_t bytes) const;
-  Chunking plan(size_t bytes) const;
+  const std::vector<Schedule>* choose_schedules(size_t bytes, bool in_graph) const;
+  bool uses_butterfly(size_t bytes, bool in_graph) const;
+  Chunking plan(size_t bytes, bool in_graph) const;
   bool in_group(const Operation& op) const { return op.grouped && context_.groups.has(me_); }
   // What this rank's queue in that direction does with the operation's chunk `idx`, if anything.
   std::optional<CopyDescriptor> copy(const Operation& op, CopyDirection direction,
@@ -142,10 +158,14 @@ class Executor {
   Lane* own_lane(int idx);
   bool move_operations();
   bool step_flat(Operation& op);
+  bool leave_host(Operation& op);
   bool step_direct(Operation& op);
   bool add_block(const Operation& op, size_t offset, size_t size);
   bool fail_reaching(const Operation& op, int local_rank, const char* what);
   bool feed_copies(Operation& op);
+  bool feed_graph(Operation& op);
+  bool open_gate_in(Operation& op);
+  bool open_gate_out(Operation& op);
   bool lanes_finished(const Operation& op) const;
   bool complete_operations();
   Wait what_waits(const Operation& op) const;

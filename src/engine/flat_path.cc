@@ -45,7 +45,7 @@ uint32_t Executor::offer_flat(const Operation& o, Post& p) const {
 bool Executor::finish_flat(uint64_t number, uint32_t num_looks) {
   Operation& o = op(number);
   if (running_ != number || completed_.load(std::memory_order_relaxed) != number ||
-      !takes_flat(o) || num_local_ > ReduceDescriptor::kMaxSources || o.bytes == 0 ||
+      !takes_flat(o.bytes) || num_local_ > ReduceDescriptor::kMaxSources || o.bytes == 0 ||
       o.desc.op == Op::kPremulSum || !context_.device.host_accessible() || failed()) {
     return false;
   }
@@ -90,7 +90,7 @@ bool Executor::step_flat(Operation& o) {
     context_.pool.run(adder.descriptor());
     o.added = true;
     if (!o.reads_in_place) {
-      o.state = OpState::kDone;
+      o.state = o.desc.bounced ? OpState::kAdded : OpState::kDone;
       return true;
     }
     context_.staging.read(me_).store(o.number + 1);
@@ -101,6 +101,37 @@ bool Executor::step_flat(Operation& o) {
       if (context_.staging.read(r).load() < o.number + 1) return false;
     }
   }
+  o.state = o.desc.bounced ? OpState::kAdded : OpState::kDone;
+  return true;
+}
+
+// A small message of a GPU: its result goes back there.
+bool Executor::leave_host(Operation& o) {
+  if (o.desc.undecided) return false;
+  UserSide& user = *context_.device.user_side();
+  if (o.state == OpState::kAdded && o.desc.graph != nullptr) {
+    // Nobody asks when the copy has finished, and the graph's next run comes after it.
+    o.desc.bounce->out->open();
+    o.state = OpState::kDone;
+    return true;
+  }
+  if (o.state == OpState::kAdded && o.desc.gated) {
+    o.desc.bounce->out->open();
+    o.state = OpState::kLeaving;
+    return true;
+  }
+  // A driver call may wait for a stream that waits for an earlier operation (docs/cuda.md).
+  if (o.state == OpState::kAdded && completed_.load(std::memory_order_relaxed) == o.number) {
+    Status status =
+        user.bounce_out(o.desc.gpu_stream, *o.desc.bounce, o.desc.gpu_recv, o.bytes, false);
+    if (!status.ok()) {
+      fail_device(status);
+      return true;
+    }
+    o.state = OpState::kLeaving;
+    return true;
+  }
+  if (o.state != OpState::kLeaving || !user.bounce_left(*o.desc.bounce)) return false;
   o.state = OpState::kDone;
   return true;
 }

@@ -40,8 +40,8 @@ Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
 bool Lane::advance(Executor& executor) {
   bool moved = false;
   while (Operation* op = executor.find_chunk(chunk_, op_cursor_)) {
-    if (op->stays_inside) {
-      if (!all_drained(chunk_ + 1)) return moved;
+    if (op->stays_inside && !all_drained(chunk_ + 1)) return moved;
+    if (op->stays_inside || op->is_empty(chunk_)) {
       pass_over(*op);
       moved = true;
       continue;
@@ -61,6 +61,7 @@ bool Lane::advance(Executor& executor) {
     free_inputs();
     ++op->retired;
     chunk_ += static_cast<uint64_t>(context_->staging.shape().window);
+    ++num_carried_;
     begun_ = false;
     step_ = 0;
     moved = true;
@@ -270,12 +271,12 @@ bool Lane::all_drained(uint64_t end) const {
 uint32_t Lane::landing(SlotRef slot) const {
   const StagingShape& shape = context_->staging.shape();
   auto first = static_cast<uint32_t>(idx_ * landings_per_lane(shape.num_rounds));
-  auto generation = static_cast<uint32_t>(chunk_ / static_cast<uint64_t>(shape.window));
+  const auto copy = static_cast<uint32_t>(num_carried_ % 2);
   switch (slot.kind) {
     case SlotKind::kChild:
       return first + kFirstChildLanding + slot.idx;
     case SlotKind::kRound:
-      return first + kFirstRoundLanding + 2u * slot.idx + generation % 2;
+      return first + kFirstRoundLanding + 2u * slot.idx + copy;
     case SlotKind::kLocal:
     case SlotKind::kResult:
       break;
@@ -285,9 +286,8 @@ uint32_t Lane::landing(SlotRef slot) const {
 
 const std::byte* Lane::source(SlotRef slot) const {
   const Staging& staging = context_->staging;
-  auto generation = chunk_ / static_cast<uint64_t>(staging.shape().window);
   if (slot.kind == SlotKind::kChild) return staging.child(idx_, slot.idx);
-  return staging.round(idx_, slot.idx, static_cast<int>(generation % 2));
+  return staging.round(idx_, slot.idx, static_cast<int>(num_carried_ % 2));
 }
 
 Wait Lane::waits_inside(const Operation& op) const {

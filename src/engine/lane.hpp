@@ -3,7 +3,7 @@
 // Landings of lane l, numbered the same on every node:
 //   l * landings_per_lane + 0              result: the final value, from the parent
 //                         + 1 + i          child i's partial sum
-//                         + 3 + 2 r + c    butterfly round r, copy c (lane generation's parity)
+//                         + 3 + 2 r + c    butterfly round r, copy c: by turns, chunk after chunk
 #pragma once
 
 #include <cstddef>
@@ -63,7 +63,7 @@ class Lane {
   bool all_drained(uint64_t end) const;
   // Of an operation that stays inside a group.
   Wait waits_inside(const Operation& op) const;
-  // The chunk is finished without this lane.
+  // The chunk is finished without this lane: it stayed inside a group, or is empty.
   void pass_over(Operation& op);
   // The input slots may take the lane's next chunk.
   void free_inputs();
@@ -74,7 +74,8 @@ class Lane {
   Arrivals* arrivals_;
   int idx_;
   uint64_t chunk_;
-  uint64_t op_cursor_ = 0;  // where find_chunk goes on
+  uint64_t op_cursor_ = 0;    // where find_chunk goes on
+  uint64_t num_carried_ = 0;  // chunks that are finished, without the empty ones
   bool begun_ = false;
   size_t step_ = 0;
   AddState add_ = AddState::kNone;

@@ -27,6 +27,19 @@ struct OpDescriptor {
   uint64_t scale = 0;  // Op::kPremulSum: this rank's factor (base/types.hpp)
   bool ready = true;   // false: a stream says later when the input is there (Executor::set_ready)
   bool on_device = false;  // that stream is the device's own (UserSide)
+
+  // A small message of a GPU goes through host memory, which submit() takes: send and recv are that
+  // then, and the result goes on to `gpu_recv`, in the order of `gpu_stream`.
+  bool bounced = false;
+  // Until decide() its copies stay where they are: whether they are handed over early is not known.
+  bool undecided = false;
+  bool gated = false;  // the copy back stands in the stream; false: the engine hands it over
+  Bounce* bounce = nullptr;
+  void* gpu_recv = nullptr;
+  void* gpu_stream = nullptr;
+
+  // Its copies stand in a graph.
+  GraphCopies* graph = nullptr;
 };
 
 // How an operation travels. All ranks choose the same, from what all can see.
@@ -40,6 +53,8 @@ enum class OpState : uint8_t {
   kQueued,   // waits for its input or for a place in the post ring
   kPosted,   // announced; waits for the other local ranks' posts
   kRunning,  // on its path
+  kAdded,    // bounced: the result is in host memory
+  kLeaving,  // bounced: it is on its way to the GPU
   kDone,
 };
 
@@ -72,6 +87,9 @@ struct Operation {
   size_t slice_done = 0;
   uint64_t first_chunk = 0;
   uint64_t num_chunks = 0;
+  // In a graph chunk i is always copied to the same slot: it takes lane i mod window. The chunks
+  // before, up to the first lane, are empty and all that happens is that they are over.
+  uint64_t num_empty = 0;
   Chunking chunking;
   bool butterfly = false;
   const std::vector<Schedule>* forest = nullptr;
@@ -79,6 +97,8 @@ struct Operation {
   bool stays_inside = false;  // and all ranks are of one group: nothing goes through staging
   // Chunks handed to each direction's queue, or not needing it.
   std::array<uint64_t, kNumDirections> fed{};
+  uint64_t seen_in = 0;       // in a graph: chunks whose copies were seen to have finished
+  uint64_t seen_out = 0;      // likewise
   uint64_t copy_out_end = 0;  // chunk + 1 of the last one queued on its way to the result; 0: none
   uint64_t retired = 0;       // chunks of this rank's own lanes that are finished
   uint64_t owned = 0;         // how many there are
@@ -91,8 +111,11 @@ struct Operation {
     return std::all_of(fed.begin(), fed.end(),
                        [&](uint64_t chunks) { return chunks == num_chunks; });
   }
-  size_t chunk_offset(uint64_t chunk) const { return chunking.offset(chunk - first_chunk); }
-  size_t chunk_size(uint64_t chunk) const { return chunking.size(chunk - first_chunk); }
+  size_t chunk_offset(uint64_t chunk) const { return chunking.offset(data_idx(chunk)); }
+  size_t chunk_size(uint64_t chunk) const { return chunking.size(data_idx(chunk)); }
+  // Which piece of the message it carries.
+  uint64_t data_idx(uint64_t chunk) const { return chunk - first_chunk - num_empty; }
+  bool is_empty(uint64_t chunk) const { return chunk - first_chunk < num_empty; }
   bool has_chunk(uint64_t chunk) const {
     return chunk >= first_chunk && chunk < first_chunk + num_chunks;
   }

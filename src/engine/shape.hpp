@@ -14,7 +14,8 @@ struct Shape {
   std::vector<std::vector<int>> nodes = {{0}};
   std::vector<int> node_of_rank = {0};
   bool any_on_device = false;  // some rank's buffers are on a GPU
-  bool crowded = false;        // the node's ranks outnumber their CPUs
+  bool all_on_device = false;
+  bool crowded = false;  // the node's ranks outnumber their CPUs
 
   int num_nodes() const { return static_cast<int>(nodes.size()); }
   int num_local() const { return static_cast<int>(nodes[node].size()); }

@@ -119,7 +119,7 @@ class Staging {
   }
   std::byte* result(int lane) const { return input(lane, shape_.num_local); }
   std::byte* child(int lane, int idx) const { return input(lane, shape_.num_local + 1 + idx); }
-  // `copy`: the lane generation's parity.
+  // `copy`: 0 or 1, by turns.
   std::byte* round(int lane, int idx, int copy) const {
     return input(lane, shape_.num_local + 1 + shape_.num_children) +
            static_cast<size_t>(idx * 2 + copy) * shape_.round_bytes;

@@ -12,9 +12,9 @@ namespace hfr {
 
 void Executor::post(Operation& o) {
   Post& p = context_.staging.post(me_, o.number);
-  if (!context_.device.host_accessible() && o.bytes > 0) {
+  if (!in_host(o) && o.bytes > 0) {
     p.flags = Post::kStaged;
-  } else if (takes_flat(o)) {
+  } else if (takes_flat(o.bytes)) {
     p.flags = offer_flat(o, p);
   } else {
     p.flags = o.bytes == 0 ? Post::kPublished : offer_buffers(o, p);  // nothing to fetch
@@ -91,9 +91,9 @@ bool Executor::choose_path(Operation& o) {
   // A flat result that is added in several passes would overwrite an input in place that is still
   // to be read: there the published copy serves.
   const bool one_node = context_.shape.num_nodes() == 1;
-  const bool flat = takes_flat(o) && !any_staged;
+  const bool flat = takes_flat(o.bytes) && !any_staged;
   const bool keep_copy = o.bytes == 0 || (flat && num_local_ > ReduceDescriptor::kMaxSources);
-  if (context_.device.host_accessible() && !keep_copy) {
+  if (in_host(o) && !keep_copy) {
     o.sends[static_cast<size_t>(me_)] = static_cast<const std::byte*>(o.desc.send);
     o.recvs[static_cast<size_t>(me_)] = static_cast<std::byte*>(o.desc.recv);
   }
@@ -130,9 +130,10 @@ bool Executor::fail_mapping(const Operation& o) {
   return false;
 }
 
-const std::vector<Schedule>* Executor::choose_schedules(size_t bytes) const {
+const std::vector<Schedule>* Executor::choose_schedules(size_t bytes, bool in_graph) const {
   const NodeSchedules& schedules = context_.schedules;
-  if (uses_butterfly(bytes)) return &schedules.tree;  // in no tree; their number is not used
+  if (uses_butterfly(bytes, in_graph))
+    return &schedules.tree;  // in no tree; their number is not used
   ForestKind kind = schedules.is_forced
                         ? schedules.forced
                         : choose_forest(context_.shape.num_nodes(), bytes, schedules.link);
@@ -140,21 +141,21 @@ const std::vector<Schedule>* Executor::choose_schedules(size_t bytes) const {
   return use_ring ? &schedules.ring : &schedules.tree;
 }
 
-bool Executor::uses_butterfly(size_t bytes) const {
-  return context_.shape.num_nodes() > 1 && bytes <= context_.limits.butterfly_bytes;
+bool Executor::uses_butterfly(size_t bytes, bool in_graph) const {
+  return !in_graph && context_.shape.num_nodes() > 1 && bytes <= context_.limits.butterfly_bytes;
 }
 
-Chunking Executor::plan(size_t bytes) const {
+Chunking Executor::plan(size_t bytes, bool in_graph) const {
   PlanInput input;
   input.bytes = bytes;
   input.max_local_ranks = context_.shape.max_local();
-  input.num_trees = static_cast<int>(choose_schedules(bytes)->size());
+  input.num_trees = static_cast<int>(choose_schedules(bytes, in_graph)->size());
   input.slot_bytes = context_.staging.shape().slot_bytes;
   input.min_chunk_bytes = context_.limits.min_chunk_bytes;
   if (context_.limits.fine_chunk_bytes != 0 && bytes <= context_.limits.fine_until_bytes) {
     input.slot_bytes = context_.limits.fine_chunk_bytes;
   }
-  if (uses_butterfly(bytes)) {
+  if (uses_butterfly(bytes, in_graph)) {
     // One chunk: it is small, and it must fit a round slot.
     input.min_chunk_bytes = context_.staging.shape().round_bytes;
     input.slot_bytes = context_.staging.shape().round_bytes;
@@ -163,21 +164,23 @@ Chunking Executor::plan(size_t bytes) const {
 }
 
 void Executor::lay_out_chunks(Operation& o) {
-  o.butterfly = uses_butterfly(o.bytes);
-  o.forest = choose_schedules(o.bytes);
-  o.chunking = plan(o.bytes);
-  o.num_chunks = o.chunking.num_chunks;
+  const bool in_graph = o.desc.graph != nullptr;
+  const auto window = static_cast<uint64_t>(context_.staging.shape().window);
+  o.butterfly = uses_butterfly(o.bytes, in_graph);
+  o.forest = choose_schedules(o.bytes, in_graph);
+  o.chunking = plan(o.bytes, in_graph);
+  o.num_empty = in_graph ? (window - next_chunk_ % window) % window : 0;
+  o.num_chunks = o.num_empty + o.chunking.num_chunks;
   o.first_chunk = next_chunk_;
   next_chunk_ += o.num_chunks;
-  // The group's kernel has no factors.
+  // The group's kernel has no factors, and a graph's copies are those of a rank without a group.
   o.grouped = context_.groups.any() && o.bytes >= context_.limits.group_from_bytes &&
-              o.desc.op != Op::kPremulSum;
+              o.desc.op != Op::kPremulSum && !in_graph;
   o.stays_inside = o.grouped && context_.shape.num_nodes() == 1 && context_.groups.covers_node();
   o.fed.fill(0);
-  o.copy_out_end = 0;
+  o.seen_in = o.seen_out = o.copy_out_end = 0;
   o.retired = 0;
   o.owned = 0;
-  auto window = static_cast<uint64_t>(context_.staging.shape().window);
   for (uint64_t lane = 0; lane < window; ++lane) {
     if (static_cast<int>(lane % static_cast<uint64_t>(num_local_)) != me_) continue;
     uint64_t first = o.first_chunk + (lane + window - o.first_chunk % window) % window;

@@ -15,6 +15,7 @@ Wait Executor::what_waits(const Operation& o) const {
   const Shape& shape = context_.shape;
   auto rank_of = [&](int local) { return shape.nodes[static_cast<size_t>(shape.node)][local]; };
   if (o.state == OpState::kPosted) return {rank_of(o.posts_seen), "starting it"};
+  if (o.state >= OpState::kAdded) return {};
   if (o.path != OpPath::kLanes) {
     for (int r = 0; r < num_local_; ++r) {
       const Counter& counter =

@@ -8,9 +8,12 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "base/counter.hpp"
 #include "base/status.hpp"
@@ -30,6 +33,10 @@ constexpr size_t kNumDirections = 5;
 constexpr std::array<CopyDirection, kNumDirections> kAllDirections = {
     CopyDirection::kIn, CopyDirection::kOut, CopyDirection::kPush, CopyDirection::kAdd,
     CopyDirection::kPull};
+// The way of a chunk to staging, and from there to the result.
+constexpr std::array<CopyDirection, 3> kWayThere = {CopyDirection::kPush, CopyDirection::kAdd,
+                                                    CopyDirection::kIn};
+constexpr std::array<CopyDirection, 2> kWayBack = {CopyDirection::kOut, CopyDirection::kPull};
 
 struct CopyDescriptor {
   void* dst = nullptr;
@@ -55,6 +62,72 @@ struct CopyDescriptor {
   }
 };
 
+// Two words, each 0 or 1, between the engine and a copy that the device was given ahead of time.
+struct Gate {
+  std::atomic<uint64_t> go{0};    // engine: 1. The device waits for that, clears it, and copies
+  std::atomic<uint64_t> done{0};  // device: 1, it has copied. The engine clears it
+
+  void open() { go.store(1, std::memory_order_release); }
+  // Whether the copy is done; says so once.
+  bool take() {
+    if (done.load(std::memory_order_acquire) == 0) return false;
+    done.store(0, std::memory_order_relaxed);
+    return true;
+  }
+};
+
+// Host memory through which a small message of a GPU travels: the engine treats the operation as
+// one on host memory, in place.
+struct Bounce {
+  std::byte* data = nullptr;
+  Gate* in = nullptr;   // its `go` is not used: nothing has to be waited for
+  Gate* out = nullptr;  // opened when the result is there
+};
+
+// An operation whose copies stand in a graph, which may run again and again: all in it is constant,
+// so each copy has a gate of its own.
+struct GraphCopies {
+  Gate* start = nullptr;  // `done`: the graph has come to the operation
+  Bounce bounce;          // of a small message; data null: chunks go through staging
+  std::span<Gate> in;     // of each chunk
+  std::span<Gate> out;
+
+  // After a failure: whatever waits goes on.
+  void open_all() {
+    if (bounce.out != nullptr) bounce.out->open();
+    for (Gate& gate : in) gate.open();
+    for (Gate& gate : out) gate.open();
+  }
+};
+
+// What a graph gets to hold.
+struct GraphRequest {
+  const GraphCopies* copies = nullptr;
+  const void* send = nullptr;  // of a small message
+  void* recv = nullptr;
+  size_t bytes = 0;
+  std::vector<CopyDescriptor> in;  // else: what is copied, a chunk each
+  std::vector<CopyDescriptor> out;
+  std::shared_ptr<void> owner;  // let go when the last graph with this operation is gone
+};
+
+// Graphs of a device. The caller's threads; nothing here needs the engine.
+class GraphSide {
+ public:
+  virtual ~GraphSide() = default;
+  // For a small message of so many bytes, or for so many chunks. Freed ones are used again.
+  virtual Result<GraphCopies*> make_copies(bool bounced, size_t bytes, size_t num_chunks) = 0;
+  virtual void free_copies(GraphCopies* copies) = 0;
+  // Whether calls in `stream` become parts of a graph.
+  virtual Result<bool> is_capturing(void* stream) = 0;
+  // Puts the operation into the graph that the stream is captured into. On failure the capture is
+  // as before.
+  virtual Status capture(void* stream, const GraphRequest& request) = 0;
+  // A graph of this operation alone, for as long as the result is held.
+  virtual Result<std::shared_ptr<void>> make_graph(const GraphRequest& request) = 0;
+  virtual Status launch(void* graph, void* stream) = 0;
+};
+
 // What the caller's own buffers and streams need of a device that the CPU cannot reach into.
 // Operation numbers are the executor's; at most kMaxOpen are open at a time.
 class UserSide {
@@ -64,6 +137,7 @@ class UserSide {
 
   // The caller's threads. The sentences of failures have no subject: "<what> is in host memory".
   virtual Status check_buffer(const void* buffer, size_t bytes) = 0;
+  // Of a stream that is not being captured.
   virtual Status check_stream(void* stream) = 0;
   virtual Result<void*> allocate(size_t bytes) = 0;  // zeroed
   virtual Status free(void* ptr) = 0;
@@ -77,15 +151,34 @@ class UserSide {
   // issued.
   virtual bool can_enqueue(size_t copies) const = 0;
   virtual void submit_early(CopyDirection direction, const CopyDescriptor& copy) = 0;
-  // Then, without the engine: hands what was submitted for the operation's `chunks` to the device,
-  // behind the stream's earlier entries and before its later ones. In the order of chunks (a copy's
-  // signal value says which), but what brings a chunk back (kOut, kPull) after what takes the one
-  // `window` later there (kPush, kAdd, kIn). May block as the device's own queues do. From then on
-  // poll() calls no driver.
-  virtual Status hand_over(void* stream, uint64_t op, size_t chunks, size_t window) = 0;
+  // Without the engine, and it may block as the device's own queues do: the copies to come go
+  // behind the stream's earlier entries; what was submitted in a direction for the operation's
+  // chunk `idx`, if anything, is handed to the device, in any thread; the stream's later entries go
+  // behind all of them. The ways of a chunk in their order, and its way back behind the way there
+  // of the one `window` later. From then on poll() calls no driver.
+  virtual Status begin_hand_over(void* stream, uint64_t op) = 0;
+  virtual Status hand_over_chunk(CopyDirection direction, size_t idx) = 0;
+  virtual Status end_hand_over(void* stream) = 0;
+
+  // Small messages. Null when all are in use; freed when its operation has completed. The
+  // executor's thread.
+  virtual Bounce* take_bounce() = 0;
+  virtual void free_bounce(Bounce* bounce) = 0;
+  // The caller's thread: the input is on its way, behind the stream's earlier entries (stream null:
+  // at once); bounce_came() tells.
+  virtual Status bounce_in(void* stream, Bounce& bounce, const void* send, size_t bytes) = 0;
+  // The way back. `gated`: by the caller's thread after bounce_in, once takes_early(); the copy
+  // stands in the stream and goes when the gate opens. Else by the executor's thread, at once.
+  virtual Status bounce_out(void* stream, Bounce& bounce, void* recv, size_t bytes, bool gated) = 0;
+  // The executor's thread. Each says so once.
+  virtual bool bounce_came(Bounce& bounce) = 0;
+  virtual bool bounce_left(Bounce& bounce) = 0;
 
   // The executor's thread.
   virtual bool input_ready(uint64_t op) = 0;
+
+  // Null where operations cannot stand in a graph.
+  virtual GraphSide* graphs() { return nullptr; }
 };
 
 class Device {

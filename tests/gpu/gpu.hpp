@@ -42,10 +42,14 @@ namespace hfr_tests {
   X(cuStreamDestroy)               \
   X(cuStreamSynchronize)           \
   X(cuStreamQuery)                 \
+  X(cuStreamWaitEvent)             \
   X(cuStreamWaitValue64)           \
   X(cuStreamBeginCapture)          \
   X(cuStreamEndCapture)            \
   X(cuGraphDestroy)                \
+  X(cuGraphInstantiateWithFlags)   \
+  X(cuGraphExecDestroy)            \
+  X(cuGraphLaunch)                 \
   X(cuEventCreate)                 \
   X(cuEventRecord)                 \
   X(cuEventElapsedTime)            \
@@ -204,6 +208,30 @@ class GpuStream {
 
  private:
   CUstream stream_ = nullptr;
+};
+
+// What `body` puts into a stream, as a graph.
+class Graph {
+ public:
+  template <typename Body>
+  Graph(const GpuStream& stream, CUstreamCaptureMode mode, Body&& body) {
+    const Cuda& cuda = Cuda::get();
+    CUgraph graph = nullptr;
+    EXPECT_EQ(cuda.cuStreamBeginCapture(stream.get(), mode), CUDA_SUCCESS);
+    body();
+    EXPECT_EQ(cuda.cuStreamEndCapture(stream.get(), &graph), CUDA_SUCCESS);
+    EXPECT_EQ(cuda.cuGraphInstantiateWithFlags(&runs_, graph, 0), CUDA_SUCCESS);
+    EXPECT_EQ(cuda.cuGraphDestroy(graph), CUDA_SUCCESS);
+  }
+  ~Graph() { Cuda::get().cuGraphExecDestroy(runs_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  void launch(const GpuStream& stream) const {
+    EXPECT_EQ(Cuda::get().cuGraphLaunch(runs_, stream.get()), CUDA_SUCCESS);
+  }
+
+ private:
+  CUgraphExec runs_ = nullptr;
 };
 
 // A word in pinned memory that a stream waits for and a test sets.

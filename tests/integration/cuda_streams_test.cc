@@ -3,61 +3,14 @@
 // processes that share GPU 0, so that each is handed to the GPU whole (docs/cuda.md). CTest runs
 // this with several numbers of hardware queues (CUDA_DEVICE_MAX_CONNECTIONS), and with calls that
 // return when the operation is complete (HFREDUCE_CUDA_MEMOPS=0).
-#include <cstdlib>
 #include <memory>
 #include <random>
 
 #include "../gpu/ranks.hpp"
-#include "values.hpp"
+#include "cuda_chain.hpp"
 
 namespace hfr_tests {
 namespace {
-
-constexpr uint64_t kLong = 3'000'000;  // ns
-
-bool calls_wait() {
-  const char* value = std::getenv("HFREDUCE_CUDA_MEMOPS");
-  return value != nullptr && std::string(value) == "0";
-}
-
-// Input, operation and use of the result, all in one stream, behind a kernel that takes long.
-class Chain {
- public:
-  Chain(int rank, int num_ranks, size_t count)
-      : count_(count),
-        bytes_(count * 4),
-        want_(make_expected(HFR_FLOAT32, HFR_SUM, num_ranks, count)),
-        source_(bytes_),
-        data_(bytes_),
-        copy_(bytes_) {
-    source_.upload(make_input(HFR_FLOAT32, HFR_SUM, rank, num_ranks, count));
-  }
-
-  void enqueue(hfr_comm_t comm, const GpuStream& stream, uint64_t spin_ns,
-               hfr_request_t* request = nullptr) {
-    const Cuda& cuda = Cuda::get();
-    if (spin_ns > 0) stream.spin(spin_ns);
-    cuda.cuMemcpyDtoDAsync(data_.address(), source_.address(), bytes_, stream.get());
-    if (hfr_all_reduce(data_.data(), data_.data(), count_, HFR_FLOAT32, HFR_SUM, comm, stream.get(),
-                       request) != HFR_SUCCESS) {
-      error_ = hfr_get_last_error(comm);
-    }
-    cuda.cuMemcpyDtoDAsync(copy_.address(), data_.address(), bytes_, stream.get());
-    // What comes after must not reach back.
-    cuda.cuMemsetD8Async(data_.address(), 0xee, bytes_, stream.get());
-  }
-  // What was wrong.
-  std::string check() const {
-    if (!error_.empty()) return error_;
-    return copy_.download() == want_ ? "" : "wrong sum of " + std::to_string(count_) + "; ";
-  }
-
- private:
-  size_t count_, bytes_;
-  std::string error_;
-  std::vector<std::byte> want_;
-  DeviceBuffer source_, data_, copy_;
-};
 
 class Streams : public testing::TestWithParam<std::pair<int, int>> {
  protected:

@@ -41,15 +41,18 @@ class CudaContext {
 };
 
 // Any thread may drive a device: the context is current for the scope's life, then the thread's own
-// again.
+// again. Meanwhile no call of this thread disturbs a capture, whatever thread captures in whatever
+// mode.
 class ContextScope {
  public:
   explicit ContextScope(const CudaContext& context) : driver_(context.driver()) {
+    driver_.cuThreadExchangeStreamCaptureMode(&mode_);
     result_ = driver_.cuCtxPushCurrent(context.get());
   }
   ~ContextScope() {
     CUcontext mine = nullptr;
     if (result_ == CUDA_SUCCESS) driver_.cuCtxPopCurrent(&mine);
+    driver_.cuThreadExchangeStreamCaptureMode(&mode_);
   }
   ContextScope(const ContextScope&) = delete;
   ContextScope& operator=(const ContextScope&) = delete;
@@ -57,6 +60,7 @@ class ContextScope {
 
  private:
   const Driver& driver_;
+  CUstreamCaptureMode mode_ = CU_STREAM_CAPTURE_MODE_RELAXED;
   CUresult result_;
 };
 

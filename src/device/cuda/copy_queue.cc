@@ -93,18 +93,20 @@ bool CopyQueue::poll(CUresult& result) {
 }
 
 bool CopyQueue::poll_team(CUresult& result) {
-  if (released_ >= early_end_ && handed_.load(std::memory_order_acquire) >= early_end_) {
-    // Early ones are not the team's; late ones before them have been taken: all_issued().
-    if (offered_.load(std::memory_order_relaxed) < early_end_) taken_.store(early_end_);
-    while (released_ < tail_ && released_ - head_ < kDepth && may_go(released_)) ++released_;
-    offered_.store(released_, std::memory_order_release);
-  }
+  // First this queue's early copies: a driver call may wait for a stream that waits for them. The
+  // others hand over their own.
+  if (released_ < early_end_ || handed_.load(std::memory_order_acquire) < early_end_) return false;
+  // Early ones are not the team's; late ones before them have been taken: all_issued().
+  if (offered_.load(std::memory_order_relaxed) < early_end_) taken_.store(early_end_);
+  while (released_ < tail_ && released_ - head_ < kDepth && may_go(released_)) ++released_;
+  offered_.store(released_, std::memory_order_release);
   return result == CUDA_SUCCESS && team_->poll(result);
 }
 
 bool CopyQueue::retire_head(CUresult& result) {
   const CopyDescriptor& copy = ring_[head_ % kCapacity];
   if (memory_operations_) return copy.signal->load() >= copy.signal_value;
+  ContextScope scope(context_);
   const CUresult state = context_.driver().cuEventQuery(events_[head_ % kDepth]);
   if (state == CUDA_ERROR_NOT_READY) return false;
   if (state != CUDA_SUCCESS) {

@@ -56,7 +56,7 @@ class CopyQueue final : private CopyOffers {
   // Everything that was pushed has been handed to the driver.
   bool all_issued() const {
     const bool late_last = tail_ > early_end_;
-    if (together_ && late_last) return taken_.load() == tail_;
+    if (together_ && late_last) return taken_.load() == tail_ && !team_->handing_over();
     return released_ == tail_ || handed_.load() == tail_;
   }
   bool push(const CopyDescriptor& copy);
@@ -89,8 +89,10 @@ class CopyQueue final : private CopyOffers {
   // Has the team hand over what may go.
   bool poll_team(CUresult& result);
   const CopyDescriptor* next_offer() const override {
+    // In this order: where early ones were left out, taken_ moved before offered_ did.
+    const size_t offered = offered_.load(std::memory_order_acquire);
     const size_t taken = taken_.load(std::memory_order_relaxed);
-    return taken < offered_.load(std::memory_order_acquire) ? &ring_[taken % kCapacity] : nullptr;
+    return taken < offered ? &ring_[taken % kCapacity] : nullptr;
   }
   void take_offer() override { taken_.fetch_add(1, std::memory_order_release); }
 

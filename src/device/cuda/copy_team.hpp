@@ -50,6 +50,8 @@ class CopyTeam {
   // Afterwards nothing more of the member is handed over.
   void leave(CopyOffers* member);
   size_t num_members() const { return num_members_.load(); }
+  // What was taken may not be with the driver yet.
+  bool handing_over() const { return busy_.load(std::memory_order_acquire); }
 
   // Hands over what may go. True when something was. Sets `result` when the driver refuses.
   bool poll(CUresult& result);

@@ -9,7 +9,9 @@
 #include "base/shared_memory.hpp"
 #include "base/text.hpp"
 #include "base/waiter.hpp"
+#include "device/cuda/bounces.hpp"
 #include "device/cuda/copy_queue.hpp"
+#include "device/cuda/cuda_graphs.hpp"
 #include "device/cuda/gpu_group.hpp"
 #include "device/cuda/pinned.hpp"
 #include "device/cuda/slots.hpp"
@@ -59,10 +61,12 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
         to_device_(to_device),
         patience_ns_(patience_ns),
         slots_(context_),
+        bounces_(context_, memory_operations),
+        graphs_(context_),
         teams_(teams) {}
   ~CudaDevice() override;
 
-  Status open();
+  Status open(size_t bounce_bytes);
 
   bool host_accessible() const override { return false; }
   bool submit(CopyDirection direction, const CopyDescriptor& copy) override {
@@ -80,7 +84,7 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   bool failed() const override { return result_ != CUDA_SUCCESS; }
   Status health(bool at_any_price) override {
     // A driver call may wait for another thread's, which may wait for an early copy.
-    const bool may_call = at_any_price || !any([](const CopyQueue& q) { return q.has_early(); });
+    const bool may_call = at_any_price || !has_early();
     if (!failed() && may_call) result_ = queue(CopyDirection::kIn)->query();
     return driver_.status("the GPU's copy engine", result_);
   }
@@ -99,14 +103,32 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   Status mark_input(void* stream, uint64_t op) override;
   bool takes_early() const override { return memory_operations_; }
   bool can_enqueue(size_t copies) const override {
-    return !any([&](const CopyQueue& q) { return !q.all_issued() || q.room() < copies; });
+    return !handing_over_.load(std::memory_order_acquire) &&
+           !any([&](const CopyQueue& q) { return !q.all_issued() || q.room() < copies; });
   }
   size_t most_early() const override { return CopyQueue::kCapacity; }
   void submit_early(CopyDirection direction, const CopyDescriptor& copy) override {
+    handing_over_.store(true, std::memory_order_relaxed);
     queue(direction)->push_early(copy);
   }
-  Status hand_over(void* stream, uint64_t op, size_t chunks, size_t window) override;
+  Status begin_hand_over(void* stream, uint64_t op) override;
+  Status hand_over_chunk(CopyDirection direction, size_t idx) override;
+  Status end_hand_over(void* stream) override;
   bool input_ready(uint64_t op) override;
+  GraphSide* graphs() override { return memory_operations_ ? &graphs_ : nullptr; }
+  Bounce* take_bounce() override { return bounces_.take(); }
+  void free_bounce(Bounce* bounce) override { bounces_.give_back(bounce); }
+  Status bounce_in(void* stream, Bounce& bounce, const void* send, size_t bytes) override {
+    return driver_.status("copying a small message from the GPU",
+                          bounces_.copy_in(static_cast<CUstream>(stream), bounce, send, bytes));
+  }
+  Status bounce_out(void* stream, Bounce& bounce, void* recv, size_t bytes, bool gated) override {
+    return driver_.status(
+        "copying a small message to the GPU",
+        bounces_.copy_out(static_cast<CUstream>(stream), bounce, recv, bytes, gated));
+  }
+  bool bounce_came(Bounce& bounce) override { return bounces_.came(bounce); }
+  bool bounce_left(Bounce& bounce) override { return bounces_.left(bounce); }
 
   std::unique_ptr<CopyQueue>& queue(CopyDirection direction) {
     return queues_[static_cast<size_t>(direction)];
@@ -120,14 +142,13 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
     }
     return false;
   }
-  bool drained() const {
+  bool queues_drained() const {
     return !any([](const CopyQueue& q) { return !q.drained(); });
   }
-  // Hands over what `queue` has for chunks up to this one.
-  static CUresult hand_over_through(uint64_t chunk, CopyQueue& queue) {
-    CUresult result = CUDA_SUCCESS;
-    while (result == CUDA_SUCCESS && queue.next_chunk() <= chunk) result = queue.hand_over();
-    return result;
+  // Copies stand in streams that the driver has been given, and wait for the engine.
+  bool has_early() const {
+    return any([](const CopyQueue& q) { return q.has_early(); }) || bounces_.any_gated() ||
+           graphs_.any_in_use();
   }
   // Waits at most so long for the streams to have nothing left of this rank's.
   bool drain(uint64_t patience_ns);
@@ -140,19 +161,29 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   const uint64_t to_device_;
   const uint64_t patience_ns_;
   Slots slots_;
+  Bounces bounces_;
+  CudaGraphs graphs_;
   const CopyTeams teams_;
   std::array<std::unique_ptr<CopyQueue>, kNumDirections> queues_;  // null: not in a group
   bool cancelled_ = false;
-  CUevent came_ = nullptr;                       // the caller's stream has come to the operation
-  CUevent done_ = nullptr;                       // its last copy-out has finished
-  std::array<CUevent, Slots::kReady> inputs_{};  // without memory operations
-  CUresult result_ = CUDA_SUCCESS;               // the first refusal
+  CUevent came_ = nullptr;  // the caller's stream has come to the operation
+  CUevent done_ = nullptr;  // its last copy has finished
+  // An operation's copies are being handed over: from submit_early() to end_hand_over(). Its first
+  // chunk, and the queue that brings the last one back.
+  std::atomic<bool> handing_over_{false};
+  uint64_t first_chunk_ = 0;
+  CopyQueue* last_queue_ = nullptr;
+  // Without memory operations, by operation: an event, and the number + 1 that it was recorded for.
+  std::array<CUevent, Slots::kReady> inputs_{};
+  std::array<std::atomic<uint64_t>, Slots::kReady> marked_{};
+  CUresult result_ = CUDA_SUCCESS;  // the first refusal
   std::mutex mutex_;
   std::map<void*, CUdeviceptr> allocated_;  // what allocate() returned, and what it got
 };
 
-Status CudaDevice::open() {
+Status CudaDevice::open(size_t bounce_bytes) {
   HFR_RETURN_IF_ERROR(slots_.open());
+  HFR_RETURN_IF_ERROR(bounces_.open(bounce_bytes));
   HFR_RETURN_IF_ERROR(open_queue(CopyDirection::kIn));
   HFR_RETURN_IF_ERROR(open_queue(CopyDirection::kOut));
   ContextScope scope(context_);
@@ -194,6 +225,8 @@ CudaDevice::~CudaDevice() {
   if (done_ != nullptr) driver_.cuEventDestroy(done_);
   for (auto& queue : queues_) queue.reset();
   slots_.free();
+  bounces_.free();
+  graphs_.free();
 }
 
 bool CudaDevice::drain(uint64_t patience_ns) {
@@ -201,7 +234,8 @@ bool CudaDevice::drain(uint64_t patience_ns) {
   if (out == nullptr || out->stream() == nullptr) return true;
   const uint64_t until = monotonic_ns() + patience_ns;
   Waiter waiter(WaitPolicy{});
-  while (!(slots_.all_came() && drained())) {
+  while (
+      !(slots_.all_came() && bounces_.all_passed() && !graphs_.any_in_use() && queues_drained())) {
     if (monotonic_ns() > until) return false;
     waiter.pause();
   }
@@ -211,37 +245,32 @@ bool CudaDevice::drain(uint64_t patience_ns) {
 void CudaDevice::cancel() {
   // Early copies are behind the caller's own stream, and so is whatever the caller does next with
   // the buffers; late ones finish soon.
-  const bool early = any([](const CopyQueue& q) { return q.has_early(); });
+  const bool early = has_early();
   cancelled_ = true;
   for (const auto& queue : queues_) {
     if (queue != nullptr) queue->cancel();
   }
+  bounces_.open_all();
   if (early) return;
-  while (!drained()) Waiter::relax();
+  while (!queues_drained()) Waiter::relax();
 }
 
 Status CudaDevice::check_stream(void* stream) {
-  ContextScope scope(context_);
-  CUstreamCaptureStatus capture = CU_STREAM_CAPTURE_STATUS_NONE;
-  const CUresult result = driver_.cuStreamIsCapturing(static_cast<CUstream>(stream), &capture);
-  if (result != CUDA_SUCCESS) {
-    return Status(Code::kInvalidArgument,
-                  driver_.text("the stream is no usable CUDA stream", result));
-  }
-  if (capture != CU_STREAM_CAPTURE_STATUS_NONE) {
-    return Status(Code::kUnsupported,
-                  "the stream is being captured into a CUDA graph, which this version cannot take "
-                  "part in; call outside of the capture");
-  }
-  return Status();
+  HFR_ASSIGN_OR_RETURN(const bool capturing, graphs_.is_capturing(stream));
+  if (!capturing) return Status();
+  return Status(Code::kUnsupported,
+                "the stream is being captured into a CUDA graph, and where operations are ordered "
+                "by events (HFREDUCE_CUDA_MEMOPS=0, or a GPU without stream memory operations) "
+                "they cannot stand in one; call outside of the capture");
 }
 
 Status CudaDevice::mark_input(void* stream, uint64_t op) {
   auto* user = static_cast<CUstream>(stream);
   ContextScope scope(context_);
   if (!memory_operations_) {
-    return driver_.status("cuEventRecord",
-                          driver_.cuEventRecord(inputs_[op % Slots::kReady], user));
+    const CUresult recorded = driver_.cuEventRecord(inputs_[op % Slots::kReady], user);
+    if (recorded == CUDA_SUCCESS) marked_[op % Slots::kReady].store(op + 1);
+    return driver_.status("cuEventRecord", recorded);
   }
   const CUresult result = driver_.cuStreamWriteValue64(user, slots_.address(slots_.ready(op)),
                                                        op + 1, CU_STREAM_WRITE_VALUE_DEFAULT);
@@ -251,48 +280,47 @@ Status CudaDevice::mark_input(void* stream, uint64_t op) {
 
 bool CudaDevice::input_ready(uint64_t op) {
   if (memory_operations_) return slots_.ready(op).load(std::memory_order_acquire) >= op + 1;
+  // Before it is recorded, an event tells of its last use.
+  if (marked_[op % Slots::kReady].load() != op + 1) return false;
+  ContextScope scope(context_);
   return driver_.cuEventQuery(inputs_[op % Slots::kReady]) == CUDA_SUCCESS;
 }
 
-Status CudaDevice::hand_over(void* stream, uint64_t op, size_t chunks, size_t window) {
+Status CudaDevice::begin_hand_over(void* stream, uint64_t op) {
   ContextScope scope(context_);
-  auto* user = static_cast<CUstream>(stream);
-  CUresult result = driver_.cuEventRecord(came_, user);
-  auto then = [&](auto&& call) {
-    if (result == CUDA_SUCCESS) result = call();
-  };
-  CopyQueue& in = *queue(CopyDirection::kIn);
-  uint64_t first = UINT64_MAX;
+  CUresult result = driver_.cuEventRecord(came_, static_cast<CUstream>(stream));
+  first_chunk_ = UINT64_MAX;
   for (const auto& queue : queues_) {
     if (queue == nullptr) continue;
-    then([&] { return driver_.cuStreamWaitEvent(queue->stream(), came_, 0); });
-    first = std::min(first, queue->next_chunk());
+    if (result == CUDA_SUCCESS) result = driver_.cuStreamWaitEvent(queue->stream(), came_, 0);
+    first_chunk_ = std::min(first_chunk_, queue->next_chunk());
   }
-  then([&] {
+  const auto& pull = queue(CopyDirection::kPull);
+  const bool pulls = pull != nullptr && pull->next_chunk() != UINT64_MAX;
+  last_queue_ = pulls ? pull.get() : queue(CopyDirection::kOut).get();
+  if (result == CUDA_SUCCESS) {
     slots_.expect(op);
-    return driver_.cuStreamWriteValue64(in.stream(), slots_.address(slots_.ready(op)), op + 1,
-                                        CU_STREAM_WRITE_VALUE_DEFAULT);
-  });
-  // The way there and back of one chunk (docs/cuda.md).
-  constexpr std::array kThere = {CopyDirection::kPush, CopyDirection::kAdd, CopyDirection::kIn};
-  constexpr std::array kBack = {CopyDirection::kOut, CopyDirection::kPull};
-  auto along = [&](auto& way, uint64_t chunk) {
-    for (CopyDirection direction : way) {
-      if (queue(direction) == nullptr) continue;
-      then([&] { return hand_over_through(chunk, *queue(direction)); });
-    }
-  };
-  CopyQueue* last = queue(CopyDirection::kOut).get();
-  if (CopyQueue* pull = queue(CopyDirection::kPull).get();
-      pull != nullptr && pull->next_chunk() != UINT64_MAX) {
-    last = pull;
+    result = driver_.cuStreamWriteValue64(queue(CopyDirection::kIn)->stream(),
+                                          slots_.address(slots_.ready(op)), op + 1,
+                                          CU_STREAM_WRITE_VALUE_DEFAULT);
   }
-  for (size_t i = 0; i < chunks + window; ++i) {
-    along(kThere, first + i);
-    if (i >= window) along(kBack, first + i - window);
+  return driver_.status("handing an operation to the GPU", result);
+}
+
+Status CudaDevice::hand_over_chunk(CopyDirection direction, size_t idx) {
+  const auto& copies = queue(direction);
+  if (copies == nullptr || copies->next_chunk() != first_chunk_ + idx) return Status();
+  ContextScope scope(context_);
+  return driver_.status("handing a copy to the GPU", copies->hand_over());
+}
+
+Status CudaDevice::end_hand_over(void* stream) {
+  ContextScope scope(context_);
+  CUresult result = driver_.cuEventRecord(done_, last_queue_->stream());
+  if (result == CUDA_SUCCESS) {
+    result = driver_.cuStreamWaitEvent(static_cast<CUstream>(stream), done_, 0);
   }
-  then([&] { return driver_.cuEventRecord(done_, last->stream()); });
-  then([&] { return driver_.cuStreamWaitEvent(user, done_, 0); });
+  handing_over_.store(false, std::memory_order_release);
   return driver_.status("handing an operation to the GPU", result);
 }
 
@@ -414,7 +442,7 @@ Result<CudaDeviceInfo> open_cuda_device(const CudaOptions& options) {
   auto device = std::make_unique<CudaDevice>(
       Lasting{context, options.mapping, shared, std::make_shared<GpuGroup>(context)},
       info.memory_operations, teams, to_device, options.patience_ns);
-  HFR_RETURN_IF_ERROR(device->open());
+  HFR_RETURN_IF_ERROR(device->open(options.bounce_bytes));
   if (GroupKernel::is_built()) {
     info.group_side = device.get();
     HFR_ASSIGN_OR_RETURN(info.reaches, context->gpus_over_nvlink());

@@ -21,6 +21,7 @@ struct CudaOptions {
   std::byte* staging = nullptr;
   std::shared_ptr<const void> mapping;  // what keeps it mapped
   size_t staging_bytes = 0;
+  size_t bounce_bytes = 0;  // of the largest small message; 0: there are none
   // Makes one thing for all ranks of the process that share the staging's mapping, or returns the
   // one that is there.
   using Maker = std::function<Result<std::shared_ptr<void>>()>;

@@ -1,5 +1,6 @@
 // What a build without the CUDA backend answers.
 #include "device/cuda/cuda_device.hpp"
+#include "device/cuda/gpu_memory.hpp"
 
 namespace hfr {
 
@@ -10,5 +11,7 @@ Result<CudaDeviceInfo> open_cuda_device(const CudaOptions&) {
 }
 
 void* current_cuda_context() { return nullptr; }
+
+bool GpuMemory::ask(const void*) { return false; }
 
 }  // namespace hfr

@@ -1,0 +1,214 @@
+// Ranks that are threads and share GPU 0: streams, and graphs. CTest runs the first with several
+// numbers of hardware queues, too.
+#include <gmock/gmock.h>
+
+#include <barrier>
+#include <functional>
+#include <latch>
+#include <memory>
+#include <random>
+
+#include "cluster.hpp"
+#include "cuda_chain.hpp"
+#include "cuda_graph_scenarios.hpp"
+
+namespace hfr_tests {
+namespace {
+
+using testing::HasSubstr;
+
+// Threads that share a GPU: each call returns when all have called, long before the inputs are
+// there.
+class ThreadStreams : public testing::TestWithParam<int> {
+ protected:
+  static void run(const std::function<void(int rank, hfr_comm_t comm)>& body) {
+    ClusterShape shape;
+    shape.ranks_per_node = {GetParam()};
+    shape.device = HFR_DEVICE_CUDA;
+    run_cluster(shape, [&](int rank, hfr_comm_t comm) {
+      use_gpu();
+      body(rank, comm);
+    });
+  }
+};
+
+TEST_P(ThreadStreams, CallsReturnBeforeTheInputIsThere) {
+  HFR_NEED_GPU();
+  if (calls_wait()) GTEST_SKIP() << "without stream memory operations calls wait";
+  Gate gate;
+  std::latch made(GetParam()), called(GetParam());
+  run([&](int rank, hfr_comm_t comm) {
+    GpuStream stream;
+    Chain large(rank, GetParam(), 3'000'000);
+    Chain small(rank, GetParam(), 77);
+    made.arrive_and_wait();  // making buffers waits for the device
+    gate.hold(stream);
+    large.enqueue(comm, stream, 0);
+    small.enqueue(comm, stream, 0);
+    called.arrive_and_wait();
+    EXPECT_FALSE(stream.idle());
+    if (rank == 0) gate.open();
+    stream.synchronize();
+    EXPECT_EQ(large.check() + small.check(), "") << "rank " << rank;
+  });
+}
+
+TEST_P(ThreadStreams, ManyInSeveralStreams) {
+  HFR_NEED_GPU();
+  run([](int rank, hfr_comm_t comm) {
+    GpuStream streams[3];
+    std::mt19937 random(23);  // the same choices on all ranks
+    std::vector<std::unique_ptr<Chain>> chains;
+    for (int i = 0; i < 40; ++i) {
+      const size_t count = 1 + random() % (random() % 2 == 0 ? 500 : 3'000'000);
+      chains.push_back(std::make_unique<Chain>(rank, GetParam(), count));
+    }
+    for (auto& chain : chains) {
+      const GpuStream& stream = streams[random() % 3];
+      const bool late = random() % static_cast<unsigned>(GetParam()) == static_cast<unsigned>(rank);
+      chain->enqueue(comm, stream, late ? kLong / 10 : 0);
+    }
+    for (const GpuStream& stream : streams) stream.synchronize();
+    for (auto& chain : chains) EXPECT_EQ(chain->check(), "") << "rank " << rank;
+  });
+}
+
+// Some ranks call in a stream and others without: the sums are right all the same.
+TEST_P(ThreadStreams, SomeWithoutAStream) {
+  HFR_NEED_GPU();
+  run([](int rank, hfr_comm_t comm) {
+    GpuStream stream;
+    for (int i = 0; i < 30; ++i) {
+      const size_t count = i % 2 == 0 ? 50 : 2'000'000;
+      DeviceBuffer data(count * 4);
+      data.upload(make_input(HFR_FLOAT32, HFR_SUM, rank, GetParam(), count));
+      const bool in_stream = (i + rank) % 3 != 0;
+      EXPECT_EQ(hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_SUM, comm,
+                               in_stream ? stream.get() : nullptr, nullptr),
+                HFR_SUCCESS)
+          << hfr_get_last_error(comm);
+      stream.synchronize();
+      EXPECT_EQ(data.download(), make_expected(HFR_FLOAT32, HFR_SUM, GetParam(), count));
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, ThreadStreams, testing::Values(2, 4, 8));
+
+class ThreadGraphs : public testing::TestWithParam<size_t> {};
+
+// Two ranks: their replays need hardware queues of their own.
+TEST_P(ThreadGraphs, TwoRanks) {
+  HFR_NEED_GPU();
+  constexpr int kRanks = 2;
+  std::barrier all(kRanks);
+  ClusterShape shape;
+  shape.ranks_per_node = {kRanks};
+  shape.device = HFR_DEVICE_CUDA;
+  run_cluster(shape, [&](int rank, hfr_comm_t comm) {
+    use_gpu();
+    const GraphRank me{rank,
+                       kRanks,
+                       comm,
+                       [&] { all.arrive_and_wait(); },
+                       {CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, CU_STREAM_CAPTURE_MODE_RELAXED}};
+    EXPECT_EQ(kScenarios[GetParam()].second(me), "") << "rank " << rank;
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, ThreadGraphs, testing::Range(size_t{0}, std::size(kScenarios)),
+                         [](const testing::TestParamInfo<size_t>& param) {
+                           return std::string(kScenarios[param.param].first);
+                         });
+
+hfr_comm_t one_rank() {
+  hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+  options.device = HFR_DEVICE_CUDA;
+  hfr_comm_t comm = nullptr;
+  EXPECT_EQ(hfr_comm_init_all(&comm, 1, &options), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+  return comm;
+}
+
+// What cannot be captured is refused with a sentence, and the capture goes on.
+TEST(CudaGraphInput, RefusedAndTheCaptureGoesOn) {
+  HFR_NEED_GPU();
+  use_gpu();
+  hfr_comm_t comm = one_rank();
+  for (CUstreamCaptureMode mode : kModes) {
+    GpuStream stream;
+    DeviceBuffer data(size_t{1} << 20);
+    std::vector<float> host(16);
+    const Graph graph(stream, mode, [&] {
+      hfr_request_t request = 0;
+      EXPECT_EQ(hfr_all_reduce(data.data(), data.data(), 16, HFR_FLOAT32, HFR_SUM, comm,
+                               stream.get(), &request),
+                HFR_INVALID_USAGE);
+      EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("NULL"));
+      EXPECT_EQ(hfr_all_reduce(host.data(), data.data(), 16, HFR_FLOAT32, HFR_SUM, comm,
+                               stream.get(), nullptr),
+                HFR_INVALID_ARGUMENT);
+      EXPECT_EQ(hfr_all_reduce(data.data(), data.data(), 16, HFR_FLOAT32, HFR_SUM, comm,
+                               stream.get(), nullptr),
+                HFR_SUCCESS)
+          << hfr_get_last_error(comm);
+    });
+    graph.launch(stream);
+    stream.synchronize();
+  }
+  EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+}
+
+TEST(CudaGraphInput, AGraphOutlivesNoCommunicator) {
+  HFR_NEED_GPU();
+  use_gpu();
+  hfr_comm_t comm = one_rank();
+  GpuStream stream;
+  DeviceBuffer data(size_t{8} << 20);
+  auto graph = std::make_unique<Graph>(stream, CU_STREAM_CAPTURE_MODE_GLOBAL, [&] {
+    for (size_t count : {size_t{16}, size_t{2} << 20}) {
+      EXPECT_EQ(hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_SUM, comm,
+                               stream.get(), nullptr),
+                HFR_SUCCESS)
+          << hfr_get_last_error(comm);
+    }
+  });
+  graph->launch(stream);
+  EXPECT_EQ(hfr_comm_destroy(comm), HFR_INVALID_USAGE);
+  EXPECT_THAT(hfr_get_last_error(nullptr), HasSubstr("2 operations"));
+  graph->launch(stream);  // still in use
+  graph.reset();
+  EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+  stream.synchronize();
+}
+
+// A rank that captured and one that calls do not take each other's chunks.
+TEST(CudaGraphFailure, OneCapturesAndTheOtherCalls) {
+  HFR_NEED_GPU();
+  ClusterShape shape;
+  shape.ranks_per_node = {2};
+  shape.device = HFR_DEVICE_CUDA;
+  run_cluster(shape, [](int rank, hfr_comm_t comm) {
+    use_gpu();
+    GpuStream stream;
+    DeviceBuffer data(size_t{8} << 20);
+    auto call = [&](void* in) {
+      return hfr_all_reduce(data.data(), data.data(), size_t{2} << 20, HFR_FLOAT32, HFR_SUM, comm,
+                            in, nullptr);
+    };
+    if (rank == 0) {
+      const Graph graph(stream, CU_STREAM_CAPTURE_MODE_RELAXED,
+                        [&] { EXPECT_EQ(call(stream.get()), HFR_SUCCESS); });
+      graph.launch(stream);
+      stream.synchronize();
+      hfr_status_t status = HFR_SUCCESS;
+      hfr_comm_get_async_error(comm, &status);
+      EXPECT_EQ(status, HFR_MISMATCH);
+    } else {
+      EXPECT_EQ(call(nullptr), HFR_MISMATCH);
+    }
+    EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("graph"));
+  });
+}
+
+}  // namespace
+}  // namespace hfr_tests
