@@ -22,6 +22,12 @@ Status Communicator::all_reduce_on_gpu(const OpDescriptor& desc, void* stream, u
   if (stream != nullptr && graph_ops_ != nullptr) {
     auto capturing = user_side_->graphs()->is_capturing(stream);
     if (!capturing.ok()) return with_subject("", capturing.status());
+    if (*capturing && parts_.mates != nullptr) {
+      return Status(Code::kUnsupported,
+                    "hfr_all_reduce: ranks that are threads of one process and share a GPU cannot "
+                    "be captured, as one's replay can stand before another's input; give each a "
+                    "process or a GPU of its own");
+    }
     if (*capturing || captured_.load(std::memory_order_acquire)) {
       if (request == nullptr) return all_reduce_in_graph(desc, stream, *capturing);
       return Status(

@@ -1,8 +1,7 @@
-// What ranks do with CUDA graphs in the tests, as processes and as threads: many replays in flight,
+// What ranks do with CUDA graphs in the tests: many replays in flight,
 // several operations in a graph, calls between replays. Each returns what was wrong.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -22,12 +21,6 @@ struct GraphRank {
   int rank = 0;
   int num_ranks = 1;
   hfr_comm_t comm = nullptr;
-  // Waits for the other ranks: between making buffers, capturing, and launching. What waits for the
-  // device, as making buffers does, ends captures of the context, and it would wait for a replay
-  // that waits for this rank.
-  std::function<void()> meet = [] {};
-  // Of captures. Where ranks are threads, what another one does would end a global capture.
-  std::vector<CUstreamCaptureMode> modes = {std::begin(kModes), std::end(kModes)};
 
   void spin(const GpuStream& stream, uint64_t times = 1) const {
     constexpr uint64_t kShort = 300'000;  // ns
@@ -84,13 +77,11 @@ inline std::string replay_many(const GraphRank& me) {
   for (size_t i = 0; i < std::size(kCounts); ++i) {
     runs[i].product = std::make_unique<Product>(me.comm, me.num_ranks, kCounts[i]);
   }
-  me.meet();
   for (size_t i = 0; i < std::size(kCounts); ++i) {
     Run& run = runs[i];
-    run.graph = std::make_unique<Graph>(run.stream, me.modes[i % me.modes.size()],
+    run.graph = std::make_unique<Graph>(run.stream, kModes[i % std::size(kModes)],
                                         [&] { run.product->call(&run.stream); });
   }
-  me.meet();
   for (Run& run : runs) {
     for (int k = 0; k < 60; ++k) {
       if (k % 20 == 3) me.spin(run.stream, static_cast<uint64_t>(me.rank));
@@ -112,8 +103,7 @@ inline std::string several_in_a_graph(const GraphRank& me) {
   Product middle(me.comm, me.num_ranks, 60'000);
   Product large(me.comm, me.num_ranks, 2'000'003);
   std::vector<std::unique_ptr<Graph>> graphs;
-  me.meet();
-  for (CUstreamCaptureMode mode : me.modes) {
+  for (CUstreamCaptureMode mode : kModes) {
     graphs.push_back(std::make_unique<Graph>(stream, mode, [&] {
       for (int k = 0; k < 3; ++k) {
         small.call(&stream);
@@ -124,7 +114,6 @@ inline std::string several_in_a_graph(const GraphRank& me) {
       }
     }));
   }
-  me.meet();
   for (const auto& graph : graphs) {
     for (int k = 0; k < 12; ++k) graph->launch(stream);
     me.spin(stream, static_cast<uint64_t>(me.rank));
@@ -146,18 +135,15 @@ inline std::string calls_between(const GraphRank& me) {
   for (size_t count : kCounts) {
     products.push_back(std::make_unique<Product>(me.comm, me.num_ranks, count));
   }
-  me.meet();
   for (auto& product : products) {
     product->call(&stream);  // before anything was captured
     product->expect(1);
   }
   stream.synchronize();
-  me.meet();
   for (auto& product : products) {
     graphs.push_back(std::make_unique<Graph>(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
                                              [&] { product->call(&stream); }));
   }
-  me.meet();
   for (int k = 0; k < 200; ++k) {
     const size_t which = random() % products.size();
     const auto kind = random() % 20;
@@ -193,12 +179,10 @@ inline std::string two_streams(const GraphRank& me) {
   cuda.cuEventCreate(&turn, CU_EVENT_DISABLE_TIMING);
   Product product(me.comm, me.num_ranks, 500'000);
   Product small(me.comm, me.num_ranks, 9);
-  me.meet();
   const Graph graph(streams[0], CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, [&] {
     product.call(&streams[0]);
     small.call(&streams[0]);
   });
-  me.meet();
   for (int k = 0; k < 20; ++k) {
     const GpuStream& stream = streams[k % 2];
     for (const CUstream user : {stream.get(), other.get()}) {
