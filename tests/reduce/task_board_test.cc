@@ -73,6 +73,13 @@ class SharedFile {
   std::byte* views_[2];
 };
 
+// The thread sanitizer takes two views for memory that nothing orders.
+#if defined(__SANITIZE_THREAD__)
+constexpr int kOtherView = 0;
+#else
+constexpr int kOtherView = 1;
+#endif
+
 std::unique_ptr<WorkerPool> make_pool(const SharedFile& file, int view, size_t num_workers) {
   auto pool = WorkerPool::create(kernels(), {.cpus = std::vector<std::vector<int>>(num_workers),
                                              .wait = {.spin_ns = 0, .sleep_after_ns = 100'000},
@@ -86,7 +93,7 @@ TEST(TaskBoard, OthersAddWhatOnePosts) {
   SharedFile file;
   file.fill(0, 5);
   file.fill(1, 7);
-  auto pool = make_pool(file, 1, 3);
+  auto pool = make_pool(file, kOtherView, 3);
   for (int round = 0; round < 200; ++round) {
     const size_t sum = 2 + static_cast<size_t>(round) % 3;
     file.fill(sum, -1);
@@ -100,7 +107,7 @@ TEST(TaskBoard, OthersAddWhatOnePosts) {
   }
 }
 
-// All by one view: the thread sanitizer takes two for memory that nothing orders.
+// All by one view.
 TEST(TaskBoard, PoolsOfAllRanksPostTogether) {
   constexpr size_t kPlaces = 64;
   constexpr size_t kSmall = 900;
