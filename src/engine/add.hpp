@@ -5,11 +5,11 @@
 
 namespace hfr {
 
-// A descriptor that collects sources; when it is full it adds what it has and goes on from there.
+// Collects sources in a descriptor; when that is full it adds what it has and goes on from there.
 // For destinations that are none of the later sources.
 class Adder {
  public:
-  Adder(ReducePool& pool, const ReduceDescriptor& shape) : pool_(pool), work_(shape) {}
+  Adder(ReducePool& pool, ReduceDescriptor& work) : pool_(pool), work_(work) {}
 
   // `scale`: for Op::kPremulSum.
   void add_source(const void* src, uint64_t scale) {
@@ -26,11 +26,10 @@ class Adder {
     work_.scales[work_.num_srcs] = scale;
     work_.srcs[work_.num_srcs++] = src;
   }
-  const ReduceDescriptor& descriptor() const { return work_; }
 
  private:
   ReducePool& pool_;
-  ReduceDescriptor work_;
+  ReduceDescriptor& work_;
 };
 
 }  // namespace hfr

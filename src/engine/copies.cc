@@ -88,18 +88,23 @@ std::optional<CopyDescriptor> Executor::copy(const Operation& o, CopyDirection d
     if (own_lane || peers_read) return std::nullopt;
     return copy_in(o, idx);
   }
-  if (direction == CopyDirection::kOut) {
-    if (in_place && num_local_ == 1) return std::nullopt;
-    if (own_lane && context_.owner_keeps_result() &&
-        has_final_add(o.schedule(chunk, context_.schedules.butterfly))) {
-      return std::nullopt;
-    }
-    return copy_out(o, idx);
+  if (own_lane && context_.owner_keeps_result() &&
+      has_final_add(o.schedule(chunk, context_.schedules.butterfly))) {
+    return std::nullopt;
   }
-  return std::nullopt;
+  return copy_out(o, idx);
+}
+
+void Executor::begin_feeding(Operation& o) const {
+  const bool all_in_place = context_.device.host_accessible() && num_local_ == 1;
+  o.fed.fill(all_in_place ? o.num_chunks : 0);
+  if (in_group(o)) return;
+  for (CopyDirection none : {CopyDirection::kPush, CopyDirection::kAdd, CopyDirection::kPull})
+    o.fed_to(none) = o.num_chunks;
 }
 
 bool Executor::feed_copies(Operation& o) {
+  if (o.all_fed() && o.desc.graph == nullptr) return false;
   if (o.desc.graph != nullptr) return feed_graph(o);
   bool moved = false;
   for (CopyDirection direction : kAllDirections) {

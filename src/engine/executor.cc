@@ -129,10 +129,9 @@ bool Executor::start_operations() {
 
 bool Executor::poll_transport() {
   if (context_.transport == nullptr) return false;
-  std::array<TransportEvent, 32> events;
-  size_t count = context_.transport->poll(events);
+  size_t count = context_.transport->poll(events_);
   for (size_t i = 0; i < count; ++i) {
-    const TransportEvent& event = events[i];
+    const TransportEvent& event = events_[i];
     switch (event.kind) {
       case TransportEvent::Kind::kPutDone:
         own_lane(static_cast<int>(event.token))->put_finished();
@@ -184,7 +183,7 @@ bool Executor::move_operations() {
   if (open_lane_ops_ == 0) return moved;
   for (Lane& lane : lanes_) {
     if (failed()) break;
-    moved |= lane.advance(*this);
+    if (lane.chunk() < next_chunk_) moved |= lane.advance(*this);
   }
   return moved;
 }

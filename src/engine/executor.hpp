@@ -162,6 +162,8 @@ class Executor {
   bool step_direct(Operation& op);
   bool add_block(const Operation& op, size_t offset, size_t size);
   bool fail_reaching(const Operation& op, int local_rank, const char* what);
+  // Directions in which this rank never copies are over at once.
+  void begin_feeding(Operation& op) const;
   bool feed_copies(Operation& op);
   bool feed_graph(Operation& op);
   bool open_gate_in(Operation& op);
@@ -186,6 +188,7 @@ class Executor {
   std::vector<uint64_t> lost_since_ns_;  // per rank; 0: there
   bool any_lost_ = false;
   Arrivals arrivals_;
+  std::array<TransportEvent, 32> events_;  // poll_transport's
   PathTuner tuner_;
 
   std::atomic<bool> failed_{false};

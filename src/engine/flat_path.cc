@@ -78,16 +78,16 @@ bool Executor::step_flat(Operation& o) {
   if (!o.added) {
     DirectGuard guard(context_, o.reads_in_place);
     if (!guard.allowed()) return false;
-    ReduceDescriptor shape;
-    shape.dsts[0] = o.desc.recv;
-    shape.num_dsts = 1;
-    shape.count = o.desc.count;
-    shape.dtype = o.desc.dtype;
-    shape.op = o.desc.op;
-    shape.divisor = context_.shape.num_ranks;
-    Adder adder(context_.pool, shape);
+    ReduceDescriptor work;
+    work.dsts[0] = o.desc.recv;
+    work.num_dsts = 1;
+    work.count = o.desc.count;
+    work.dtype = o.desc.dtype;
+    work.op = o.desc.op;
+    work.divisor = context_.shape.num_ranks;
+    Adder adder(context_.pool, work);
     for (size_t r = 0; r < o.sends.size(); ++r) adder.add_source(o.sends[r], o.scales[r]);
-    context_.pool.run(adder.descriptor());
+    context_.pool.run(work);
     o.added = true;
     if (!o.reads_in_place) {
       o.state = o.desc.bounced ? OpState::kAdded : OpState::kDone;

@@ -38,8 +38,6 @@ bool Executor::feed_graph(Operation& o) {
     const uint64_t chunk = o.first_chunk + o.seen_out;
     staging.drained(static_cast<int>(chunk % window), me_).store(chunk + 1);
   }
-  for (CopyDirection none : {CopyDirection::kPush, CopyDirection::kAdd, CopyDirection::kPull})
-    o.fed_to(none) = o.num_chunks;
   return moved;
 }
 

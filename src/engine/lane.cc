@@ -115,71 +115,13 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
 }
 
 bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
-  const Staging& staging = context_->staging;
-  bool local = false;
-  for (SlotRef src : step.srcs) local |= src.kind == SlotKind::kLocal;
-
   if (add_ == AddState::kNone) {
-    if (local && (missing_input(op) >= 0 || !result_slot_free())) return false;
-    if (!local && puts_pending_ > 0) return false;  // the old sum is still being read
-    for (SlotRef src : step.srcs) {
-      if (src.kind != SlotKind::kLocal && src.kind != SlotKind::kResult && !has_arrived(src))
-        return false;
-    }
-    ReduceDescriptor shape;
-    shape.dsts[0] = result_;
-    shape.num_dsts = 1;
-    size_t offset = op.chunk_offset(chunk_);
-    shape.count = op.chunk_size(chunk_) / dtype_size(op.desc.dtype);
-    shape.dtype = op.desc.dtype;
-    shape.op = op.desc.op;
-    shape.divisor = step.final ? context_->shape.num_ranks : 1;
-    if (step.final && context_->owner_keeps_result()) {
-      std::byte* recv = static_cast<std::byte*>(op.desc.recv) + offset;
-      if (op.bytes >= context_->limits.streaming_bytes) {
-        shape.streaming_dst = recv;
-      } else {
-        shape.dsts[shape.num_dsts++] = recv;
-      }
-    }
-    DirectGuard guard(*context_, local && op.reads_in_place);
-    if (!guard.allowed()) return false;
-    Adder adder(context_->pool, shape);
-    for (SlotRef src : step.srcs) {
-      if (src.kind != SlotKind::kLocal) {
-        adder.add_source(src.kind == SlotKind::kResult ? value_ : source(src),
-                         accumulator_one(op.desc.dtype));
-        continue;
-      }
-      for (int r = 0; r < context_->shape.num_local(); ++r) {
-        if (op.grouped && !context_->groups.is_first(r)) continue;
-        const auto from = static_cast<size_t>(op.grouped ? context_->groups.carrier(r, idx_) : r);
-        const std::byte* direct = op.sends[from];
-        adder.add_source(
-            direct != nullptr ? direct + offset : staging.input(idx_, static_cast<int>(from)),
-            op.scales[from]);
-      }
-    }
-    ReduceDescriptor work = adder.descriptor();
-    if (work.num_srcs == 1 && !step.final && work.op != Op::kPremulSum) {
-      // One input and nothing to add to it: it is the sum, where it lies.
-      value_ = static_cast<const std::byte*>(work.srcs[0]);
+    if (!can_add(step, op)) return false;
+    if (const std::byte* sole = sole_input(step, op)) {
+      value_ = sole;  // nothing to add to it: it is the sum, where it lies
       return true;
     }
-    const size_t chunk_bytes = op.chunk_size(chunk_);
-    work.streaming = context_->limits.stream_results && step.final &&
-                     op.bytes >= context_->limits.streaming_bytes;
-    if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
-    const bool small =
-        chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
-    if (small || guard.raised()) {
-      context_->pool.run(work);  // sooner done than handed over; the guard's work ends with it
-      add_ = AddState::kFinished;
-    } else if (!context_->pool.submit(work, static_cast<Token>(idx_))) {
-      return false;
-    } else {
-      add_ = AddState::kUnderWay;
-    }
+    if (!begin_add(step, op)) return false;
   }
   if (add_ == AddState::kUnderWay) {
     Token finished[1];
@@ -195,9 +137,91 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   }
   value_ = result_;
   if (step.final && context_->owner_keeps_result()) {
-    staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);
+    context_->staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);
   }
   free_inputs();
+  return true;
+}
+
+bool Lane::can_add(const Step& step, const Operation& op) const {
+  bool local = false;
+  for (SlotRef src : step.srcs) {
+    if (src.kind == SlotKind::kLocal) {
+      local = true;
+    } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
+      return false;
+    }
+  }
+  if (!local) return puts_pending_ == 0;  // else the old sum is still being read
+  return missing_input(op) < 0 && result_slot_free();
+}
+
+bool Lane::brings_input(const Operation& op, int local_rank) const {
+  return !op.grouped || context_->groups.is_first(local_rank);
+}
+
+const std::byte* Lane::input(const Operation& op, int from) const {
+  const std::byte* direct = op.sends[static_cast<size_t>(from)];
+  return direct != nullptr ? direct + op.chunk_offset(chunk_) : context_->staging.input(idx_, from);
+}
+
+const std::byte* Lane::sole_input(const Step& step, const Operation& op) const {
+  if (step.final || step.srcs.size() != 1 || op.desc.op == Op::kPremulSum) return nullptr;
+  int sole = -1;
+  for (int r = 0; r < context_->shape.num_local(); ++r) {
+    if (!brings_input(op, r)) continue;
+    if (sole >= 0) return nullptr;
+    sole = op.grouped ? context_->groups.carrier(r, idx_) : r;
+  }
+  return input(op, sole);
+}
+
+bool Lane::begin_add(const Step& step, const Operation& op) {
+  const size_t chunk_bytes = op.chunk_size(chunk_);
+  bool local = false;
+  for (SlotRef src : step.srcs) local |= src.kind == SlotKind::kLocal;
+  ReduceDescriptor work;
+  work.dsts[0] = result_;
+  work.num_dsts = 1;
+  work.count = chunk_bytes / dtype_size(op.desc.dtype);
+  work.dtype = op.desc.dtype;
+  work.op = op.desc.op;
+  work.divisor = step.final ? context_->shape.num_ranks : 1;
+  if (step.final && context_->owner_keeps_result()) {
+    std::byte* recv = static_cast<std::byte*>(op.desc.recv) + op.chunk_offset(chunk_);
+    if (op.bytes >= context_->limits.streaming_bytes) {
+      work.streaming_dst = recv;
+    } else {
+      work.dsts[work.num_dsts++] = recv;
+    }
+  }
+  DirectGuard guard(*context_, local && op.reads_in_place);
+  if (!guard.allowed()) return false;
+  Adder adder(context_->pool, work);
+  for (SlotRef src : step.srcs) {
+    if (src.kind != SlotKind::kLocal) {
+      adder.add_source(src.kind == SlotKind::kResult ? value_ : source(src),
+                       accumulator_one(op.desc.dtype));
+      continue;
+    }
+    for (int r = 0; r < context_->shape.num_local(); ++r) {
+      if (!brings_input(op, r)) continue;
+      const int from = op.grouped ? context_->groups.carrier(r, idx_) : r;
+      adder.add_source(input(op, from), op.scales[static_cast<size_t>(from)]);
+    }
+  }
+  work.streaming =
+      context_->limits.stream_results && step.final && op.bytes >= context_->limits.streaming_bytes;
+  if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
+  const bool small =
+      chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
+  if (small || guard.raised()) {
+    context_->pool.run(work);  // sooner done than handed over; the guard's work ends with it
+    add_ = AddState::kFinished;
+    return true;
+  }
+  if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
+  add_ = AddState::kUnderWay;
   return true;
 }
 

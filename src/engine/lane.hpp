@@ -51,6 +51,15 @@ class Lane {
   const Schedule& schedule(const Operation& op) const;
   bool run(const Step& step, Operation& op, Executor& executor);
   bool run_add(const Step& step, Operation& op, Executor& executor);
+  // All that the step adds is here, and its result may be written.
+  bool can_add(const Step& step, const Operation& op) const;
+  // The only input of a step that would add nothing to it; null: there is something to do.
+  const std::byte* sole_input(const Step& step, const Operation& op) const;
+  // Adds, or hands the add to the pool; false when that takes no more.
+  bool begin_add(const Step& step, const Operation& op);
+  // One of each group stands for the group.
+  bool brings_input(const Operation& op, int local_rank) const;
+  const std::byte* input(const Operation& op, int local_rank) const;
   bool run_put(const Step& step, Operation& op);
   // What is here for the chunk was sent for the very same operation; else reports the mismatch.
   bool check_arrivals(const Operation& op, Executor& executor);

@@ -177,15 +177,13 @@ void Executor::lay_out_chunks(Operation& o) {
   o.grouped = context_.groups.any() && o.bytes >= context_.limits.group_from_bytes &&
               o.desc.op != Op::kPremulSum && !in_graph;
   o.stays_inside = o.grouped && context_.shape.num_nodes() == 1 && context_.groups.covers_node();
-  o.fed.fill(0);
+  begin_feeding(o);
   o.seen_in = o.seen_out = o.copy_out_end = 0;
   o.retired = 0;
-  o.owned = 0;
-  for (uint64_t lane = 0; lane < window; ++lane) {
-    if (static_cast<int>(lane % static_cast<uint64_t>(num_local_)) != me_) continue;
-    uint64_t first = o.first_chunk + (lane + window - o.first_chunk % window) % window;
-    uint64_t end = o.first_chunk + o.num_chunks;
-    if (first < end) o.owned += (end - first - 1) / window + 1;
+  o.owned = o.num_chunks / window * lanes_.size();
+  for (uint64_t chunk = next_chunk_ - o.num_chunks % window; chunk < next_chunk_; ++chunk) {
+    const auto lane = static_cast<int>(chunk % window);
+    if (lane % num_local_ == me_) ++o.owned;
   }
 }
 
