@@ -18,11 +18,6 @@ constexpr uint64_t kTellEvery = kRingSlots / 4;
 constexpr uint64_t kCloseNs = 200'000'000;
 constexpr uint32_t kPacketNumbers = 1u << 24;
 
-uint64_t load(const std::byte* at) {
-  auto* word = const_cast<uint64_t*>(reinterpret_cast<const uint64_t*>(at));
-  return std::atomic_ref<uint64_t>(*word).load(std::memory_order_acquire);
-}
-
 void raise(std::byte* at, uint64_t value) {
   auto* word = reinterpret_cast<uint64_t*>(at);
   std::atomic_ref<uint64_t> counter(*word);
@@ -156,7 +151,6 @@ Status Connection::join(const LinkCard& theirs, const Path& path) {
   acknowledged_ = std::max(acknowledged_, theirs.received);
   posted_ = acknowledged_;
   queue_.reset();
-  for (uint64_t n = posted_ + 1; n <= sent_; ++n) record(n).requests = UINT64_MAX;
   state_ = State::kLive;
   tell_consumed(true);  // its completion proves the path
   flush();
@@ -173,7 +167,7 @@ void Connection::settle() {
   if (live() && !broken_) tell_consumed(true);
 }
 
-uint64_t Connection::credit() const { return load(block_->data() + BlockLayout::kCredit); }
+uint64_t Connection::credit() const { return load_word(block_->data() + BlockLayout::kCredit); }
 
 uint64_t Connection::requests_for(size_t payload_bytes) const {
   const uint64_t most = rails_[rail_idx_]->max_message_bytes();
@@ -185,17 +179,16 @@ bool Connection::can_send(size_t payload_bytes) const {
          sent_ - reported_ < kRingSlots && queue_.has_room(requests_for(payload_bytes));
 }
 
-void Connection::send_small(Header header, const void* payload, size_t bytes,
-                            std::optional<Token> token) {
+void Connection::send_small(Header header, const void* payload, Token token) {
   header.number = ++sent_;
   Slot slot = out(sent_);
-  if (bytes > 0) std::memcpy(slot.payload(bytes), payload, bytes);
+  if (header.bytes > 0) std::memcpy(slot.payload(header.bytes), payload, header.bytes);
   slot.write(header);
   Record& record = this->record(sent_);
   record = Record();
-  record.bytes = bytes;
-  record.is_put = token.has_value();
-  record.token = token.value_or(0);
+  record.number = sent_;
+  record.bytes = header.bytes;
+  record.token = token;
   flush();
 }
 
@@ -203,9 +196,10 @@ void Connection::send_large(Header header, const Payload& payload, Token token) 
   header.number = ++sent_;
   out(sent_).write(header);
   Record& record = this->record(sent_);
+  record = Record();
+  record.number = sent_;
   record.payload = payload;
   record.bytes = header.bytes;
-  record.is_put = true;
   record.large = true;
   record.token = token;
   flush();
@@ -283,21 +277,30 @@ void Connection::post_receive() {
 void Connection::tell_consumed(bool wants_completion) {
   if (!queue_.has_room(1)) return;
   told_ = next_in_ - 1;
-  std::byte* at = block_->data() + BlockLayout::kTold;
+  std::byte* at = block_->data() + BlockLayout::mine(BlockLayout::kCredit);
   raise(at, told_);
   post_write(at, sizeof(told_), block_->local_key(rail_idx_), their_block_ + BlockLayout::kCredit,
              their_block_key_, wants_completion, nullptr);
+}
+
+bool Connection::send_letter(size_t theirs, const void* letter, size_t bytes) {
+  if (!live() || broken_ || !queue_.has_room(1)) return false;
+  std::byte* mine = block_->data() + BlockLayout::mine(theirs);
+  std::memcpy(mine, letter, bytes);
+  post_write(mine, bytes, block_->local_key(rail_idx_), their_block_ + theirs, their_block_key_,
+             false, nullptr);
+  return true;
 }
 
 bool Connection::has_done() const {
   return reported_ < sent_ && (!record(reported_ + 1).large || acknowledged_ > reported_);
 }
 
-Connection::Done Connection::take_done(Bounces& bounces) {
+Token Connection::take_done(Bounces& bounces) {
   Record& record = this->record(++reported_);
   if (record.payload.bounce != Bounces::kNone) bounces.give_back(record.payload.bounce);
   record.payload.bounce = Bounces::kNone;
-  return {record.is_put, record.token};
+  return record.token;
 }
 
 bool Connection::is_here(uint64_t number) const {
@@ -312,8 +315,12 @@ uint64_t Connection::received() const {
 }
 
 void Connection::note_acknowledged() {
-  while (acknowledged_ < posted_ && record(acknowledged_ + 1).requests <= queue_.completed())
+  while (acknowledged_ < posted_) {
+    const Record& next = record(acknowledged_ + 1);
+    // A record that serves a later message was consumed by the other end.
+    if (next.number == acknowledged_ + 1 && next.requests > queue_.completed()) return;
     ++acknowledged_;
+  }
 }
 
 void Connection::completed(const ibv_wc& completion) {

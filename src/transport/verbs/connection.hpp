@@ -5,8 +5,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "ports/completion.hpp"
@@ -40,11 +40,6 @@ class Connection {
     const Region* region = nullptr;
     HomeCard home;
     int bounce = Bounces::kNone;
-  };
-  // What take_done reports.
-  struct Done {
-    bool is_put = false;
-    Token token = 0;
   };
 
   // `rails` outlive the connection. `idx` is its place in the table of poll_completions.
@@ -86,13 +81,16 @@ class Connection {
 
   bool can_send(size_t payload_bytes) const;
   // Only when can_send: a message with its payload in the ring, or elsewhere.
-  void send_small(Header header, const void* payload, size_t bytes, std::optional<Token> token);
+  void send_small(Header header, const void* payload, Token token);
   void send_large(Header header, const Payload& payload, Token token);
   // Posts what was sent and is not with the device, and gives ring slots back.
   void flush();
   // The next message whose source is free, in order.
   bool has_done() const;
-  Done take_done(Bounces& bounces);
+  Token take_done(Bounces& bounces);
+  // Letters. False when there is no room now.
+  bool send(const Ask& ask) { return send_letter(BlockLayout::kAsk, &ask, sizeof(ask)); }
+  bool send(const Tell& tell) { return send_letter(BlockLayout::kTell, &tell, sizeof(tell)); }
 
   // ---- receiving ----
 
@@ -101,6 +99,9 @@ class Connection {
   Header header() const { return in(next_in_).header(); }
   const std::byte* payload(size_t bytes) const { return in(next_in_).payload(bytes); }
   void consume() { ++next_in_; }
+  // The last letters that came; count 0 when there was none.
+  Ask ask() const { return letter<Ask>(BlockLayout::kAsk); }
+  Tell tell() const { return letter<Tell>(BlockLayout::kTell); }
 
   // A completion of this connection's.
   void completed(const ibv_wc& completion);
@@ -110,12 +111,12 @@ class Connection {
 
   // A message that was sent, until its slot is used again.
   struct Record {
+    uint64_t number = 0;
     Payload payload;
     uint64_t bytes = 0;     // of a large one's payload
     uint64_t requests = 0;  // posted up to its last one
     Token token = 0;
     bool large = false;
-    bool is_put = false;
   };
 
   Connection(std::span<const std::unique_ptr<Rail>> rails, uint16_t idx, uint32_t connection_idx)
@@ -136,6 +137,16 @@ class Connection {
   void post_write(const void* src, size_t bytes, uint32_t local_key, uint64_t address,
                   uint32_t remote_key, bool wants_completion, const uint32_t* immediate);
   void post_receive();
+  bool send_letter(size_t theirs, const void* letter, size_t bytes);
+  template <typename Letter>
+  Letter letter(size_t at) const {
+    Letter letter;
+    const std::byte* memory = block_->data() + at;
+    const uint64_t count = load_word(memory + offsetof(Letter, count));
+    std::memcpy(&letter, memory, sizeof(letter));
+    letter.count = count;
+    return letter;
+  }
   void tell_consumed(bool wants_completion);
   void note_acknowledged();
 

@@ -52,7 +52,6 @@ bool Endpoint::put(const void* src, size_t bytes, const PutTag& tag, Token token
 
 void Endpoint::flush(Link& link) {
   link.connection->flush();
-  answer(link);
   while (link.first != link.end && send_head(link)) {
     ++link.first;
     link.asked = false;
@@ -70,15 +69,12 @@ bool Endpoint::send_head(Link& link) {
   header.chunk = entry.tag.chunk;
   header.signature = entry.tag.signature;
   if (entry.bytes <= kMaxSmallBytes) {
-    connection.send_small(header, entry.small.data(), entry.bytes, entry.token);
+    connection.send_small(header, entry.small.data(), entry.token);
     return true;
   }
   const HomeCard* home = this->home(entry.tag.landing, entry.bytes);
   if (home == nullptr) {
-    if (link.asked) return false;
-    link.asked = true;
-    header.kind = MessageKind::kAsk;
-    connection.send_small(header, nullptr, 0, std::nullopt);
+    if (!link.asked) ask(link);
     return false;
   }
   Connection::Payload payload{entry.src, shared_.region_of(entry.src, entry.bytes), *home};
@@ -101,15 +97,36 @@ const HomeCard* Endpoint::home(uint32_t landing, uint64_t bytes) const {
   return &*homes_[landing];
 }
 
-void Endpoint::answer(Link& link) {
-  if (!link.to_tell || !link.connection->can_send(sizeof(HomeCard))) return;
-  auto card = shared_.homes.home(link.to_tell->landing, link.to_tell->bytes, shared_.rails);
-  if (!card.ok()) return lose(cat("lost rank ", peer_, ": ", card.status().message()));
-  Header header;
-  header.landing = link.to_tell->landing;
-  header.kind = MessageKind::kTell;
-  link.connection->send_small(header, &*card, sizeof(HomeCard), std::nullopt);
-  link.to_tell.reset();
+void Endpoint::ask(Link& link) {
+  Ask ask;
+  ask.landing = link.head().tag.landing;
+  ask.bytes = link.head().bytes;
+  ask.count = link.num_asks + 1;
+  if (!link.connection->send(ask)) return;
+  ++link.num_asks;
+  link.asked = true;
+}
+
+void Endpoint::take_letters(Link& link) {
+  const Ask ask = link.connection->ask();
+  if (ask.count != link.answered) answer(link, ask);
+  if (lost_ || !link.asked) return;
+  const Tell tell = link.connection->tell();
+  if (tell.count != link.num_asks) return;
+  const uint32_t landing = link.head().tag.landing;
+  if (landing >= homes_.size()) homes_.resize(size_t{landing} + 1);
+  homes_[landing] = tell.home;
+  link.asked = false;
+}
+
+void Endpoint::answer(Link& link, const Ask& ask) {
+  if (!check_landing(ask.landing, ask.bytes)) return;
+  auto home = shared_.homes.home(ask.landing, ask.bytes, shared_.rails);
+  if (!home.ok()) return lose(cat("lost rank ", peer_, ": ", home.status().message()));
+  Tell tell;
+  tell.home = *home;
+  tell.count = ask.count;
+  if (link.connection->send(tell)) link.answered = ask.count;
 }
 
 bool Endpoint::has_work() const {
@@ -128,16 +145,16 @@ size_t Endpoint::poll(std::span<TransportEvent> events) {
   if (!lost_) {
     for (Link& link : links_) {
       while (link.connection->has_done() && count < events.size()) {
-        const Connection::Done done = link.connection->take_done(shared_.bounces);
-        if (!done.is_put) continue;
+        const Token token = link.connection->take_done(shared_.bounces);
         TransportEvent& event = events[count++];
         event.kind = TransportEvent::Kind::kPutDone;
         event.peer = peer_;
-        event.token = done.token;
+        event.token = token;
       }
     }
     take_messages(events, count);
     for (Link& link : links_) {
+      if (!lost_) take_letters(link);
       if (!lost_) flush(link);
     }
     // What came before the end is reported first.
@@ -168,88 +185,42 @@ void Endpoint::take_messages(std::span<TransportEvent> events, size_t& count) {
 
 bool Endpoint::take_message(Link& link, std::span<TransportEvent> events, size_t& count) {
   const Header header = link.connection->header();
-  switch (header.kind) {
-    case MessageKind::kAsk:
-      take_ask(link, header);
-      break;
-    case MessageKind::kTell:
-      take_tell(link, header);
-      break;
-    case MessageKind::kSmall:
-    case MessageKind::kLarge: {
-      if (header.order != next_order_in_ || count == events.size()) return false;
-      if (!land(link, header)) return false;
-      ++next_order_in_;
-      TransportEvent& event = events[count++];
-      event.kind = TransportEvent::Kind::kArrival;
-      event.peer = peer_;
-      event.tag = {header.landing, header.chunk, header.signature};
-      event.bytes = header.bytes;
-      break;
-    }
-    default:
-      lose(cat("lost rank ", peer_, ": it sent a message of no known kind"));
-      return false;
-  }
-  if (lost_) return false;
+  if (header.order != next_order_in_ || count == events.size()) return false;
+  if (!land(link, header)) return false;
   link.connection->consume();
+  ++next_order_in_;
+  TransportEvent& event = events[count++];
+  event.kind = TransportEvent::Kind::kArrival;
+  event.peer = peer_;
+  event.tag = {header.landing, header.chunk, header.signature};
+  event.bytes = header.bytes;
   return true;
+}
+
+bool Endpoint::check_landing(uint32_t landing, uint64_t bytes) {
+  const Homes::Place* place = shared_.homes.find(landing);
+  if (place != nullptr && bytes <= place->bytes) return true;
+  const std::string what =
+      cat("lost rank ", peer_, ": it sent ", bytes, " bytes to landing ", landing, ", which ");
+  lose(place == nullptr ? cat(what, "does not exist here") : cat(what, "holds ", place->bytes));
+  return false;
 }
 
 bool Endpoint::land(Link& link, const Header& header) {
-  const Homes::Place* place = shared_.homes.find(header.landing);
-  const auto where = [&] {
-    return cat("lost rank ", peer_, ": it sent ", header.bytes, " bytes to landing ",
-               header.landing, ", which ");
-  };
-  if (place == nullptr) {
-    lose(where() + "does not exist here");
-    return false;
-  }
-  if (header.bytes > place->bytes) {
-    lose(cat(where(), "holds ", place->bytes));
-    return false;
-  }
-  if (header.kind == MessageKind::kSmall) {
-    if (header.bytes > kMaxSmallBytes) {
-      lose(where() + "is more than a ring's slot holds");
-      return false;
-    }
+  if (!check_landing(header.landing, header.bytes)) return false;
+  const Homes::Place& place = *shared_.homes.find(header.landing);
+  if (header.kind == MessageKind::kSmall && header.bytes <= kMaxSmallBytes) {
     if (header.bytes > 0)
-      std::memcpy(place->memory, link.connection->payload(header.bytes), header.bytes);
+      std::memcpy(place.memory, link.connection->payload(header.bytes), header.bytes);
     return true;
   }
-  if (header.home_idx >= place->homes.size()) {
-    lose(where() + "it was not told to write for");
+  if (header.kind != MessageKind::kLarge || header.home_idx >= place.homes.size()) {
+    lose(cat("lost rank ", peer_, ": it sent a message that makes no sense"));
     return false;
   }
-  const std::byte* home = place->homes[header.home_idx].memory;
-  if (home != place->memory) std::memcpy(place->memory, home, header.bytes);
+  const std::byte* home = place.homes[header.home_idx].memory;
+  if (home != place.memory) std::memcpy(place.memory, home, header.bytes);
   return true;
-}
-
-void Endpoint::take_ask(Link& link, const Header& header) {
-  const Homes::Place* place = shared_.homes.find(header.landing);
-  if (place == nullptr) {
-    return lose(cat("lost rank ", peer_, ": it sent ", header.bytes, " bytes to landing ",
-                    header.landing, ", which does not exist here"));
-  }
-  if (header.bytes > place->bytes) {
-    return lose(cat("lost rank ", peer_, ": it sent ", header.bytes, " bytes to landing ",
-                    header.landing, ", which holds ", place->bytes));
-  }
-  link.to_tell = header;
-}
-
-void Endpoint::take_tell(Link& link, const Header& header) {
-  // Only for the landing that was asked for.
-  if (!link.asked || link.first == link.end || header.landing != link.head().tag.landing)
-    return lose(cat("lost rank ", peer_, ": it answered what nobody asked"));
-  if (header.landing >= homes_.size()) homes_.resize(size_t{header.landing} + 1);
-  HomeCard card;
-  std::memcpy(&card, link.connection->payload(sizeof(card)), sizeof(card));
-  homes_[header.landing] = card;
-  link.asked = false;
 }
 
 bool Endpoint::settle() {

@@ -80,8 +80,9 @@ class Endpoint {
     std::vector<QueuedPut> queue;  // a ring of kQueueDepth
     uint32_t first = 0;
     uint32_t end = 0;
-    bool asked = false;             // where the first one's landing is
-    std::optional<Header> to_tell;  // an ask that is to be answered
+    bool asked = false;     // where the first one's landing is
+    uint64_t num_asks = 0;  // of ours
+    uint64_t answered = 0;  // count of the peer's last ask that we answered
     // Mending.
     bool waiting = false;  // our card went out for the connection's epoch
     std::optional<LinkCard> theirs;
@@ -97,13 +98,14 @@ class Endpoint {
   void flush(Link& link);
   bool send_head(Link& link);
   const HomeCard* home(uint32_t landing, uint64_t bytes) const;
-  void answer(Link& link);
+  void ask(Link& link);
+  void take_letters(Link& link);
+  void answer(Link& link, const Ask& ask);
   void take_messages(std::span<TransportEvent> events, size_t& count);
   // False when the message has to wait.
   bool take_message(Link& link, std::span<TransportEvent> events, size_t& count);
-  void take_ask(Link& link, const Header& header);
-  void take_tell(Link& link, const Header& header);
-  // False when it broke the protocol.
+  // False, and the peer is lost, when it broke the protocol.
+  bool check_landing(uint32_t landing, uint64_t bytes);
   bool land(Link& link, const Header& header);
 
   void mend(Link& link, uint64_t now_ns);

@@ -113,6 +113,7 @@ void Endpoint::join(Link& link) {
   const Status status = connection.join(*link.theirs, agreement_.path(pair, shared_.rails));
   link.theirs.reset();
   link.waiting = false;
+  link.asked = false;  // the letter may be lost
   if (!status.ok()) {
     connection.set_broken(status.message());
     return;

@@ -14,8 +14,7 @@ class NoVerbs : public Transport {
  public:
   TransportCapabilities capabilities() const override { return {"verbs", 0, 0}; }
   Result<std::vector<std::byte>> listen() override { return no_verbs(); }
-  Status connect(std::span<const int>, std::span<const std::vector<std::byte>>,
-                 uint64_t) override {
+  Status connect(std::span<const int>, std::span<const std::vector<std::byte>>, uint64_t) override {
     return no_verbs();
   }
   void set_landing(uint32_t, void*, size_t) override {}

@@ -1,6 +1,8 @@
 // Counts of one connection's sending side: messages, work requests, completions. Pure.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "transport/verbs/wire.hpp"
@@ -29,6 +31,12 @@ struct RequestId {
 // A count that was sent as its low 32 bits, at most 2^32 - 1 ahead of the last.
 constexpr uint64_t widen(uint64_t last, uint32_t low) {
   return last + static_cast<uint32_t>(low - static_cast<uint32_t>(last));
+}
+
+// A word that a device writes.
+inline uint64_t load_word(const std::byte* at) {
+  auto* word = const_cast<uint64_t*>(reinterpret_cast<const uint64_t*>(at));
+  return std::atomic_ref<uint64_t>(*word).load(std::memory_order_acquire);
 }
 
 // The send queue's room: requests posted and not known to be complete.

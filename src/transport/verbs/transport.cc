@@ -29,7 +29,7 @@ class VerbsTransport : public Transport {
   }
 
   ~VerbsTransport() override {
-    if (!stopped_) settle();
+    if (!endpoints_.empty() && !stopped_) settle();
     stop();
   }
 
@@ -158,7 +158,8 @@ class VerbsTransport : public Transport {
   }
 
   bool has_work() {
-    if (stopped_ || watcher_.raised() || needs_mending()) return true;
+    if (stopped_ || endpoints_.empty()) return false;
+    if (watcher_.raised() || needs_mending()) return true;
     for (const auto& rail : shared_.rails) verbs::poll_completions(*rail, shared_.table);
     return std::any_of(endpoints_.begin(), endpoints_.end(),
                        [](const auto& endpoint) { return endpoint->has_work(); });

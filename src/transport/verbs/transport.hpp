@@ -17,10 +17,10 @@ namespace hfr {
 struct VerbsRail {
   std::string device;  // "mlx5_0"
   int port = 1;
-  int numa = -1;                 // of the device; -1: unknown
-  double link_gbit_per_s = 0;    // 0: unknown
-  std::string link_layer;        // "InfiniBand", "Ethernet"
-  std::string text() const;      // "mlx5_0 port 1"
+  int numa = -1;               // of the device; -1: unknown
+  double link_gbit_per_s = 0;  // 0: unknown
+  std::string link_layer;      // "InfiniBand", "Ethernet"
+  std::string text() const;    // "mlx5_0 port 1"
 };
 
 // The ports that HFREDUCE_IB_HCA allows and that are up, in the system's order; those that are down
@@ -35,10 +35,10 @@ Result<bool> hca_allows(const std::string& hca, const std::string& device, int p
 struct VerbsOptions {
   std::string bind_host;  // numeric address: where the control connections listen and connect from
   int rank = 0;
-  const Handshake& handshake;     // outlives connect()
-  std::vector<VerbsRail> rails;   // the ones to use, the preferred first; at most kMaxVerbsRails
-  int gid_index = -1;             // -1: chosen by reachability
-  int mtu = 0;                    // bytes; 0: the smaller of both ports' active ones
+  const Handshake& handshake;    // outlives connect()
+  std::vector<VerbsRail> rails;  // the ones to use, the preferred first; at most kMaxVerbsRails
+  int gid_index = -1;            // -1: chosen by reachability
+  int mtu = 0;                   // bytes; 0: the smaller of both ports' active ones
   int service_level = 0;
   int traffic_class = 0;
   int timeout = kDefaultVerbsTimeout;  // of an acknowledgement: 4.096 us * 2^timeout

@@ -24,8 +24,6 @@ constexpr size_t kSlotBytes = 256;
 enum class MessageKind : uint16_t {
   kSmall = 1,  // a put; the payload lies before the header
   kLarge = 2,  // a put; the payload went to the landing's home, with an immediate
-  kAsk = 3,    // where is `landing`? A put of `bytes` waits
-  kTell = 4,   // the home of `landing`; a HomeCard lies before the header
 };
 
 struct Header {
@@ -51,7 +49,19 @@ struct HomeCard {
   std::array<uint32_t, kMaxVerbsRails> keys{};  // by the owner's rail
   uint64_t idx = 0;                             // among the landing's homes
 };
-static_assert(sizeof(HomeCard) <= kMaxSmallBytes);
+
+// Letters, one of each kind at a time, beside the rings: they must not wait behind messages that
+// wait for other connections. The count is last, and so visible last.
+struct Ask {
+  uint32_t landing = 0;
+  uint32_t reserved = 0;
+  uint64_t bytes = 0;  // of the put that waits
+  uint64_t count = 0;  // of asks on this connection
+};
+struct Tell {
+  HomeCard home;
+  uint64_t count = 0;  // the ask's
+};
 
 // A message as it lies in its slot: at the end, payload before header, as one piece.
 class Slot {
@@ -84,16 +94,20 @@ class Slot {
   std::byte* memory_;
 };
 
-// What the two ends of a connection share: mine, which the peer writes into.
-//   | ring: what the peer sends | ring: what I send, a copy | credit | scratch |
+// The memory of one end of a connection.
+//   | ring: what the peer sends | ring: what I send, a copy | credit | ask | tell | mine of each |
 struct BlockLayout {
   static constexpr size_t kRingBytes = kRingSlots * kSlotBytes;
   static constexpr size_t kIn = 0;
   static constexpr size_t kOut = kRingBytes;
-  static constexpr size_t kCredit = 2 * kRingBytes;  // how many of mine the peer consumed
-  static constexpr size_t kTold = kCredit + 64;      // what I write into the peer's
-  static constexpr size_t kBytes = kCredit + kPageBytes;
+  static constexpr size_t kCredit = 2 * kRingBytes;  // how many of my messages the peer consumed
+  static constexpr size_t kAsk = kCredit + 128;
+  static constexpr size_t kTell = kAsk + 128;
+  static constexpr size_t kMine = kTell + 128;  // what I write into the peer's credit, ask, tell
+  static constexpr size_t kBytes = kMine + 3 * 128;
+  static size_t mine(size_t theirs) { return theirs - kCredit + kMine; }
 };
+static_assert(sizeof(Ask) <= 128 && sizeof(Tell) <= 128);
 
 // ---- over the control connection, in this order ----
 
