@@ -8,6 +8,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <span>
 
@@ -229,6 +230,12 @@ namespace hfr {
 
 Result<std::vector<VerbsRail>> find_verbs_rails(const std::string& hca, const Logger& logger) {
   using namespace verbs;
+  // The library is not even loaded where it would find nothing.
+  std::error_code error;
+  if (!std::filesystem::exists("/sys/class/infiniband", error)) {
+    return Status(Code::kUnsupported,
+                  "no usable verbs device: the system shows none in /sys/class/infiniband");
+  }
   const Result<Library>& library = verbs_library();
   if (!library.ok()) return library.status();
   DeviceList list(*library);
