@@ -51,6 +51,8 @@ std::string Gid::text() const {
 }
 
 bool same_subnet(const Gid& a, const Gid& b) {
+  // That two are link-local does not say that they are on one link.
+  if (a.is_link_local() || b.is_link_local()) return false;
   const int bits = std::max(a.prefix_bits, b.prefix_bits);
   return bits > 0 && bits <= kBits && same_prefix(a, b, bits);
 }

@@ -25,6 +25,7 @@ struct Gid {
 };
 static_assert(sizeof(Gid) == 20);
 
+// By the longer of both prefixes; never for link-local ones.
 bool same_subnet(const Gid& a, const Gid& b);
 
 struct GidPair {
