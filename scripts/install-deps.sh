@@ -3,7 +3,7 @@
 # usage: scripts/install-deps.sh [--ci]      --ci: also what .ci/run needs (clang, clang-format, and Arm's compiler and emulator)
 set -euo pipefail
 
-packages=(g++ cmake ninja-build pkg-config python3 libhwloc-dev libsodium-dev libhwy-dev libgtest-dev libgmock-dev
+packages=(g++ cmake ninja-build pkg-config python3 libhwloc-dev libsodium-dev libibverbs-dev libhwy-dev libgtest-dev libgmock-dev
   libbenchmark-dev libcli11-dev libfmt-dev nlohmann-json3-dev)
 if [ "${1:-}" = --ci ]; then
   packages+=(git clang clang-format g++-aarch64-linux-gnu qemu-user googletest)

@@ -118,7 +118,7 @@ void Endpoint::join(Link& link) {
     connection.set_broken(status.message());
     return;
   }
-  shared_.logger.log(LogLevel::kWarn, way_text(link), " is mended, epoch ", connection.epoch());
+  shared_.logger.log(LogLevel::kWarn, way_text(link), " is made anew, epoch ", connection.epoch());
 }
 
 std::string Endpoint::way_text(const Link& link) const {
