@@ -74,6 +74,8 @@ class Connection {
   bool proven() const { return proven_; }
   // Everything that was posted is acknowledged.
   bool settled() const { return posted_ == sent_ && queue_.completed() == queue_.posted(); }
+  // A completion is under way: one that was asked for, or that of the next message's payload.
+  bool awaits_completion() const { return queue_.awaits() || in(next_in_).has(next_in_); }
   // Asks for a completion of all that was posted.
   void settle();
 

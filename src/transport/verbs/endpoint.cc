@@ -129,6 +129,12 @@ void Endpoint::answer(Link& link, const Ask& ask) {
   if (link.connection->send(tell)) link.answered = ask.count;
 }
 
+bool Endpoint::awaits_completion() const {
+  return !lost_ && std::any_of(links_.begin(), links_.end(), [](const Link& link) {
+    return link.connection->awaits_completion();
+  });
+}
+
 bool Endpoint::has_work() const {
   if (lost_) return !loss_reported_;
   if (control_.ended()) return true;

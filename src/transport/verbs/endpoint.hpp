@@ -52,6 +52,7 @@ class Endpoint {
   const std::string& error() const { return error_; }
   // Something to report or to post.
   bool has_work() const;
+  bool awaits_completion() const;
 
   // ---- rare events; these make system calls ----
 
