@@ -1,5 +1,6 @@
 """Tests of compare.py: what programs print, the statistics, and whole runs with scripted programs."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -35,6 +36,14 @@ class Parsing(unittest.TestCase):
         self.assertAlmostEqual(long, 46.29 * 1.048576)
         short = compare.parse_perftest(BANDWIDTH.format(bytes=8), case("bandwidth", 8))
         self.assertAlmostEqual(short, 0.000741 * 8)
+
+    def test_perftest_without_a_clock_is_run_again(self):
+        text = LATENCY.replace("25.43", "inf").replace("1962.01", "-nan")
+        with self.assertRaises(compare.NoClock):
+            compare.parse_perftest(text, case("latency", 8))
+        args = argparse.Namespace(link="verbs")
+        with mock.patch.object(compare, "run_perftest", side_effect=[compare.NoClock(), 3.5]):
+            self.assertEqual(compare.run_peer(args, case("latency", 8)), 3.5)
 
     def test_another_size_is_refused(self):
         with self.assertRaisesRegex(compare.RunFailed, "no row for 4096 bytes"):
