@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "base/text.hpp"
 #include "tools/doctor_net.hpp"
@@ -38,37 +37,6 @@ std::vector<fs::path> entries(const fs::path& folder) {
     found.push_back(entry.path());
   std::sort(found.begin(), found.end());
   return found;
-}
-
-// "0-3,8"
-std::vector<int> numbers_in(const std::string& list) {
-  std::vector<int> numbers;
-  std::istringstream text(list);
-  for (std::string part; std::getline(text, part, ',');) {
-    const size_t dash = part.find('-');
-    const int first = number_or(part, -1);
-    const int last = dash == std::string::npos ? first : number_or(part.substr(dash + 1), first);
-    for (int i = first; i >= 0 && i <= last; ++i) numbers.push_back(i);
-  }
-  return numbers;
-}
-
-// Distance of NUMA node `numa` from the nearest one that holds one of `cpus`; 0: unknown.
-int distance_to(const fs::path& sys, int numa, const std::vector<int>& cpus) {
-  int nearest = 0;
-  if (numa < 0) return nearest;
-  for (const fs::path& node : entries(sys / "devices/system/node")) {
-    const std::vector<int> near = numbers_in(first_line(node / "cpulist"));
-    if (std::find_first_of(near.begin(), near.end(), cpus.begin(), cpus.end()) == near.end())
-      continue;
-    std::istringstream distances(first_line(node / "distance"));
-    int distance = 0;
-    for (int i = 0; i <= numa; ++i) {
-      if (!(distances >> distance)) distance = 0;
-    }
-    if (distance > 0 && (nearest == 0 || distance < nearest)) nearest = distance;
-  }
-  return nearest;
 }
 
 // In the short form: "fe80::1", or "192.0.2.1" where an IPv4 address is in it.
@@ -141,8 +109,7 @@ Link read_interface(const fs::path& sys, const NetworkInterface& interface) {
 std::string Link::text() const { return kind == Kind::kVerbs ? cat(name, " port ", port) : name; }
 
 std::vector<Link> find_links(const std::string& sys,
-                             const std::vector<NetworkInterface>& interfaces,
-                             const std::string& cpus) {
+                             const std::vector<NetworkInterface>& interfaces) {
   std::vector<Link> links;
   for (const fs::path& device : entries(fs::path(sys) / "class/infiniband")) {
     for (const fs::path& port : entries(device / "ports"))
@@ -150,7 +117,6 @@ std::vector<Link> find_links(const std::string& sys,
   }
   for (const NetworkInterface& interface : interfaces)
     links.push_back(read_interface(sys, interface));
-  for (Link& link : links) link.numa_distance = distance_to(sys, link.numa, numbers_in(cpus));
   return links;
 }
 

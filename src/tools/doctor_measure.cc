@@ -5,6 +5,7 @@
 #include "base/net.hpp"
 #include "base/text.hpp"
 #include "bootstrap/auth.hpp"
+#include "comm/transport_setup.hpp"
 #include "tools/doctor_net.hpp"
 #include "tools/link_measure.hpp"
 #include "tools/port_link.hpp"
@@ -23,28 +24,33 @@ constexpr int kFirstTrain = 16;
 constexpr int kLongestTrain = 4096;
 constexpr int kRoundTrips = 1000;
 
-Result<std::unique_ptr<Transport>> make_transport(const Link& link, const std::string& host,
-                                                  int side, const Handshake& handshake) {
+Result<std::unique_ptr<Transport>> make_transport(const Link& link, const Config& config,
+                                                  const std::string& host, int side,
+                                                  const Handshake& handshake) {
   if (link.kind == Link::Kind::kTcp) {
-    return make_tcp_transport(
-        {.bind_host = host, .rank = side, .handshake = handshake, .logger = {}});
+    return make_tcp_transport({.bind_host = host,
+                               .rank = side,
+                               .handshake = handshake,
+                               .congestion = config.tcp_congestion,
+                               .connections = static_cast<int>(config.tcp_connections),
+                               .logger = {}});
   }
   HFR_ASSIGN_OR_RETURN(std::vector<VerbsRail> rails,
                        find_verbs_rails(cat(link.name, ":", link.port), {}));
-  return make_verbs_transport({.bind_host = host,
-                               .rank = side,
-                               .handshake = handshake,
-                               .rails = std::move(rails),
-                               .logger = {}});
+  VerbsOptions options{
+      .bind_host = host, .rank = side, .handshake = handshake, .rails = {}, .logger = {}};
+  set_verbs_options(config, rails, 0, options);
+  return make_verbs_transport(std::move(options));
 }
 
 // Both sides of a link, each driven by a thread of its own.
 class Pair {
  public:
-  Status open(const Link& link, const std::string& host) {
+  Status open(const Link& link, const Config& config, const std::string& host) {
     std::vector<std::byte> addresses[2];
     for (int side = 0; side < 2; ++side) {
-      HFR_ASSIGN_OR_RETURN(auto transport, make_transport(link, host, side, handshakes_[side]));
+      HFR_ASSIGN_OR_RETURN(auto transport,
+                           make_transport(link, config, host, side, handshakes_[side]));
       HFR_ASSIGN_OR_RETURN(sides_[side], PortLink::make(std::move(transport), 1 - side, kPutBytes));
       HFR_ASSIGN_OR_RETURN(addresses[side], sides_[side]->transport().listen());
     }
@@ -113,22 +119,22 @@ class Pair {
   std::unique_ptr<PortLink> sides_[2];
 };
 
-Result<LinkSpeed> measure(const Link& link, const std::string& host) {
+Result<LinkSpeed> measure(const Link& link, const Config& config, const std::string& host) {
   Pair pair;
-  HFR_RETURN_IF_ERROR(pair.open(link, host));
+  HFR_RETURN_IF_ERROR(pair.open(link, config, host));
   return pair.measure();
 }
 
 }  // namespace
 
-void measure_links(NetReport& report, const std::string& host) {
+void measure_links(NetReport& report, const Config& config, const std::string& host) {
   for (Link& link : report.links) {
     const bool verbs = link.kind == Link::Kind::kVerbs;
     if (!link.up || link.addresses.empty()) {
       link.not_measured = "it is not up";
       continue;
     }
-    auto speed = measure(link, verbs ? host : link.addresses[0].address);
+    auto speed = measure(link, config, verbs ? host : link.addresses[0].address);
     if (speed.ok()) {
       link.speed = *speed;
     } else {

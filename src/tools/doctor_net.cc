@@ -11,9 +11,10 @@
 #include <string>
 
 #include "base/net.hpp"
-#include "base/text.hpp"
+#include "bootstrap/auth.hpp"
+#include "comm/transport_setup.hpp"
 #include "topo/discovery.hpp"
-#include "topo/placement.hpp"
+#include "topo/rails.hpp"
 #include "transport/verbs/transport.hpp"
 
 namespace hfr::tools {
@@ -45,27 +46,41 @@ bool has_device_files() {
   return false;
 }
 
-VerbsFacts learn_verbs() {
+// The rails that a node's first rank would take.
+VerbsFacts learn_verbs(const Config& config) {
   VerbsFacts facts;
-  auto rails = find_verbs_rails("", {});
-  if (rails.ok()) {
-    for (const VerbsRail& rail : *rails) facts.rails.push_back(rail.text());
-  } else {
-    facts.usable = rails.status();
-  }
   facts.has_device_files = has_device_files();
   facts.lockable = lockable_bytes();
+  auto found = find_verbs_rails(config.ib_hca, {});
+  if (!found.ok()) {
+    facts.usable = found.status();
+    return facts;
+  }
+  const SecretHandshake unused(Secret(), "", 0);
+  VerbsOptions options{.bind_host = "", .handshake = unused, .rails = {}, .logger = {}};
+  set_verbs_options(config, *found, 0, options);
+  for (const VerbsRail& rail : options.rails) facts.rails.push_back(rail.text());
   return facts;
+}
+
+void add_distances(std::vector<Link>& links) {
+  std::vector<int> nodes;
+  for (const Link& link : links) nodes.push_back(link.numa);
+  const std::vector<int> distances = numa_distances(nodes);
+  for (size_t i = 0; i < links.size(); ++i) {
+    if (links[i].numa >= 0) links[i].numa_distance = distances[i];
+  }
 }
 
 Result<NetReport> examine(const DoctorNetOptions& options) {
   HFR_ASSIGN_OR_RETURN(const Config config, load_config(process_environment()));
   HFR_ASSIGN_OR_RETURN(const Topology topology, discover_topology());
-  NetReport report =
-      diagnose(find_links("/sys", topology.interfaces, affinity_list()), config, learn_verbs());
+  std::vector<Link> links = find_links("/sys", topology.interfaces);
+  add_distances(links);
+  NetReport report = diagnose(std::move(links), config, learn_verbs(config));
   if (options.measure) {
-    HFR_ASSIGN_OR_RETURN(const std::string host, interface_address(""));
-    measure_links(report, host);
+    HFR_ASSIGN_OR_RETURN(const std::string host, interface_address(config.socket_ifname));
+    measure_links(report, config, host);
   }
   return report;
 }

@@ -39,7 +39,7 @@ struct Link {
   double gbit_per_s = 0;  // 0: unknown
   int mtu = 0;            // bytes, of the interface; 0: unknown
   int numa = -1;          // -1: unknown
-  int numa_distance = 0;  // from the nearest NUMA node that this process may run on; 0: unknown
+  int numa_distance = 0;  // from the CPUs of this process; 0: unknown
   std::vector<LinkAddress> addresses;
   std::vector<std::string> problems;  // what is wrong, and what to do
   std::optional<LinkSpeed> speed;
@@ -48,11 +48,10 @@ struct Link {
   std::string text() const;  // "mlx5_0 port 1", "eth0"
 };
 
-// What the kernel knows of them. `sys` is where sysfs is; `interfaces` are those that are up;
-// `cpus` are the CPUs of this process, "0-3,8".
+// What the kernel knows of them, without distances. `sys` is where sysfs is; `interfaces` are those
+// that are up.
 std::vector<Link> find_links(const std::string& sys,
-                             const std::vector<NetworkInterface>& interfaces,
-                             const std::string& cpus);
+                             const std::vector<NetworkInterface>& interfaces);
 
 // What matters for verbs besides links.
 struct VerbsFacts {
@@ -74,8 +73,9 @@ struct NetReport {
 // Chooses as a communicator does, marks the links that are used, and says what is wrong.
 NetReport diagnose(std::vector<Link> links, const Config& config, const VerbsFacts& verbs);
 
-// Measures the links that are up. `host`: a numeric address of this machine.
-void measure_links(NetReport& report, const std::string& host);
+// Measures the links that are up, ports with the settings of `config`. `host`: a numeric address of
+// this machine.
+void measure_links(NetReport& report, const Config& config, const std::string& host);
 
 std::string report_text(const NetReport& report);
 std::string report_json(const NetReport& report);
