@@ -73,6 +73,17 @@ ConfigVariable on_off(std::string name, bool initial, bool Config::*field, std::
   return {std::move(name), initial ? "1" : "0", "0 or 1", std::move(meaning), set};
 }
 
+ConfigVariable gid_index() {
+  auto set = [](const std::string& text, Config& config) {
+    const auto value = parse_number(text);
+    if (text != "auto" && (!value || *value > 63)) return false;
+    config.ib_gid_index = text;
+    return true;
+  };
+  return {"HFREDUCE_IB_GID_INDEX", "auto", "auto or a whole number from 0 to 63",
+          "The GID that every port uses; auto: chosen by which can reach each other.", set};
+}
+
 ConfigVariable log_level() {
   static const std::map<std::string, LogLevel> kLevels = {{"off", LogLevel::kOff},
                                                           {"error", LogLevel::kError},
@@ -126,13 +137,30 @@ std::vector<ConfigVariable> make_variables() {
              "bound."),
       number("HFREDUCE_SPIN_US", "chosen", 0, 10'000'000, &Config::spin_us,
              "How long a waiter spins before it yields, in microseconds."),
-      choice("HFREDUCE_TRANSPORT", "auto", {"auto", "tcp", "loopback"}, &Config::transport,
-             "What joins nodes: loopback when all ranks are threads of one process, else TCP. "
-             "Agreed by all ranks."),
+      choice("HFREDUCE_TRANSPORT", "auto", {"auto", "tcp", "verbs", "loopback"}, &Config::transport,
+             "What joins nodes: loopback when all ranks are threads of one process, else verbs "
+             "when all have a usable device, else TCP. Agreed by all ranks."),
       words("HFREDUCE_TCP_CONGESTION", "a congestion control that the kernel offers", 15,
             &Config::tcp_congestion, "Congestion control of connections between nodes."),
       number("HFREDUCE_TCP_CONNECTIONS", "1", 1, 16, &Config::tcp_connections,
              "Connections to each peer."),
+      words("HFREDUCE_IB_HCA",
+            "devices such as mlx5_0,mlx5_1:2 (a port after the colon), or ^mlx5_2 for all others",
+            1024, &Config::ib_hca, "Devices that verbs may use. Default: all."),
+      gid_index(),
+      choice("HFREDUCE_IB_MTU", "auto", {"auto", "256", "512", "1024", "2048", "4096"},
+             &Config::ib_mtu,
+             "Largest packet's payload in bytes; auto: the smaller of both ports' active ones."),
+      number("HFREDUCE_IB_SL", "0", 0, 15, &Config::ib_service_level,
+             "InfiniBand service level (RoCE: priority). Agreed by peers."),
+      number("HFREDUCE_IB_TC", "0", 0, 255, &Config::ib_traffic_class,
+             "Traffic class. Agreed by peers."),
+      number("HFREDUCE_IB_TIMEOUT", "18", 1, 31, &Config::ib_timeout,
+             "A packet is sent again when 4.096 us * 2^timeout passed without an acknowledgement."),
+      number("HFREDUCE_IB_RETRY_CNT", "6", 0, 7, &Config::ib_retry_count,
+             "How often, before its connection counts as broken (7: for ever, on soft-RoCE)."),
+      number("HFREDUCE_IB_QPS", "as many as both sides have rails", 1, 16, &Config::ib_queue_pairs,
+             "Queue pairs to each peer. Agreed by peers."),
       choice("HFREDUCE_DEVICE", "host", {"host", "cuda"}, &Config::device,
              "Where this rank's buffers are. Ranks may differ."),
       on_off("HFREDUCE_CUDA_MEMOPS", true, &Config::cuda_memops,

@@ -36,9 +36,17 @@ struct Config {
   size_t heap_bytes = 0;        // hfr_mem_alloc's address space per rank; 0: the machine's memory
   size_t flat_bytes = 0;        // largest message of the flat path; 0: measured default
   bool direct = true;           // read peers' memory in place where it can be reached
-  std::string transport = "auto";   // auto, tcp, loopback
-  std::string tcp_congestion;       // empty: the system's
-  uint64_t tcp_connections = 0;     // per peer; 0: chosen
+  std::string transport = "auto";  // auto, tcp, verbs, loopback
+  std::string tcp_congestion;      // empty: the system's
+  uint64_t tcp_connections = 0;    // per peer; 0: chosen
+  std::string ib_hca;              // devices, or all but some; empty: all
+  std::string ib_gid_index = "auto";
+  std::string ib_mtu = "auto";  // bytes
+  uint64_t ib_service_level = 0;
+  uint64_t ib_traffic_class = 0;
+  uint64_t ib_timeout = 18;  // of an acknowledgement: 4.096 us * 2^ib_timeout
+  uint64_t ib_retry_count = 6;
+  uint64_t ib_queue_pairs = 0;      // per peer; 0: one a rail
   uint64_t spin_us = 0;             // 0: chosen by how many ranks share the cores
   std::string huge_pages = "auto";  // auto, off
   LogLevel log_level = LogLevel::kWarn;

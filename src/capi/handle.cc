@@ -55,6 +55,12 @@ Result<StartOptions> read_settings(const hfr_comm_options_t* options) {
   if (known.host_id != nullptr) {
     HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_HOSTID", known.host_id, config));
   }
+  if (known.service_level != 0) {
+    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_IB_SL", cat(known.service_level), config));
+  }
+  if (known.traffic_class != 0) {
+    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_IB_TC", cat(known.traffic_class), config));
+  }
   switch (known.device) {
     case HFR_DEVICE_DEFAULT:
       return start;

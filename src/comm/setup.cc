@@ -13,6 +13,7 @@
 #include "base/pack.hpp"
 #include "comm/group_setup.hpp"
 #include "comm/sizing.hpp"
+#include "comm/transport_setup.hpp"
 #include "device/cuda/cuda_device.hpp"
 #include "device/host/host_device.hpp"
 #include "topo/placement.hpp"
@@ -42,19 +43,20 @@ struct RankInfo {
   std::string machine;
   std::string door;
   PeerMemory::Process memory;
-  std::string cpus;    // that it may run on
-  std::string device;  // host, cuda
-  int quota = 0;       // of CPUs, by its cgroup; 0: none
+  std::string cpus;      // that it may run on
+  std::string device;    // host, cuda
+  int quota = 0;         // of CPUs, by its cgroup; 0: none
+  std::string no_rails;  // why it cannot use verbs; empty: it can
 };
 
 std::vector<std::byte> encode(const RankInfo& info) {
   return pack({info.node_name, info.process, info.machine, info.door, cat(info.memory.pid),
                cat(info.memory.probe), cat(info.memory.target), info.cpus, info.device,
-               cat(info.quota)});
+               cat(info.quota), info.no_rails});
 }
 
 Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 10);
+  auto fields = unpack(bytes, 11);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
@@ -67,7 +69,8 @@ Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
                    std::strtoull((*fields)[6].c_str(), nullptr, 10)},
                   (*fields)[7],
                   (*fields)[8],
-                  static_cast<int>(std::strtol((*fields)[9].c_str(), nullptr, 10))};
+                  static_cast<int>(std::strtol((*fields)[9].c_str(), nullptr, 10)),
+                  (*fields)[10]};
 }
 
 // What each rank tells the others when its device is open.
@@ -214,6 +217,8 @@ class SetUp {
     mine.cpus = affinity_list();
     mine.device = parts_.config.device;
     mine.quota = quota_cpus();
+    HFR_ASSIGN_OR_RETURN(rails_, look_for_rails(parts_.config, parts_.logger));
+    mine.no_rails = rails_.why_none;
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
@@ -389,13 +394,23 @@ class SetUp {
     return Status();
   }
 
-  std::unique_ptr<Transport> make_transport() const {
+  Result<std::unique_ptr<Transport>> make_transport() const {
+    TransportFacts facts;
     const std::string& mine = infos_[static_cast<size_t>(spec_.rank)].process;
-    const bool same_process = std::all_of(
-        infos_.begin(), infos_.end(), [&](const RankInfo& info) { return info.process == mine; });
-    const std::string& chosen = parts_.config.transport;
-    if (chosen == "loopback" || (chosen == "auto" && same_process)) {
-      return make_loopback_transport(spec_.rank);
+    facts.same_process = std::all_of(infos_.begin(), infos_.end(),
+                                     [&](const RankInfo& info) { return info.process == mine; });
+    for (const RankInfo& info : infos_) facts.no_rails.push_back(info.no_rails);
+    HFR_ASSIGN_OR_RETURN(TransportChoice choice, choose_transport(parts_.config.transport, facts,
+                                                                  parts_.shape, parts_.logger));
+    if (choice == TransportChoice::kLoopback) return make_loopback_transport(spec_.rank);
+    if (choice == TransportChoice::kVerbs) {
+      VerbsOptions options{.bind_host = parts_.membership->local_host(),
+                           .rank = spec_.rank,
+                           .handshake = parts_.membership->handshake(),
+                           .rails = {},
+                           .logger = parts_.logger};
+      set_verbs_options(parts_.config, rails_.rails, parts_.shape.local_rank, options);
+      return make_verbs_transport(std::move(options));
     }
     TcpOptions options{.bind_host = parts_.membership->local_host(),
                        .rank = spec_.rank,
@@ -407,7 +422,9 @@ class SetUp {
   }
 
   Status connect_nodes() {
-    parts_.transport = make_transport();
+    HFR_ASSIGN_OR_RETURN(parts_.transport, make_transport());
+    const SharedMemory& staging = parts_.memory->staging();
+    HFR_RETURN_IF_ERROR(parts_.transport->register_memory(staging.data(), staging.size()));
     HFR_ASSIGN_OR_RETURN(std::vector<std::byte> address, parts_.transport->listen());
     HFR_ASSIGN_OR_RETURN(
         auto addresses,
@@ -443,6 +460,7 @@ class SetUp {
   JoinSpec spec_;
   Parts parts_;
   std::vector<RankInfo> infos_;
+  RailFinding rails_;
   Findings findings_;
   CudaGroupSide* group_side_ = nullptr;  // a part of parts_.device
   uint64_t deadline_ns_ = 0;

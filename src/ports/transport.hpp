@@ -47,6 +47,11 @@ class Transport {
 
   virtual TransportCapabilities capabilities() const = 0;
 
+  // Set-up, any time before stop(): puts from and to [memory, memory + bytes), which outlives the
+  // transport, need no copy from now on. Elsewhere they work too. Nothing to do where bytes pass
+  // through the kernel anyway.
+  virtual Status register_memory(void* /*memory*/, size_t /*bytes*/) { return Status(); }
+
   // Set-up, in this order: every rank calls listen() once and publishes the bytes it returns; then,
   // with the bytes of every peer it talks to, connect(). `addresses[i]` belongs to rank `peers[i]`;
   // both sides name each other. Returns when every connection is up and authenticated.

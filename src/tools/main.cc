@@ -1,8 +1,9 @@
-// The `hfreduce` command: run, perf, topo.
+// The `hfreduce` command: run, perf, topo, doctor.
 #include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
+#include "tools/doctor_net.hpp"
 #include "tools/launch.hpp"
 #include "tools/perf_command.hpp"
 #include "tools/topo.hpp"
@@ -46,8 +47,16 @@ int main(int argc, char** argv) {
   topo->add_option("--svg", topo_options.svg_file, "write a drawing to this file");
   topo->add_option("--dot", topo_options.dot_file, "write a Graphviz graph to this file");
 
+  CLI::App* doctor = app.add_subcommand("doctor", "Look for what is wrong with this machine");
+  doctor->require_subcommand(1);
+  DoctorNetOptions net_options;
+  CLI::App* net = doctor->add_subcommand("net", "Links between machines: state, choice, speed");
+  net->add_flag("--json", net_options.json, "print JSON");
+  net->add_flag("!--no-measure", net_options.measure, "do not time the links");
+
   CLI11_PARSE(app, argc, argv);
   if (app.got_subcommand(run)) return launch(spec);
+  if (doctor->got_subcommand(net)) return doctor_net(net_options);
   if (app.got_subcommand(topo)) return show_topology(topo_options);
   return run_perf_command(std::vector<std::string>(argv + 1, argv + argc));
 }

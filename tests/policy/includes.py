@@ -22,7 +22,7 @@ ALLOWED = {
     "bootstrap": {"base", "ports"},
     "comm": {"base", "topo", "sched", "ports", "engine", "device", "transport", "reduce", "bootstrap", "kernels"},
     "capi": {"base", "sched", "bootstrap", "comm", "public"},
-    "tools": {"base", "topo", "comm", "public"},
+    "tools": {"base", "topo", "ports", "transport", "bootstrap", "comm", "public"},
     "kernels": {"base"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')

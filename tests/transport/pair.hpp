@@ -15,6 +15,7 @@
 #include "ports/transport.hpp"
 #include "transport/loopback/transport.hpp"
 #include "transport/tcp/transport.hpp"
+#include "transport/verbs/transport.hpp"
 
 namespace hfr_tests {
 
@@ -22,8 +23,16 @@ constexpr uint64_t kPatienceNs = 20'000'000'000;
 
 struct TransportKind {
   const char* name;
-  int connections;  // of tcp
+  int connections;  // of tcp and verbs, per peer; 0: loopback
+  bool is_verbs = false;
 };
+// Why transports of this kind cannot be made here; empty when they can.
+inline std::string missing(const TransportKind& kind) {
+  if (!kind.is_verbs) return "";
+  auto rails = hfr::find_verbs_rails("", {});
+  return rails.ok() ? "" : rails.status().message();
+}
+
 inline void PrintTo(const TransportKind& kind, std::ostream* out) { *out << kind.name; }
 
 class Ranks {
@@ -69,13 +78,26 @@ class Ranks {
 
  private:
   std::unique_ptr<hfr::Transport> make(int rank) {
-    if (std::strcmp(kind_.name, "loopback") == 0) return hfr::make_loopback_transport(rank);
+    if (kind_.is_verbs) return make_verbs(rank);
+    if (kind_.connections == 0) return hfr::make_loopback_transport(rank);
     hfr::TcpOptions options{.bind_host = "127.0.0.1",
                             .rank = rank,
                             .handshake = *handshakes_[static_cast<size_t>(rank)],
                             .connections = kind_.connections,
                             .logger = {}};
     return hfr::make_tcp_transport(std::move(options));
+  }
+
+  // Ranks take the machine's rails in turn, so that with two of them bytes cross the wire.
+  std::unique_ptr<hfr::Transport> make_verbs(int rank) {
+    auto rails = hfr::find_verbs_rails("", {});
+    hfr::VerbsOptions options{.bind_host = "127.0.0.1",
+                              .rank = rank,
+                              .handshake = *handshakes_[static_cast<size_t>(rank)],
+                              .rails = {(*rails)[static_cast<size_t>(rank) % rails->size()]},
+                              .queue_pairs = kind_.connections,
+                              .logger = {}};
+    return hfr::make_verbs_transport(std::move(options));
   }
 
   const TransportKind kind_;

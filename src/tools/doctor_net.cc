@@ -1,0 +1,100 @@
+#include "tools/doctor_net.hpp"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <string>
+
+#include "base/net.hpp"
+#include "bootstrap/auth.hpp"
+#include "comm/transport_setup.hpp"
+#include "topo/discovery.hpp"
+#include "topo/rails.hpp"
+#include "transport/verbs/transport.hpp"
+
+namespace hfr::tools {
+namespace {
+
+// The kernel does not count locked memory against who has CAP_IPC_LOCK.
+bool may_lock_all() {
+  constexpr int kCapIpcLock = 14;
+  std::ifstream file("/proc/self/status");
+  for (std::string word; file >> word;) {
+    if (word == "CapEff:" && file >> word)
+      return (std::strtoull(word.c_str(), nullptr, 16) >> kCapIpcLock & 1) != 0;
+  }
+  return false;
+}
+
+std::optional<size_t> lockable_bytes() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || may_lock_all())
+    return std::nullopt;
+  return limit.rlim_cur;
+}
+
+bool has_device_files() {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/dev/infiniband", error)) {
+    if (entry.path().filename().string().starts_with("uverbs")) return true;
+  }
+  return false;
+}
+
+// The rails that a node's first rank would take.
+VerbsFacts learn_verbs(const Config& config) {
+  VerbsFacts facts;
+  facts.has_device_files = has_device_files();
+  facts.lockable = lockable_bytes();
+  auto found = find_verbs_rails(config.ib_hca, {});
+  if (!found.ok()) {
+    facts.usable = found.status();
+    return facts;
+  }
+  const SecretHandshake unused(Secret(), "", 0);
+  VerbsOptions options{.bind_host = "", .handshake = unused, .rails = {}, .logger = {}};
+  set_verbs_options(config, *found, 0, options);
+  for (const VerbsRail& rail : options.rails) facts.rails.push_back(rail.text());
+  return facts;
+}
+
+void add_distances(std::vector<Link>& links) {
+  std::vector<int> nodes;
+  for (const Link& link : links) nodes.push_back(link.numa);
+  const std::vector<int> distances = numa_distances(nodes);
+  for (size_t i = 0; i < links.size(); ++i) {
+    if (links[i].numa >= 0) links[i].numa_distance = distances[i];
+  }
+}
+
+Result<NetReport> examine(const DoctorNetOptions& options) {
+  HFR_ASSIGN_OR_RETURN(const Config config, load_config(process_environment()));
+  HFR_ASSIGN_OR_RETURN(const Topology topology, discover_topology());
+  std::vector<Link> links = find_links("/sys", topology.interfaces);
+  add_distances(links);
+  NetReport report = diagnose(std::move(links), config, learn_verbs(config));
+  if (options.measure) {
+    HFR_ASSIGN_OR_RETURN(const std::string host, interface_address(config.socket_ifname));
+    measure_links(report, config, host);
+  }
+  return report;
+}
+
+}  // namespace
+
+int doctor_net(const DoctorNetOptions& options) {
+  auto report = examine(options);
+  if (!report.ok()) {
+    std::cerr << "hfreduce doctor net: " << report.status().message() << "\n";
+    return 1;
+  }
+  std::cout << (options.json ? report_json(*report) : report_text(*report));
+  return report->healthy() ? 0 : 1;
+}
+
+}  // namespace hfr::tools

@@ -1,0 +1,285 @@
+#include "transport/verbs/device.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <span>
+
+#include "base/text.hpp"
+#include "transport/verbs/connection.hpp"
+
+namespace hfr::verbs {
+namespace {
+
+std::string first_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+std::string port_folder(const VerbsRail& rail) {
+  return cat("/sys/class/infiniband/", rail.device, "/ports/", rail.port);
+}
+
+// Prefix length of the interface's address that is `gid`; 0: it has none such.
+uint8_t prefix_bits(const std::string& interface, const Gid& gid) {
+  ifaddrs* list = nullptr;
+  if (getifaddrs(&list) != 0) return 0;
+  int bits = 0;
+  for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
+    if (entry->ifa_addr == nullptr || entry->ifa_netmask == nullptr || interface != entry->ifa_name)
+      continue;
+    if (entry->ifa_addr->sa_family == AF_INET && gid.is_ipv4()) {
+      const auto& address = reinterpret_cast<const sockaddr_in*>(entry->ifa_addr)->sin_addr;
+      if (std::memcmp(&address, gid.bytes.data() + 12, 4) != 0) continue;
+      const auto& mask = reinterpret_cast<const sockaddr_in*>(entry->ifa_netmask)->sin_addr;
+      bits = 96 + std::popcount(mask.s_addr);
+    } else if (entry->ifa_addr->sa_family == AF_INET6 && !gid.is_ipv4()) {
+      const auto& address = reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr)->sin6_addr;
+      if (std::memcmp(&address, gid.bytes.data(), 16) != 0) continue;
+      const auto& mask = reinterpret_cast<const sockaddr_in6*>(entry->ifa_netmask)->sin6_addr;
+      bits = 0;
+      for (uint8_t byte : mask.s6_addr) bits += std::popcount(byte);
+    }
+  }
+  freeifaddrs(list);
+  return static_cast<uint8_t>(bits);
+}
+
+// The entry of a port's GID table, from sysfs; false when it is empty.
+bool read_gid(const VerbsRail& rail, bool infiniband, int index, Gid& gid) {
+  const std::string folder = port_folder(rail);
+  const std::string text = first_line(cat(folder, "/gids/", index));
+  if (inet_pton(AF_INET6, text.c_str(), gid.bytes.data()) != 1) return false;
+  if (std::all_of(gid.bytes.begin(), gid.bytes.end(), [](uint8_t b) { return b == 0; }))
+    return false;
+  gid.index = static_cast<uint8_t>(index);
+  if (infiniband) {
+    gid.kind = GidKind::kInfiniBand;
+    gid.prefix_bits = 64;
+    return true;
+  }
+  const std::string kind = first_line(cat(folder, "/gid_attrs/types/", index));
+  if (kind.empty()) return false;
+  gid.kind = kind.find("v2") != std::string::npos ? GidKind::kRoceV2 : GidKind::kRoceV1;
+  gid.prefix_bits = prefix_bits(first_line(cat(folder, "/gid_attrs/ndevs/", index)), gid);
+  return true;
+}
+
+constexpr int kGidsLookedAt = 64;
+
+// By the encodings of the InfiniBand specification; 0: unknown.
+double gbit_per_s(const ibv_port_attr& port) {
+  double lane = 0;
+  switch (port.active_speed) {
+    case 1:
+      lane = 2.5;
+      break;
+    case 2:
+      lane = 5;
+      break;
+    case 4:
+      lane = 10;
+      break;
+    case 8:
+      lane = 10;
+      break;
+    case 16:
+      lane = 14;
+      break;
+    case 32:
+      lane = 25;
+      break;
+    case 64:
+      lane = 50;
+      break;
+    case 128:
+      lane = 100;
+      break;
+    default:
+      break;
+  }
+  switch (port.active_width) {
+    case 1:
+      return lane;
+    case 2:
+      return 4 * lane;
+    case 4:
+      return 8 * lane;
+    case 8:
+      return 12 * lane;
+    case 16:
+      return 2 * lane;
+    default:
+      return 0;
+  }
+}
+
+// The exported function fills what it knows: less than the header's structure.
+int query_port(const Library& library, ibv_context* context, int port, ibv_port_attr& attributes) {
+  std::memset(&attributes, 0, sizeof(attributes));
+  return library.query_port(context, static_cast<uint8_t>(port),
+                            reinterpret_cast<_compat_ibv_port_attr*>(&attributes));
+}
+
+struct DeviceList {
+  explicit DeviceList(const Library& from) : library(from), devices(from.get_device_list(&count)) {}
+  ~DeviceList() {
+    if (devices != nullptr) library.free_device_list(devices);
+  }
+  const Library& library;
+  int count = 0;
+  ibv_device** devices;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Rail>> Rail::open(const VerbsRail& info, int gid_index) {
+  const Result<Library>& library = verbs_library();
+  if (!library.ok()) return library.status();
+  std::unique_ptr<Rail> rail(new Rail(*library, info));
+  DeviceList list(*library);
+  for (int i = 0; i < list.count; ++i) {
+    if (info.device == library->get_device_name(list.devices[i]))
+      rail->context_ = library->open_device(list.devices[i]);
+  }
+  if (rail->context_ == nullptr) return system_error(cat("opening ", info.device), errno);
+  rail->domain_ = library->alloc_pd(rail->context_);
+  if (rail->domain_ == nullptr)
+    return system_error(cat("a protection domain of ", info.device), errno);
+  const int flags = fcntl(rail->context_->async_fd, F_GETFL);
+  fcntl(rail->context_->async_fd, F_SETFL, flags | O_NONBLOCK);
+  HFR_RETURN_IF_ERROR(rail->read_port(gid_index));
+  return rail;
+}
+
+Rail::~Rail() {
+  if (completions_ != nullptr) library_.destroy_cq(completions_);
+  if (domain_ != nullptr) library_.dealloc_pd(domain_);
+  if (context_ != nullptr) library_.close_device(context_);
+}
+
+Status Rail::read_port(int gid_index) {
+  ibv_port_attr port;
+  if (query_port(library_, context_, info_.port, port) != 0)
+    return system_error(cat("asking ", info_.text()), errno);
+  infiniband_ = port.link_layer == IBV_LINK_LAYER_INFINIBAND;
+  max_message_bytes_ = port.max_msg_sz;
+  std::memcpy(card_.device.data(), info_.device.c_str(),
+              std::min(info_.device.size(), card_.device.size() - 1));
+  card_.port = info_.port;
+  card_.lid = port.lid;
+  card_.mtu = static_cast<uint16_t>(128u << port.active_mtu);
+  std::string seen;
+  for (int i = 0; i < std::min(port.gid_tbl_len, kGidsLookedAt); ++i) {
+    Gid gid;
+    if (!read_gid(info_, infiniband_, i, gid)) continue;
+    seen += cat(seen.empty() ? "" : ", ", gid.text());
+    if (gid_index >= 0 && gid_index != i) continue;
+    if (card_.num_gids < kMaxGids) card_.gids[card_.num_gids++] = gid;
+  }
+  if (card_.num_gids > 0) return Status();
+  if (gid_index >= 0) {
+    return Status(Code::kInvalidArgument,
+                  cat("HFREDUCE_IB_GID_INDEX=", gid_index, ": ", info_.text(),
+                      " has no such GID; it has ", seen.empty() ? "none" : seen));
+  }
+  return Status(Code::kSystemError,
+                cat(info_.text(), " has no GID: give its network interface an address"));
+}
+
+Status Rail::make_completion_queue(size_t num_connections) {
+  const size_t entries = num_connections * Connection::kMostCompletions;
+  completions_ = library_.create_cq(context_, static_cast<int>(entries), nullptr, nullptr, 0);
+  if (completions_ != nullptr) return Status();
+  return system_error(cat("a completion queue of ", entries, " entries on ", info_.device), errno);
+}
+
+bool Rail::port_is_up() const {
+  ibv_port_attr port;
+  return query_port(library_, context_, info_.port, port) == 0 && port.state == IBV_PORT_ACTIVE;
+}
+
+bool Rail::take_events(const Logger& logger) {
+  bool down = false;
+  ibv_async_event event;
+  while (library_.get_async_event(context_, &event) == 0) {
+    const bool of_port =
+        event.event_type == IBV_EVENT_PORT_ERR || event.event_type == IBV_EVENT_PORT_ACTIVE;
+    if (of_port && event.element.port_num == info_.port) {
+      logger.log(LogLevel::kWarn, info_.text(), ": ", library_.event_type_str(event.event_type));
+    }
+    down |= event.event_type == IBV_EVENT_DEVICE_FATAL ||
+            (event.event_type == IBV_EVENT_PORT_ERR && event.element.port_num == info_.port);
+    library_.ack_async_event(&event);
+  }
+  return down;
+}
+
+}  // namespace hfr::verbs
+
+namespace hfr {
+
+Result<std::vector<VerbsRail>> find_verbs_rails(const std::string& hca, const Logger& logger) {
+  using namespace verbs;
+  // The library is not even loaded where it would find nothing.
+  std::error_code error;
+  if (!std::filesystem::exists("/sys/class/infiniband", error)) {
+    return Status(Code::kUnsupported,
+                  "no usable verbs device: the system shows none in /sys/class/infiniband");
+  }
+  const Result<Library>& library = verbs_library();
+  if (!library.ok()) return library.status();
+  DeviceList list(*library);
+  std::vector<VerbsRail> rails;
+  std::string passed_over;
+  auto pass_over = [&](const std::string& what) {
+    passed_over += cat(passed_over.empty() ? "" : ", ", what);
+  };
+  for (int i = 0; i < list.count; ++i) {
+    VerbsRail rail;
+    rail.device = library->get_device_name(list.devices[i]);
+    ibv_context* context = library->open_device(list.devices[i]);
+    if (context == nullptr) {
+      pass_over(cat(rail.device, " cannot be opened"));
+      continue;
+    }
+    const std::string folder = cat("/sys/class/infiniband/", rail.device, "/device/numa_node");
+    if (const std::string numa = first_line(folder); !numa.empty())
+      rail.numa = std::atoi(numa.c_str());
+    ibv_port_attr port;
+    for (rail.port = 1; query_port(*library, context, rail.port, port) == 0; ++rail.port) {
+      auto allowed = hca_allows(hca, rail.device, rail.port);
+      if (!allowed.ok()) {
+        library->close_device(context);
+        return allowed.status();
+      }
+      if (!*allowed) {
+        pass_over(cat(rail.text(), " is not among HFREDUCE_IB_HCA=", hca));
+        continue;
+      }
+      if (port.state != IBV_PORT_ACTIVE) {
+        pass_over(cat(rail.text(), " is down"));
+        logger.log(LogLevel::kWarn, "not used: ", rail.text(), " is down");
+        continue;
+      }
+      rail.link_layer = port.link_layer == IBV_LINK_LAYER_INFINIBAND ? "InfiniBand" : "Ethernet";
+      rail.link_gbit_per_s = gbit_per_s(port);
+      rails.push_back(rail);
+    }
+    library->close_device(context);
+  }
+  if (!rails.empty()) return rails;
+  return Status(Code::kUnsupported, cat("no usable verbs device: ",
+                                        passed_over.empty() ? "there is none" : passed_over));
+}
+
+}  // namespace hfr

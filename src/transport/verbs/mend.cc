@@ -1,0 +1,131 @@
+// Endpoint's mending: from a broken connection to a live one, or to a lost peer. The rules, and why
+// nothing arrives twice, are in docs/transports.md.
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "transport/verbs/endpoint.hpp"
+
+namespace hfr::verbs {
+namespace {
+
+constexpr uint64_t kRetryNs = 50'000'000;
+
+}  // namespace
+
+Path Agreement::path(const RailPair& pair, std::span<const std::unique_ptr<Rail>> rails) const {
+  const RailCard& mine = rails[pair.mine]->card();
+  const RailCard& theirs = their_rails[pair.theirs];
+  Path path;
+  path.my_rail = pair.mine;
+  path.their_rail = pair.theirs;
+  path.gids = pair.gids;
+  path.their_lid = theirs.lid;
+  path.mtu = std::min(mine.mtu, theirs.mtu);
+  if (mtu != 0) path.mtu = std::min(path.mtu, mtu);
+  path.service_level = service_level;
+  path.traffic_class = traffic_class;
+  path.timeout = timeout;
+  path.retry_count = retry_count;
+  return path;
+}
+
+bool Endpoint::needs_mending() const {
+  return !lost_ && std::any_of(links_.begin(), links_.end(), [](const Link& link) {
+    return link.connection->broken() || !link.connection->live();
+  });
+}
+
+void Endpoint::attend(uint64_t now_ns) {
+  if (lost_) return;
+  while (auto card = control_.receive()) {
+    if (card->connection_idx >= links_.size()) {
+      return lose(cat("lost rank ", peer_, ": it speaks of connection ", card->connection_idx,
+                      ", which does not exist"));
+    }
+    Link& link = links_[card->connection_idx];
+    if (card->epoch <= link.connection->epoch() && !link.waiting) continue;
+    if (card->epoch >= link.connection->epoch()) link.theirs = *card;
+  }
+  // The peer is gone: poll takes what it left, and reports that.
+  if (control_.ended()) return;
+  for (Link& link : links_) {
+    if (!lost_) mend(link, now_ns);
+  }
+}
+
+void Endpoint::rail_went_down(size_t rail_idx) {
+  for (Link& link : links_) {
+    if (link.connection->live() && link.connection->rail_idx() == rail_idx)
+      link.connection->set_broken("its port went down");
+  }
+}
+
+void Endpoint::mend(Link& link, uint64_t now_ns) {
+  Connection& connection = *link.connection;
+  if (connection.proven()) link.broken_since_ns = 0;
+  const bool called = link.theirs && link.theirs->epoch > connection.epoch();
+  if (connection.live() && !connection.broken() && !called) return;
+  if (link.broken_since_ns == 0) {
+    link.broken_since_ns = now_ns;
+    shared_.logger.log(LogLevel::kWarn, way_text(link), " broke: ",
+                       connection.broken() ? connection.why() : "the other side says so",
+                       "; mending it");
+  }
+  if (connection.broken()) link.why = connection.why();
+  if (now_ns - link.broken_since_ns > shared_.mend_ns) {
+    return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke",
+                    link.why.empty() ? "" : ": ", link.why, ", and could not be mended within ",
+                    shared_.mend_ns / 1'000'000, " ms"));
+  }
+  if (called || connection.broken() || !link.waiting) {
+    if (now_ns < link.next_try_ns) return;
+    begin(link, called ? link.theirs->epoch : connection.epoch() + 1, now_ns);
+  }
+  if (link.waiting && link.theirs && link.theirs->epoch == connection.epoch()) join(link);
+}
+
+void Endpoint::begin(Link& link, uint32_t epoch, uint64_t now_ns) {
+  Connection& connection = *link.connection;
+  link.waiting = false;
+  link.next_try_ns = now_ns + kRetryNs;
+  connection.close(shared_.table);
+  for (size_t turn = 0; turn < link.pairs.size(); ++turn, ++epoch) {
+    const size_t rail_idx = link.pairs[epoch % link.pairs.size()].mine;
+    if (!shared_.rails[rail_idx]->port_is_up()) {
+      link.why = cat(shared_.rails[rail_idx]->info().text(), " is down");
+      continue;
+    }
+    Status status = connection.open(rail_idx, epoch);
+    if (status.ok()) status = control_.send(connection.card());
+    if (status.ok()) {
+      link.waiting = true;
+    } else {
+      link.why = status.message();
+      connection.close(shared_.table);
+    }
+    return;
+  }
+}
+
+void Endpoint::join(Link& link) {
+  Connection& connection = *link.connection;
+  const RailPair& pair = link.pairs[connection.epoch() % link.pairs.size()];
+  const Status status = connection.join(*link.theirs, agreement_.path(pair, shared_.rails));
+  link.theirs.reset();
+  link.waiting = false;
+  link.asked = false;  // the letter may be lost
+  if (!status.ok()) {
+    connection.set_broken(status.message());
+    return;
+  }
+  shared_.logger.log(LogLevel::kWarn, way_text(link), " is made anew, epoch ", connection.epoch());
+}
+
+std::string Endpoint::way_text(const Link& link) const {
+  const RailPair& pair = link.pairs[link.connection->epoch() % link.pairs.size()];
+  const RailCard& theirs = agreement_.their_rails[pair.theirs];
+  return cat("the verbs connection from ", shared_.rails[pair.mine]->info().text(), " to rank ",
+             peer_, "'s ", theirs.device.data(), " port ", theirs.port);
+}
+
+}  // namespace hfr::verbs
