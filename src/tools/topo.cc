@@ -1,22 +1,14 @@
 #include "tools/topo.hpp"
 
-#include <fstream>
 #include <iostream>
 
 #include "comm/sizing.hpp"
 #include "tools/topo_draw.hpp"
+#include "tools/write_file.hpp"
 #include "topo/discovery.hpp"
 
 namespace hfr::tools {
 namespace {
-
-Status write_file(const std::string& path, const std::string& text) {
-  std::ofstream file(path);
-  file << text;
-  file.flush();
-  if (file) return Status();
-  return Status(Code::kSystemError, cat("cannot write ", path));
-}
 
 // The job as a communicator of this shape, with this environment's settings, would lay it out.
 Result<JobShape> lay_out_job(const TopoOptions& options) {
