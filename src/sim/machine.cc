@@ -54,14 +54,18 @@ ResourceId Machine::make(ResourceKind kind, int node, const std::string& name, d
 void Machine::place_ranks() {
   const NodeSpec& node = cluster_.node;
   const auto num_sockets = static_cast<int>(node.sockets.size());
-  on_socket_.assign(node.sockets.size(), 0);
+  copies_on_socket_.assign(node.sockets.size(), 0);
   for (int r = 0; r < node.num_ranks(); ++r) {
     const auto idx = static_cast<size_t>(r);
     const int socket = on_host()
                            ? r * num_sockets / node.num_ranks()
                            : node.root_ports[static_cast<size_t>(node.gpus[idx].root_port)].socket;
     socket_of_.push_back(socket);
-    ++on_socket_[static_cast<size_t>(socket)];
+    const bool carried = std::any_of(
+        node.gpu_groups.begin(), node.gpu_groups.end(), [&](const std::vector<int>& group) {
+          return group.front() != r && std::find(group.begin(), group.end(), r) != group.end();
+        });
+    if (!carried) ++copies_on_socket_[static_cast<size_t>(socket)];
     if (on_host()) {
       nic_of_.push_back(0);
       home_of_.push_back(socket);
@@ -220,7 +224,7 @@ Path Machine::copy_out(int node_idx, int local_rank, int owner) const {
     path.use(node.memory[static_cast<size_t>(socket)], 1);
   } else {
     through_gpu(path, node, local_rank, false);
-    if (cluster_.node.copy_out_reads_once) reads /= on_socket_[static_cast<size_t>(socket)];
+    if (cluster_.node.copy_out_reads_once) reads /= copies_on_socket_[static_cast<size_t>(socket)];
   }
   through_home(path, node, home_of(owner), socket, false, reads);
   return path;

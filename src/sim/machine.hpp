@@ -122,10 +122,10 @@ class Machine {
   const bool cached_;  // staging stays in the last caches
   std::vector<Resource> resources_;
   std::vector<Node> nodes_;
-  std::vector<int> socket_of_;  // by local rank
-  std::vector<int> nic_of_;     // by local rank
-  std::vector<int> home_of_;    // by owner: the socket with its result and child slots
-  std::vector<int> on_socket_;  // GPUs of each socket
+  std::vector<int> socket_of_;         // by local rank
+  std::vector<int> nic_of_;            // by local rank
+  std::vector<int> home_of_;           // by owner: the socket with its result and child slots
+  std::vector<int> copies_on_socket_;  // of a chunk: one for each GPU there, or group of GPUs
   std::vector<std::vector<ResourceId>> leaf_up_, leaf_down_;  // by leaf, by spine
   std::vector<ResourceId> zone_out_, zone_in_;
   int leaves_per_rail_ = 1;
