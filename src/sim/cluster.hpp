@@ -35,7 +35,7 @@ struct NicSpec {
   double each_way_rate = 0;
 };
 
-// Ranks in host memory, each a thread with a core's worth of time, that share `cores`.
+// Ranks in host memory, each a thread of at most one core, that share `cores`.
 struct HostSpec {
   int ranks = 0;
   double cores = 0;

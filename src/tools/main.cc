@@ -47,6 +47,9 @@ int main(int argc, char** argv) {
   topo->add_option("--svg", topo_options.svg_file, "write a drawing to this file");
   topo->add_option("--dot", topo_options.dot_file, "write a Graphviz graph to this file");
 
+  topo->add_option("--cluster", topo_options.cluster_file,
+                   "measure this machine, and write it to this file for hfreduce sim");
+
   SimOptions sim_options;
   CLI::App* sim = app.add_subcommand("sim", "Simulate an all-reduce on a cluster");
   sim->add_option("--cluster", sim_options.cluster_file, "a file that describes the cluster")

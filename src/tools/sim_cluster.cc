@@ -217,6 +217,33 @@ Result<sim::ClusterSpec> parse_cluster(const std::string& text) {
   }
 }
 
+std::string machine_cluster_text(const Topology& topology, const MachineRates& rates, int nodes,
+                                 int ranks_per_node) {
+  // Two significant places more than the measurement is good for.
+  auto gbytes = [](double rate) { return std::round(rate / kGiga * 1000) / 1000; };
+  size_t cache_bytes = 0;
+  if (!topology.caches.empty()) {
+    const CacheLevel& last = topology.caches.back();
+    cache_bytes = last.bytes * static_cast<size_t>(last.count);
+  }
+  nlohmann::ordered_json file;
+  file["name"] = cat(topology.host, ", ", nodes, " emulated nodes");
+  file["about"] = cat(topology.processor, ", measured by hfreduce topo --cluster");
+  file["nodes"] = nodes;
+  // One socket: the kernel moves ranks as it likes.
+  file["node"]["sockets"] = {
+      {{"memory_gbytes_per_s", gbytes(rates.memory)}, {"cache_mib", cache_bytes >> 20}}};
+  file["node"]["host"] = {{"ranks", ranks_per_node},
+                          {"cores", topology.usable_cpus},
+                          {"copy_gbytes_per_core_s", gbytes(rates.copy)},
+                          {"add_gbytes_per_core_s", gbytes(rates.add)},
+                          {"send_gbytes_per_core_s", gbytes(rates.send)},
+                          {"receive_gbytes_per_core_s", gbytes(rates.receive)}};
+  file["fabric"] = {{"base_latency_us", std::round(rates.latency_us * 10) / 10}};
+  file["one_machine"] = true;
+  return file.dump(2) + "\n";
+}
+
 Result<sim::ClusterSpec> read_cluster_file(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;

@@ -5,6 +5,8 @@
 
 #include "base/status.hpp"
 #include "sim/cluster.hpp"
+#include "tools/measure_machine.hpp"
+#include "topo/topology.hpp"
 
 namespace hfr::tools {
 
@@ -12,5 +14,10 @@ namespace hfr::tools {
 // ...".
 Result<sim::ClusterSpec> parse_cluster(const std::string& text);
 Result<sim::ClusterSpec> read_cluster_file(const std::string& path);
+
+// The text of a file: this machine, as `nodes` emulated nodes of `ranks_per_node` ranks in host
+// memory.
+std::string machine_cluster_text(const Topology& topology, const MachineRates& rates, int nodes,
+                                 int ranks_per_node);
 
 }  // namespace hfr::tools

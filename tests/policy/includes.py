@@ -23,7 +23,7 @@ ALLOWED = {
     "comm": {"base", "topo", "sched", "ports", "engine", "device", "transport", "reduce", "bootstrap", "kernels"},
     "capi": {"base", "sched", "bootstrap", "comm", "public"},
     "sim": {"base", "topo", "sched", "ports", "engine"},
-    "tools": {"base", "topo", "comm", "sim", "public"},
+    "tools": {"base", "topo", "reduce", "kernels", "comm", "sim", "public"},
     "kernels": {"base"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
