@@ -116,7 +116,8 @@ Status measure_latency(int one, int other, uint64_t deadline, MachineRates& rate
   return echoed;
 }
 
-// One thread sends to another, chunk by chunk; each is charged its own time on a core.
+// One thread sends to another, chunk by chunk, from and into memory as large as users' buffers;
+// each is charged its own time on a core.
 Status measure_tcp(MachineRates& rates) {
   HFR_ASSIGN_OR_RETURN(UniqueFd listener, listen_tcp({"127.0.0.1", 0}));
   HFR_ASSIGN_OR_RETURN(const HostPort address, local_address(listener.get()));
@@ -126,18 +127,22 @@ Status measure_tcp(MachineRates& rates) {
   HFR_RETURN_IF_ERROR(measure_latency(out.get(), in.get(), deadline, rates));
   Status sent;
   std::thread sender([&] {
-    const std::vector<std::byte> chunk(kChunkBytes, std::byte{1});
+    const std::vector<std::byte> buffer(kBufferBytes, std::byte{1});
     const double begin = thread_seconds();
-    for (size_t moved = 0; moved < kSentBytes && sent.ok(); moved += kChunkBytes)
-      sent = send_all(out.get(), chunk, deadline, "measuring TCP");
+    for (size_t moved = 0; moved < kSentBytes && sent.ok(); moved += kChunkBytes) {
+      sent = send_all(out.get(), std::span(buffer).subspan(moved % kBufferBytes, kChunkBytes),
+                      deadline, "measuring TCP");
+    }
     rates.send = static_cast<double>(kSentBytes) / (thread_seconds() - begin);
     out.reset();
   });
-  std::vector<std::byte> chunk(kChunkBytes);
+  std::vector<std::byte> buffer(kBufferBytes, std::byte{1});
   const double begin = thread_seconds();
   Status received;
-  for (size_t moved = 0; moved < kSentBytes && received.ok(); moved += kChunkBytes)
-    received = recv_all(in.get(), chunk, deadline, "measuring TCP");
+  for (size_t moved = 0; moved < kSentBytes && received.ok(); moved += kChunkBytes) {
+    received = recv_all(in.get(), std::span(buffer).subspan(moved % kBufferBytes, kChunkBytes),
+                        deadline, "measuring TCP");
+  }
   rates.receive = static_cast<double>(kSentBytes) / (thread_seconds() - begin);
   in.reset();
   sender.join();
