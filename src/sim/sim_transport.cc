@@ -66,7 +66,7 @@ class SimTransport::Connection : public Actor {
   }
 
   void sent() {
-    const Put& put = sending_.front();
+    const Put put = sending_.front();
     if (owner_.parts_.log != nullptr) {
       owner_.parts_.log->record({SpanKind::kPut, owner_.place_.rank,
                                  static_cast<int>(put.tag.chunk), peer(), put.bytes, put.began,
