@@ -137,8 +137,7 @@ TEST(World, OneGpuIsBoundByItsLink) {
   EXPECT_LT(seconds(time), least + 3 * chunk);
 }
 
-// Memory: 8 GPUs of 2 GB/s of memory a socket; each byte costs 8 writes, 8 reads and a write, 8
-// reads.
+// Each byte of a node's message costs 8 writes, 8 reads and a write, and 8 reads.
 TEST(World, MemoryCountsEveryReadAndWrite) {
   const size_t bytes = size_t{256} << 20;
   ClusterSpec cluster = gpu_cluster(8);

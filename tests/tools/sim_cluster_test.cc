@@ -77,6 +77,25 @@ TEST(SimCluster, NoJson) {
   EXPECT_THAT(cluster.status().message(), HasSubstr("not JSON"));
 }
 
+TEST(SimCluster, AMachineAsMeasuredIsValid) {
+  hfr::Topology topology;
+  topology.host = "a \"host\"";
+  topology.usable_cpus = 6;
+  topology.caches = {{1, 32 << 10, 4, 1}, {3, 16 << 20, 2, 2}};
+  const hfr::tools::MachineRates rates{
+      .copy = 10e9, .add = 20e9, .send = 3e9, .receive = 4e9, .latency_us = 12.5, .memory = 50e9};
+  const auto cluster =
+      hfr::tools::parse_cluster(hfr::tools::machine_cluster_text(topology, rates, 3, 2));
+  ASSERT_TRUE(cluster.ok()) << cluster.status().message();
+  EXPECT_EQ(cluster->nodes, 3);
+  EXPECT_TRUE(cluster->one_machine);
+  EXPECT_EQ(cluster->node.num_ranks(), 2);
+  EXPECT_EQ(cluster->node.host.cores, 6);
+  EXPECT_EQ(cluster->node.host.receive_rate, 4e9);
+  EXPECT_EQ(cluster->node.sockets[0].cache_bytes, 32u << 20);
+  EXPECT_EQ(cluster->fabric.base_latency_us, 12.5);
+}
+
 TEST(SimCluster, EveryShippedFileIsValid) {
   size_t files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(HFREDUCE_CLUSTERS)) {
