@@ -159,21 +159,29 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   return limits;
 }
 
-NodeSchedules make_schedules(const Shape& shape, const Config& config) {
-  const int num_nodes = shape.num_nodes();
-  const auto node = static_cast<size_t>(shape.node);
-  NodeSchedules schedules;
-  auto mine = [&](const Forest& forest) {
-    std::vector<Schedule> result;
-    for (const Tree& tree : forest) result.push_back(build_tree_all_reduce(tree)[node]);
-    return result;
+std::vector<NodeSchedules> make_all_schedules(int num_nodes, const Config& config) {
+  std::vector<NodeSchedules> all(static_cast<size_t>(num_nodes));
+  auto hand_out = [&](const Forest& forest, std::vector<Schedule> NodeSchedules::*where) {
+    for (const Tree& tree : forest) {
+      ScheduleSet set = build_tree_all_reduce(tree);
+      for (size_t node = 0; node < all.size(); ++node)
+        (all[node].*where).push_back(std::move(set[node]));
+    }
   };
-  schedules.tree = mine(double_binary_tree(num_nodes));
-  if (num_nodes <= kMaxRingNodes) schedules.ring = mine(ring(num_nodes));
-  if (num_nodes > 1) schedules.butterfly = build_butterfly_all_reduce(num_nodes)[node];
-  schedules.is_forced = config.forest != "auto";
-  schedules.forced = config.forest == "ring" ? ForestKind::kRing : ForestKind::kDoubleBinaryTree;
-  return schedules;
+  hand_out(double_binary_tree(num_nodes), &NodeSchedules::tree);
+  if (num_nodes <= kMaxRingNodes) hand_out(ring(num_nodes), &NodeSchedules::ring);
+  ScheduleSet butterfly;
+  if (num_nodes > 1) butterfly = build_butterfly_all_reduce(num_nodes);
+  for (size_t node = 0; node < all.size(); ++node) {
+    if (num_nodes > 1) all[node].butterfly = std::move(butterfly[node]);
+    all[node].is_forced = config.forest != "auto";
+    all[node].forced = config.forest == "ring" ? ForestKind::kRing : ForestKind::kDoubleBinaryTree;
+  }
+  return all;
+}
+
+NodeSchedules make_schedules(const Shape& shape, const Config& config) {
+  return make_all_schedules(shape.num_nodes(), config)[static_cast<size_t>(shape.node)];
 }
 
 }  // namespace hfr

@@ -19,6 +19,8 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
 
 // How much of each rank's buffer an owner pulls at once.
 size_t peer_block_bytes(const Shape& shape);
+// By node. The same on all ranks.
+std::vector<NodeSchedules> make_all_schedules(int num_nodes, const Config& config);
 NodeSchedules make_schedules(const Shape& shape, const Config& config);
 
 }  // namespace hfr

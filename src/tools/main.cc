@@ -1,4 +1,4 @@
-// The `hfreduce` command: run, perf, topo, doctor.
+// The `hfreduce` command: run, perf, topo, sim, doctor.
 #include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
@@ -6,6 +6,7 @@
 #include "tools/doctor_net.hpp"
 #include "tools/launch.hpp"
 #include "tools/perf_command.hpp"
+#include "tools/sim.hpp"
 #include "tools/topo.hpp"
 
 int main(int argc, char** argv) {
@@ -46,6 +47,32 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   topo->add_option("--svg", topo_options.svg_file, "write a drawing to this file");
   topo->add_option("--dot", topo_options.dot_file, "write a Graphviz graph to this file");
+  topo->add_option("--cluster", topo_options.cluster_file,
+                   "measure this machine, and write it to this file for hfreduce sim");
+
+  SimOptions sim_options;
+  CLI::App* sim = app.add_subcommand("sim", "Simulate an all-reduce on a cluster");
+  sim->add_option("--cluster", sim_options.cluster_file, "a file that describes the cluster")
+      ->required();
+  sim->add_option("--gpus", sim_options.gpus,
+                  "how many GPUs (ranks, in host memory): 16, 16,32,64 or 16..1440 in doublings")
+      ->required();
+  sim->add_option("--size", sim_options.bytes, "bytes of float32 to sum")
+      ->transform(size_validator())
+      ->capture_default_str();
+  sim->add_option("--tensors", sim_options.tensors, "equal parts, all started at once")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  sim->add_option("--scatter", sim_options.scatter_seed,
+                  "seed: nodes are at random places of the fabric; 0: side by side")
+      ->capture_default_str();
+  sim->add_option("--json", sim_options.json_file, "write results to this file");
+  sim->add_option("--svg", sim_options.svg_file, "write a plot to this file");
+  sim->add_option("--trace", sim_options.trace_file,
+                  "write a trace for Perfetto to this file; needs one number of GPUs");
+  sim->add_option("--trace-ranks", sim_options.trace_ranks, "ranks in the trace, from 0 on")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
 
   CLI::App* doctor = app.add_subcommand("doctor", "Look for what is wrong with this machine");
   doctor->require_subcommand(1);
@@ -57,6 +84,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (app.got_subcommand(run)) return launch(spec);
   if (doctor->got_subcommand(net)) return doctor_net(net_options);
+  if (app.got_subcommand(sim)) return simulate_cluster(sim_options);
   if (app.got_subcommand(topo)) return show_topology(topo_options);
   return run_perf_command(std::vector<std::string>(argv + 1, argv + argc));
 }

@@ -1,22 +1,15 @@
 #include "tools/topo.hpp"
 
-#include <fstream>
 #include <iostream>
 
 #include "comm/sizing.hpp"
+#include "tools/sim_cluster.hpp"
 #include "tools/topo_draw.hpp"
+#include "tools/write_file.hpp"
 #include "topo/discovery.hpp"
 
 namespace hfr::tools {
 namespace {
-
-Status write_file(const std::string& path, const std::string& text) {
-  std::ofstream file(path);
-  file << text;
-  file.flush();
-  if (file) return Status();
-  return Status(Code::kSystemError, cat("cannot write ", path));
-}
 
 // The job as a communicator of this shape, with this environment's settings, would lay it out.
 Result<JobShape> lay_out_job(const TopoOptions& options) {
@@ -51,6 +44,12 @@ Status show(const TopoOptions& options) {
     HFR_RETURN_IF_ERROR(write_file(options.svg_file, svg_drawing(topology, job)));
   if (!options.dot_file.empty())
     HFR_RETURN_IF_ERROR(write_file(options.dot_file, dot_graph(topology, job)));
+  if (!options.cluster_file.empty()) {
+    HFR_ASSIGN_OR_RETURN(const MachineRates rates, measure_machine(topology.usable_cpus));
+    HFR_RETURN_IF_ERROR(
+        write_file(options.cluster_file,
+                   machine_cluster_text(topology, rates, options.nodes, options.ranks_per_node)));
+  }
   return Status();
 }
 

@@ -13,6 +13,7 @@ struct TopoOptions {
   size_t message_bytes = size_t{32} << 20;  // decides between the tree and the ring
   std::string svg_file;
   std::string dot_file;
+  std::string cluster_file;
 };
 
 // Prints, and writes the files. Returns the exit status.

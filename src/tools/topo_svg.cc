@@ -2,6 +2,7 @@
 #include <sstream>
 
 #include "base/text.hpp"
+#include "tools/svg_text.hpp"
 #include "tools/topo_draw.hpp"
 
 namespace hfr::tools {
@@ -14,30 +15,6 @@ constexpr int kNodeWidth = 64;
 constexpr int kNodeHeight = 26;
 constexpr int kLevelHeight = 56;
 
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        // XML allows no other control characters.
-        result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return result;
-}
-
 // Draws downwards; `y` is where the next thing goes.
 class Svg {
  public:
@@ -47,7 +24,7 @@ class Svg {
     text(x + 8, top + 17, label);
   }
   void text(int x, int base, const std::string& label) {
-    body_ << "<text x=\"" << x << "\" y=\"" << base << "\">" << escaped(label) << "</text>\n";
+    body_ << "<text x=\"" << x << "\" y=\"" << base << "\">" << svg_escaped(label) << "</text>\n";
   }
   void line(int x1, int y1, int x2, int y2) {
     body_ << "<line x1=\"" << x1 << "\" y1=\"" << y1 << "\" x2=\"" << x2 << "\" y2=\"" << y2

@@ -22,7 +22,8 @@ ALLOWED = {
     "bootstrap": {"base", "ports"},
     "comm": {"base", "topo", "sched", "ports", "engine", "device", "transport", "reduce", "bootstrap", "kernels"},
     "capi": {"base", "sched", "bootstrap", "comm", "public"},
-    "tools": {"base", "topo", "ports", "transport", "bootstrap", "comm", "public"},
+    "sim": {"base", "topo", "sched", "ports", "engine"},
+    "tools": {"base", "topo", "ports", "reduce", "kernels", "transport", "bootstrap", "comm", "sim", "public"},
     "kernels": {"base"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')

@@ -1,0 +1,91 @@
+// ClusterSpec: what a simulated cluster is made of. A value; docs/simulator.md explains each field,
+// tools/ reads it from a file.
+//
+// Rates are bytes per second, times microseconds, unless the name says otherwise.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+
+namespace hfr::sim {
+
+struct SocketSpec {
+  double memory_rate = 0;  // reads and writes together
+  double add_rate = 0;     // bytes of inputs that its cores add
+  size_t cache_bytes = 0;  // last level, all of the socket's
+};
+
+struct RootPortSpec {
+  int socket = 0;
+  double each_way_rate = 0;
+  double both_ways_rate = 0;  // in and out together
+};
+
+struct GpuSpec {
+  int root_port = 0;
+  double each_way_rate = 0;
+  double memory_rate = 0;  // of the GPU's own memory
+};
+
+struct NicSpec {
+  int root_port = 0;
+  double each_way_rate = 0;
+};
+
+// Ranks in host memory, each a thread of at most one core, that share `cores`.
+struct HostSpec {
+  int ranks = 0;
+  double cores = 0;
+  double copy_rate = 0;     // of one core, to and from staging
+  double add_rate = 0;      // of one core, bytes of inputs
+  double send_rate = 0;     // of one core, into a socket
+  double receive_rate = 0;  // of one core, out of it
+};
+
+struct NodeSpec {
+  std::vector<SocketSpec> sockets;  // one or two
+  double socket_link_rate = 0;      // each way between two sockets
+  std::vector<RootPortSpec> root_ports;
+  std::vector<GpuSpec> gpus;
+  std::vector<NicSpec> nics;
+  HostSpec host;  // in place of GPUs and NICs
+
+  std::vector<std::vector<int>> gpu_groups;  // joined by NVLink
+  double gpu_group_rate = 0;                 // of one GPU, each way
+  double gpu_peer_rate = 0;          // between a GPU and another device on PCIe; NCCL's model only
+  bool dma_uses_cache = false;       // devices' writes go to the last cache, and reads come from it
+  bool copy_out_reads_once = false;  // GPUs of a socket share one read of host memory
+
+  double copy_overhead_us = 0;  // of each copy in its queue
+  double add_overhead_us = 0;   // from submitting a sum to its beginning
+
+  int num_ranks() const { return host.ranks > 0 ? host.ranks : static_cast<int>(gpus.size()); }
+};
+
+struct FabricSpec {
+  int nodes_per_leaf = 1;
+  int spines = 0;              // 0: one switch joins all
+  double port_rate = 0;        // of each leaf's link to each spine, each way
+  int nodes_per_zone = 0;      // 0: one zone
+  int zone_links = 0;          // between two zones
+  double put_overhead_us = 0;  // of each put, before its first byte
+  double base_latency_us = 0;  // memory to memory through one switch
+  double hop_latency_us = 0;   // of each further switch
+};
+
+struct ClusterSpec {
+  std::string name;
+  int nodes = 1;  // that there are; a job may take fewer
+  NodeSpec node;
+  FabricSpec fabric;
+  // All nodes are one machine and share its memory, sockets and cores; a network costs nothing.
+  bool one_machine = false;
+};
+
+// Whether all of it fits together; else what does not.
+Status check_cluster(const ClusterSpec& cluster);
+
+}  // namespace hfr::sim

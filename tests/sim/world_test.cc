@@ -1,0 +1,182 @@
+#include "sim/world.hpp"
+
+#include <gtest/gtest.h>
+
+#include "clusters.hpp"
+#include "cpu/reduce.hpp"
+#include "reduce/inline_pool.hpp"
+
+namespace hfr_tests {
+namespace {
+
+using namespace hfr::sim;
+
+struct Case {
+  int num_nodes;
+  int ranks;
+  const char* forest;
+  bool on_host = false;
+  int group = 0;
+};
+
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.num_nodes << "x" << c.ranks << "_" << c.forest << (c.on_host ? "_host" : "");
+  if (c.group > 0) *out << "_groups" << c.group;
+}
+
+// The real payloads of every rank, small enough for hundreds of nodes.
+class Payloads {
+ public:
+  Payloads(int num_ranks, const std::vector<size_t>& counts) {
+    for (size_t count : counts) {
+      sends_.emplace_back();
+      recvs_.emplace_back();
+      for (int rank = 0; rank < num_ranks; ++rank) {
+        sends_.back().emplace_back(count);
+        recvs_.back().emplace_back(count, -1);
+        for (size_t i = 0; i < count; ++i) sends_.back().back()[i] = value(rank, i);
+      }
+    }
+  }
+
+  hfr::OpDescriptor descriptor(int rank, size_t op) {
+    auto& send = sends_[op][static_cast<size_t>(rank)];
+    return {.send = send.data(),
+            .recv = recvs_[op][static_cast<size_t>(rank)].data(),
+            .count = send.size(),
+            .dtype = hfr::DType::kInt64};
+  }
+
+  void check() const {
+    for (size_t op = 0; op < sends_.size(); ++op) {
+      const size_t count = sends_[op][0].size();
+      std::vector<int64_t> expected(count, 0);
+      for (size_t rank = 0; rank < sends_[op].size(); ++rank) {
+        for (size_t i = 0; i < count; ++i) expected[i] += value(static_cast<int>(rank), i);
+      }
+      for (size_t rank = 0; rank < recvs_[op].size(); ++rank) {
+        ASSERT_EQ(recvs_[op][rank], expected) << "operation " << op << ", rank " << rank;
+      }
+    }
+  }
+
+ private:
+  static int64_t value(int rank, size_t i) {
+    return static_cast<int64_t>(i * 31) + (rank + 1) * 1'000'003LL * static_cast<int64_t>(i % 97);
+  }
+  std::vector<std::vector<std::vector<int64_t>>> sends_, recvs_;
+};
+
+class Correctness : public testing::TestWithParam<Case> {};
+
+// The shipped engine's sums are right whatever its parts' speeds, at sizes that take the butterfly,
+// one chunk, and several rounds of the window.
+TEST_P(Correctness, EverySumIsRight) {
+  const Case& c = GetParam();
+  ClusterSpec cluster = c.on_host ? host_cluster(c.ranks) : gpu_cluster(c.ranks);
+  hfr::Config config;
+  config.chunk_bytes = 4096;
+  config.window = 8;
+  config.forest = c.forest;
+  if (c.group > 0) {
+    cluster.node.gpu_group_rate = 300 * kG;
+    for (int first = 0; first + c.group <= c.ranks; first += c.group) {
+      cluster.node.gpu_groups.emplace_back();
+      for (int r = first; r < first + c.group; ++r) cluster.node.gpu_groups.back().push_back(r);
+    }
+    config.gpu_group_from = 1;
+  }
+  WorldSpec spec = world_spec(cluster, c.num_nodes, config);
+  spec.use_groups = c.group > 0;
+  hfr::InlinePool adds(**hfr::select_kernel_table(""));
+  spec.adds = &adds;
+  auto world = World::create(spec);
+  ASSERT_TRUE(world.ok()) << world.status().message();
+  const std::vector<size_t> counts = {1, 700, 9000, 512, 20'001};
+  Payloads payloads((*world)->num_ranks(), counts);
+  const hfr::Status status = (*world)->run(
+      counts.size(), [&](int rank, size_t op) { return payloads.descriptor(rank, op); });
+  ASSERT_TRUE(status.ok()) << status.message();
+  payloads.check();
+}
+
+INSTANTIATE_TEST_SUITE_P(World, Correctness,
+                         testing::Values(Case{1, 1, "tree"}, Case{1, 8, "tree"}, Case{2, 8, "tree"},
+                                         Case{3, 2, "ring"}, Case{5, 3, "tree"}, Case{7, 1, "ring"},
+                                         Case{17, 4, "tree"}, Case{2, 1, "tree", true},
+                                         Case{4, 3, "ring", true}, Case{40, 2, "tree", true},
+                                         Case{1, 8, "tree", false, 2}, Case{1, 8, "tree", false, 8},
+                                         Case{3, 8, "tree", false, 2}, Case{2, 7, "ring", false, 3},
+                                         Case{256, 1, "tree"}, Case{200, 2, "tree"}),
+                         testing::PrintToStringParamName());
+
+// Time of one operation of float32 without payloads.
+SimTime time_of(WorldSpec spec, size_t bytes, uint64_t* turns = nullptr) {
+  auto world = World::create(std::move(spec));
+  EXPECT_TRUE(world.ok()) << world.status().message();
+  auto memory = ReservedMemory::create(bytes);
+  const hfr::Status status = (*world)->run(1, [&](int, size_t) {
+    return hfr::OpDescriptor{
+        .send = memory->data(), .recv = memory->data(), .count = bytes / sizeof(float)};
+  });
+  EXPECT_TRUE(status.ok()) << status.message();
+  if (turns != nullptr) *turns = (*world)->num_turns();
+  return (*world)->duration();
+}
+
+// One node, one GPU: the message crosses the GPU's link in, is passed on where it lies, and crosses
+// the link back; each way 20 GB/s, both at once 40.
+TEST(World, OneGpuIsBoundByItsLink) {
+  const size_t bytes = size_t{256} << 20;
+  ClusterSpec cluster = gpu_cluster(1);
+  const SimTime time = time_of(world_spec(cluster, 1), bytes);
+  const double least = static_cast<double>(bytes) / (20 * kG);
+  EXPECT_GT(seconds(time), least);
+  // The first chunk in and the last one out have the link to themselves.
+  const double chunk = static_cast<double>(size_t{4} << 20) / (20 * kG);
+  EXPECT_LT(seconds(time), least + 3 * chunk);
+}
+
+// Each byte of a node's message costs 8 writes, 8 reads and a write, and 8 reads.
+TEST(World, MemoryCountsEveryReadAndWrite) {
+  const size_t bytes = size_t{256} << 20;
+  ClusterSpec cluster = gpu_cluster(8);
+  cluster.node.sockets[0].memory_rate = cluster.node.sockets[1].memory_rate = 10 * kG;
+  cluster.node.socket_link_rate = 1000 * kG;
+  const double total = seconds(time_of(world_spec(cluster, 1), bytes)) * 20 * kG;
+  EXPECT_GT(total, 25.0 * static_cast<double>(bytes));
+  // Results lie on one socket, so the sockets are not equally busy.
+  EXPECT_LT(total, 2 * 17.0 * static_cast<double>(bytes) * 1.1);
+}
+
+TEST(World, SameSpecSameTimeToTheBit) {
+  const WorldSpec spec = world_spec(gpu_cluster(8), 6);
+  uint64_t turns = 0, again = 0;
+  const SimTime first = time_of(spec, 50'000'000, &turns);
+  EXPECT_EQ(time_of(spec, 50'000'000, &again), first);
+  EXPECT_EQ(turns, again);
+}
+
+TEST(World, OverheadsAndLatenciesCount) {
+  ClusterSpec cluster = gpu_cluster(2);
+  const SimTime base = time_of(world_spec(cluster, 2), 64);
+  ClusterSpec slower = cluster;
+  slower.node.copy_overhead_us += 7;
+  // In, and out again.
+  EXPECT_NEAR(seconds(time_of(world_spec(slower, 2), 64) - base) * 1e6, 14, 0.01);
+  slower = cluster;
+  slower.fabric.base_latency_us += 5;
+  // Two nodes exchange once, and add when what they sent is acknowledged.
+  EXPECT_NEAR(seconds(time_of(world_spec(slower, 2), 64) - base) * 1e6, 10, 0.01);
+}
+
+// A node whose peers are busy is left alone: turns grow with what happens, not with the nodes.
+TEST(World, OnlyThoseConcernedTakeTurns) {
+  uint64_t few = 0, many = 0;
+  time_of(world_spec(gpu_cluster(2), 8), 8 << 20, &few);
+  time_of(world_spec(gpu_cluster(2), 64), 8 << 20, &many);
+  EXPECT_LT(many, few * 10);
+}
+
+}  // namespace
+}  // namespace hfr_tests

@@ -1,0 +1,110 @@
+#include "tools/sim_cluster.hpp"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+namespace hfr_tests {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+json valid() {
+  return json::parse(R"({
+    "name": "two nodes", "about": "free text", "nodes": 2,
+    "node": {
+      "sockets": [{"memory_gbytes_per_s": 100, "add_gbytes_per_s": 50, "cache_mib": 1.5}],
+      "root_ports": [{"socket": 0, "each_way_gbytes_per_s": 20}],
+      "gpus": [{"root_port": 0, "each_way_gbytes_per_s": 10, "memory_gbytes_per_s": 900}],
+      "nics": [{"root_port": 0, "each_way_gbytes_per_s": 5}]
+    },
+    "fabric": {"base_latency_us": 2}
+  })");
+}
+
+TEST(SimCluster, ReadsWhatIsThere) {
+  const auto cluster = hfr::tools::parse_cluster(valid().dump());
+  ASSERT_TRUE(cluster.ok()) << cluster.status().message();
+  EXPECT_EQ(cluster->name, "two nodes");
+  EXPECT_EQ(cluster->node.sockets[0].cache_bytes, 3u << 19);
+  EXPECT_EQ(cluster->node.root_ports[0].both_ways_rate, 40e9);
+  EXPECT_EQ(cluster->node.gpus[0].memory_rate, 900e9);
+  EXPECT_EQ(cluster->fabric.spines, 0);
+}
+
+struct Wrong {
+  const char* name;
+  const char* patch;  // of a valid file (RFC 7386: null removes)
+  const char* sentence;
+};
+
+class SimClusterWrong : public testing::TestWithParam<Wrong> {};
+
+TEST_P(SimClusterWrong, IsNamed) {
+  json file = valid();
+  file.merge_patch(json::parse(GetParam().patch));
+  const auto cluster = hfr::tools::parse_cluster(file.dump());
+  ASSERT_FALSE(cluster.ok());
+  EXPECT_THAT(cluster.status().message(), HasSubstr(GetParam().sentence));
+}
+
+constexpr Wrong kWrong[] = {
+    {"missing", R"({"nodes": null})", "nodes is missing"},
+    {"unknown", R"({"node": {"gpu": 1}})", "node.gpu is not known here"},
+    {"type", R"({"name": 7})", "name must be a string"},
+    {"negative", R"({"fabric": {"base_latency_us": -1}})",
+     "fabric.base_latency_us must be a number"},
+    {"zero_rate", R"({"node": {"nics": [{"root_port": 0, "each_way_gbytes_per_s": 0}]}})",
+     "node.nics[0].each_way_gbytes_per_s must be more than 0"},
+    {"no_port", R"({"node": {"nics": [{"root_port": 3, "each_way_gbytes_per_s": 1}]}})",
+     "node.nics[0].root_port: there is no root port 3"},
+    {"no_socket", R"({"node": {"root_ports": [{"socket": 1, "each_way_gbytes_per_s": 1}]}})",
+     "node.root_ports[0].socket: there is no socket 1"},
+    {"no_gpu", R"({"node": {"gpu_groups": [[0, 4]], "gpu_group_gbytes_per_s": 1}})",
+     "there is no GPU 4"},
+    {"no_leaf", R"({"fabric": {"spines": 2}})", "fabric.nodes_per_leaf is missing"},
+    {"sockets", R"({"node": {"sockets": []}})", "node.sockets: one or two"},
+    {"fraction", R"({"nodes": 1.5})", "nodes must be a whole number"},
+};
+INSTANTIATE_TEST_SUITE_P(SimCluster, SimClusterWrong, testing::ValuesIn(kWrong),
+                         [](const auto& wrong) { return std::string(wrong.param.name); });
+
+TEST(SimCluster, NoJson) {
+  const auto cluster = hfr::tools::parse_cluster("{");
+  ASSERT_FALSE(cluster.ok());
+  EXPECT_THAT(cluster.status().message(), HasSubstr("not JSON"));
+}
+
+TEST(SimCluster, AMachineAsMeasuredIsValid) {
+  hfr::Topology topology;
+  topology.host = "a \"host\"";
+  topology.usable_cpus = 6;
+  topology.caches = {{1, 32 << 10, 4, 1}, {3, 16 << 20, 2, 2}};
+  const hfr::tools::MachineRates rates{
+      .copy = 10e9, .add = 20e9, .send = 3e9, .receive = 4e9, .latency_us = 12.5, .memory = 50e9};
+  const auto cluster =
+      hfr::tools::parse_cluster(hfr::tools::machine_cluster_text(topology, rates, 3, 2));
+  ASSERT_TRUE(cluster.ok()) << cluster.status().message();
+  EXPECT_EQ(cluster->nodes, 3);
+  EXPECT_TRUE(cluster->one_machine);
+  EXPECT_EQ(cluster->node.num_ranks(), 2);
+  EXPECT_EQ(cluster->node.host.cores, 6);
+  EXPECT_EQ(cluster->node.host.receive_rate, 4e9);
+  EXPECT_EQ(cluster->node.sockets[0].cache_bytes, 32u << 20);
+  EXPECT_EQ(cluster->fabric.base_latency_us, 12.5);
+}
+
+TEST(SimCluster, EveryShippedFileIsValid) {
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(HFREDUCE_CLUSTERS)) {
+    const auto cluster = hfr::tools::read_cluster_file(entry.path());
+    EXPECT_TRUE(cluster.ok()) << cluster.status().message();
+    ++files;
+  }
+  EXPECT_GE(files, 8u);
+}
+
+}  // namespace
+}  // namespace hfr_tests
