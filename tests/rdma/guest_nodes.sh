@@ -36,6 +36,8 @@ make_routes() {
     echo "rule add pref $((10 + i)) iif rail_$i lookup local"
     echo "rule add pref $((20 + i)) oif rail_$i lookup $((100 + i))"
     echo "route add 10.9.0.0/24 dev rail_$i src 10.9.0.$((i + 1)) table $((100 + i))"
+    # Its own address is not on the wire: the next rule knows it.
+    echo "route add throw 10.9.0.$((i + 1))/32 table $((100 + i))"
     for ((j = 0; j < $1; ++j)); do
       [ $i -eq $j ] && continue
       echo "neigh replace 10.9.0.$((j + 1)) dev rail_$i lladdr $(cat /sys/class/net/rail_$j/address) nud permanent"

@@ -66,7 +66,7 @@ boot() {
     -display none -monitor none -serial stdio -kernel "$image/kernel" -initrd "$work/initramfs" -append "$options" \
     -device isa-debug-exit,iobase=0x501,iosize=2 -device virtio-9p-pci,fsdev=host,mount_tag=host \
     -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap </dev/null || status=$?
-  case $status in 0 | 124 | 137) return 124 ;; esac
+  case $status in 124 | 137) return 124 ;; 0) return 126 ;; esac
   [ $((status % 2)) -eq 1 ] && return $((status / 2)) || return 126
 }
 # A machine may offer /dev/kvm and yet boot nothing with it.

@@ -1,0 +1,118 @@
+// Puts of several sizes both ways between two verbs transports of this process. What is called
+// between the marks "steady begins" and "steady ends" is the datapath's: strace sees its system
+// calls, and every allocation of any library in the process is counted here. datapath_test.cc runs
+// this program and judges.
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+
+#include "../transport/pair.hpp"
+
+namespace {
+std::atomic<uint64_t> g_allocations{0};
+}
+
+// All of the process allocates here: an executable's symbols come first.
+extern "C" {
+void* __libc_malloc(size_t bytes);
+void* __libc_calloc(size_t count, size_t bytes);
+void* __libc_realloc(void* memory, size_t bytes);
+void* __libc_memalign(size_t alignment, size_t bytes);
+
+void* malloc(size_t bytes) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_malloc(bytes);
+}
+void* calloc(size_t count, size_t bytes) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_calloc(count, bytes);
+}
+void* realloc(void* memory, size_t bytes) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_realloc(memory, bytes);
+}
+void* aligned_alloc(size_t alignment, size_t bytes) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_memalign(alignment, bytes);
+}
+int posix_memalign(void** memory, size_t alignment, size_t bytes) {
+  *memory = aligned_alloc(alignment, bytes);
+  return *memory == nullptr ? ENOMEM : 0;
+}
+}
+
+namespace {
+
+constexpr std::array<size_t, 4> kSizes = {8, 200, 4096, 65'536};
+constexpr int kWarmUpRounds = 40;
+constexpr int kRounds = 50;
+
+struct Side {
+  std::vector<std::byte> memory = std::vector<std::byte>(8 * kSizes.back());
+  std::byte* source(size_t i) { return memory.data() + i * kSizes.back(); }
+  std::byte* landing(size_t i) { return memory.data() + (4 + i) * kSizes.back(); }
+};
+
+// One put of each size each way, and all of its events.
+bool round(hfr_tests::Ranks& ranks, std::array<Side, 2>& sides) {
+  for (int rank = 0; rank < 2; ++rank) {
+    for (size_t i = 0; i < kSizes.size(); ++i) {
+      const hfr::PutTag tag{static_cast<uint32_t>(i), i, i};
+      if (!ranks[rank].put(1 - rank, sides[static_cast<size_t>(rank)].source(i), kSizes[i], tag,
+                           i)) {
+        return false;
+      }
+    }
+  }
+  for (size_t missing = 4 * kSizes.size(); missing > 0;) {
+    for (int rank = 0; rank < 2; ++rank) {
+      std::array<hfr::TransportEvent, 8> events;
+      const size_t count = ranks[rank].poll(events);
+      for (size_t e = 0; e < count; ++e) {
+        if (events[e].kind == hfr::TransportEvent::Kind::kPeerLost) return false;
+      }
+      missing -= count;
+    }
+  }
+  return true;
+}
+
+// A system call that does nothing but show in a trace.
+void mark(const char* text) {
+  if (write(-1, text, std::strlen(text)) >= 0) std::abort();
+}
+
+}  // namespace
+
+int main() {
+  std::array<Side, 2> sides;
+  hfr_tests::Ranks ranks({"verbs", 1}, 2);
+  ranks.connect();
+  for (int rank = 0; rank < 2; ++rank) {
+    Side& side = sides[static_cast<size_t>(rank)];
+    const hfr::Status status = ranks[rank].register_memory(side.memory.data(), side.memory.size());
+    if (!status.ok()) {
+      std::printf("%s\n", status.message().c_str());
+      return 1;
+    }
+    for (size_t i = 0; i < kSizes.size(); ++i) {
+      ranks[rank].set_landing(static_cast<uint32_t>(i), side.landing(i), kSizes[i]);
+    }
+  }
+  bool ok = true;
+  for (int i = 0; i < kWarmUpRounds && ok; ++i) ok = round(ranks, sides);
+  const uint64_t before = g_allocations.load();
+  mark("steady begins");
+  for (int i = 0; i < kRounds && ok; ++i) ok = round(ranks, sides);
+  mark("steady ends");
+  const uint64_t allocations = g_allocations.load() - before;
+  if (!ok) {
+    std::printf("lost: %s %s\n", ranks[0].peer_error(1).c_str(), ranks[1].peer_error(0).c_str());
+    return 1;
+  }
+  std::printf("allocations %llu puts %zu\n", static_cast<unsigned long long>(allocations),
+              2 * kRounds * kSizes.size());
+  return before > 0 ? 0 : 1;  // the counter counts
+}
