@@ -88,7 +88,7 @@ void mark(const char* text) {
 
 int main() {
   std::array<Side, 2> sides;
-  hfr_tests::Ranks ranks({"verbs", 1}, 2);
+  hfr_tests::Ranks ranks({"verbs", 1, true}, 2);
   ranks.connect();
   for (int rank = 0; rank < 2; ++rank) {
     Side& side = sides[static_cast<size_t>(rank)];
