@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../integration/values.hpp"
+#include "allocations.hpp"
 #include "nodes.hpp"
 
 namespace hfr_tests {
@@ -76,6 +77,31 @@ TEST_P(RdmaAllReduce, EveryTypeOperationAndSize) {
     EXPECT_GT(sent_packets(node) - before[static_cast<size_t>(node)], list.size())
         << device_name(node) << " carried too little";
   }
+}
+
+// From the call to its end, of all threads and libraries of the process.
+TEST_P(RdmaAllReduce, NoAllocation) {
+  Nodes nodes(GetParam(), [](Member& me) {
+    ASSERT_EQ(me.join(20'000, kChunkBytes), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+    std::vector<float> data(20'000);
+    auto all_reduce = [&](size_t count) {
+      return hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_MAX, me.comm, nullptr,
+                            nullptr);
+    };
+    for (const bool warm : {false, true}) {
+      const uint64_t before = num_allocations();
+      for (int i = 0; i < 40; ++i) {
+        for (size_t count : {size_t{2}, size_t{300}, data.size()}) {
+          ASSERT_EQ(all_reduce(count), HFR_SUCCESS) << hfr_get_last_error(me.comm);
+        }
+      }
+      const uint64_t made = num_allocations() - before;
+      EXPECT_TRUE(!warm || made == 0) << made << " on node " << me.node;
+    }
+    me.leave();
+  });
+  nodes.join();
+  EXPECT_GT(num_allocations(), 0u) << "the counter counts nothing";
 }
 
 INSTANTIATE_TEST_SUITE_P(Nodes, RdmaAllReduce, testing::Values(2, 3, 4, 5));

@@ -1,47 +1,14 @@
-// Puts of several sizes both ways between two verbs transports of this process. What is called
+// Puts of several sizes both ways between two verbs transports of this process. What happens
 // between the marks "steady begins" and "steady ends" is the datapath's: strace sees its system
-// calls, and every allocation of any library in the process is counted here. datapath_test.cc runs
-// this program and judges.
+// calls, and its allocations are counted. datapath_test.cc runs this program and judges.
 #include <unistd.h>
 
-#include <atomic>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 
 #include "../transport/pair.hpp"
-
-namespace {
-std::atomic<uint64_t> g_allocations{0};
-}
-
-// All of the process allocates here: an executable's symbols come first.
-extern "C" {
-void* __libc_malloc(size_t bytes);
-void* __libc_calloc(size_t count, size_t bytes);
-void* __libc_realloc(void* memory, size_t bytes);
-void* __libc_memalign(size_t alignment, size_t bytes);
-
-void* malloc(size_t bytes) {
-  g_allocations.fetch_add(1, std::memory_order_relaxed);
-  return __libc_malloc(bytes);
-}
-void* calloc(size_t count, size_t bytes) {
-  g_allocations.fetch_add(1, std::memory_order_relaxed);
-  return __libc_calloc(count, bytes);
-}
-void* realloc(void* memory, size_t bytes) {
-  g_allocations.fetch_add(1, std::memory_order_relaxed);
-  return __libc_realloc(memory, bytes);
-}
-void* aligned_alloc(size_t alignment, size_t bytes) {
-  g_allocations.fetch_add(1, std::memory_order_relaxed);
-  return __libc_memalign(alignment, bytes);
-}
-int posix_memalign(void** memory, size_t alignment, size_t bytes) {
-  *memory = aligned_alloc(alignment, bytes);
-  return *memory == nullptr ? ENOMEM : 0;
-}
-}
+#include "allocations.hpp"
 
 namespace {
 
@@ -103,11 +70,11 @@ int main() {
   }
   bool ok = true;
   for (int i = 0; i < kWarmUpRounds && ok; ++i) ok = round(ranks, sides);
-  const uint64_t before = g_allocations.load();
+  const uint64_t before = hfr_tests::num_allocations();
   mark("steady begins");
   for (int i = 0; i < kRounds && ok; ++i) ok = round(ranks, sides);
   mark("steady ends");
-  const uint64_t allocations = g_allocations.load() - before;
+  const uint64_t allocations = hfr_tests::num_allocations() - before;
   if (!ok) {
     std::printf("lost: %s %s\n", ranks[0].peer_error(1).c_str(), ranks[1].peer_error(0).c_str());
     return 1;
