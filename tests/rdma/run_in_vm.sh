@@ -46,7 +46,7 @@ mkdir "$work/root"
 cp "$here/guest_init" "$work/root/init"
 {
   export -p | grep -vE '^declare -[a-z]+ (PWD|OLDPWD|SHLVL|TMPDIR|HOME|LD_PRELOAD)\b' || true
-  echo "export HOME=/root"
+  echo "export HOME=/root TMPDIR=/dev/shm"
   printf '. %q/guest_nodes.sh && make_nodes %q || exit 125\n' "$here" "$nodes"
   printf 'cd %q && exec' "$PWD"
   printf ' %q' "$@"
