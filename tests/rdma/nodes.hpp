@@ -197,6 +197,7 @@ class Nodes {
                   static_cast<ssize_t>(sizeof(member.id)));
       }
     } else {
+      close(id_pipe[1]);  // so that the end of node 0 is the end of the pipe
       ASSERT_EQ(read(id_pipe[0], &member.id, sizeof(member.id)),
                 static_cast<ssize_t>(sizeof(member.id)));
     }
