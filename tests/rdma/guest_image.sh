@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes what the virtual machine boots, from the package of Debian's stock kernel: DIR/kernel, and DIR/modules.cpio with
-# busybox and the modules that the guest loads. Does nothing when both are there.
+# busybox and the modules that the guest loads. Does nothing when both are there and no older than this script.
 # usage: guest_image.sh DIR      exits 77, with the reason, where this cannot be done
 set -euo pipefail
 dir=$1
@@ -11,7 +11,7 @@ cannot() { echo "no guest image: $*"; exit 77; }
 mkdir -p "$dir" 2>/dev/null && [ -w "$dir" ] || cannot "$dir cannot be written"
 exec 9>"$dir/lock"
 flock 9
-[ -s "$dir/modules.cpio" ] && exit 0
+[ "$dir/modules.cpio" -nt "$0" ] && exit 0
 
 work=$(mktemp -d "$dir/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT

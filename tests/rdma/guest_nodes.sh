@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced inside the virtual machine: emulated nodes 0 to N-1. Node I has
 #   rxe_I     its RDMA device, on the network device rail_I, address 10.9.0.(I+1); rail_I's other end, port_I, is a port
 #             of the bridge `fabric`. Setting port_I down is pulling the cable.
