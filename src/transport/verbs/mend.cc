@@ -74,8 +74,8 @@ void Endpoint::mend(Link& link, uint64_t now_ns) {
     shared_.logger.log(LogLevel::kWarn, way_text(link), " broke: ",
                        connection.broken() ? connection.why() : "the other side says so",
                        "; mending it");
+    link.why = connection.why();
   }
-  if (connection.broken()) link.why = connection.why();
   if (now_ns - link.broken_since_ns > shared_.mend_ns) {
     LinkCard last;
     last.connection_idx = static_cast<uint32_t>(&link - links_.data());
