@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that HFReduce needs, and nothing when all are there.
-# usage: scripts/install-deps.sh [--ci]      --ci: also what .ci/run needs (clang, clang-format, spin, and Arm's compiler and emulator)
+# usage: scripts/install-deps.sh [--ci]      --ci: also what .ci/run needs (clang, clang-format, spin, Arm's compiler and emulator,
+#                                            and the virtual machine of tests/rdma)
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config python3 libhwloc-dev libsodium-dev libibverbs-dev libhwy-dev libgtest-dev libgmock-dev
   libbenchmark-dev libcli11-dev libfmt-dev nlohmann-json3-dev)
 if [ "${1:-}" = --ci ]; then
-  packages+=(git clang clang-format g++-aarch64-linux-gnu qemu-user googletest spin)
+  packages+=(git clang clang-format g++-aarch64-linux-gnu qemu-user googletest spin
+    qemu-system-x86 busybox-static cpio kmod iproute2 xz-utils ibverbs-providers strace)
   # clang's sanitizer run-time, under the name that this release gives it.
   packages+=("$(apt-cache show libclang-rt-dev >/dev/null 2>&1 && echo libclang-rt-dev || echo libclang-rt-14-dev)")
 fi

@@ -227,18 +227,36 @@ bool Rail::take_events(const Logger& logger) {
 }  // namespace hfr::verbs
 
 namespace hfr {
+namespace {
+
+// The devices that the kernel knows, whether or not this process may use them.
+std::string shown_devices() {
+  std::error_code error;
+  std::string names;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/class/infiniband", error))
+    names += cat(names.empty() ? "" : ", ", entry.path().filename().string());
+  return names;
+}
+
+}  // namespace
 
 Result<std::vector<VerbsRail>> find_verbs_rails(const std::string& hca, const Logger& logger) {
   using namespace verbs;
   // The library is not even loaded where it would find nothing.
-  std::error_code error;
-  if (!std::filesystem::exists("/sys/class/infiniband", error)) {
+  const std::string shown = shown_devices();
+  if (shown.empty()) {
     return Status(Code::kUnsupported,
                   "no usable verbs device: the system shows none in /sys/class/infiniband");
   }
   const Result<Library>& library = verbs_library();
   if (!library.ok()) return library.status();
   DeviceList list(*library);
+  if (list.count == 0) {
+    return Status(Code::kUnsupported,
+                  cat("no usable verbs device: the system has ", shown,
+                      ", but their files in /dev/infiniband are not there (a container must be "
+                      "given them), or libibverbs has no provider for them (ibverbs-providers)"));
+  }
   std::vector<VerbsRail> rails;
   std::string passed_over;
   auto pass_over = [&](const std::string& what) {
@@ -278,8 +296,7 @@ Result<std::vector<VerbsRail>> find_verbs_rails(const std::string& hca, const Lo
     library->close_device(context);
   }
   if (!rails.empty()) return rails;
-  return Status(Code::kUnsupported, cat("no usable verbs device: ",
-                                        passed_over.empty() ? "there is none" : passed_over));
+  return Status(Code::kUnsupported, cat("no usable verbs device: ", passed_over));
 }
 
 }  // namespace hfr

@@ -43,6 +43,10 @@ void Endpoint::attend(uint64_t now_ns) {
                       ", which does not exist"));
     }
     Link& link = links_[card->connection_idx];
+    if (card->given_up != 0) {
+      return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke, and rank ", peer_,
+                      " could not mend it"));
+    }
     if (card->epoch <= link.connection->epoch() && !link.waiting) continue;
     if (card->epoch >= link.connection->epoch()) link.theirs = *card;
   }
@@ -70,9 +74,13 @@ void Endpoint::mend(Link& link, uint64_t now_ns) {
     shared_.logger.log(LogLevel::kWarn, way_text(link), " broke: ",
                        connection.broken() ? connection.why() : "the other side says so",
                        "; mending it");
+    link.why = connection.why();
   }
-  if (connection.broken()) link.why = connection.why();
   if (now_ns - link.broken_since_ns > shared_.mend_ns) {
+    LinkCard last;
+    last.connection_idx = static_cast<uint32_t>(&link - links_.data());
+    last.given_up = 1;
+    (void)control_.send(last);  // a peer that cannot be told sees the end
     return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke",
                     link.why.empty() ? "" : ": ", link.why, ", and could not be mended within ",
                     shared_.mend_ns / 1'000'000, " ms"));

@@ -138,7 +138,7 @@ struct PeerCard {
 };
 static_assert(std::is_trivially_copyable_v<PeerCard>);
 
-// One end of a connection in one epoch. Sent at set-up, and whenever it is made anew.
+// One end of a connection in one epoch. Sent at set-up, whenever it is made anew, and in the end.
 struct LinkCard {
   uint32_t connection_idx = 0;
   uint32_t epoch = 0;
@@ -146,7 +146,7 @@ struct LinkCard {
   uint32_t first_packet = 0;
   uint64_t block = 0;  // address of the block (BlockLayout)
   uint32_t block_key = 0;
-  uint32_t reserved = 0;
+  uint32_t given_up = 0;      // not 0: the sender could not mend the connection, and leaves
   uint64_t received = 0;      // all messages up to this one are here
   uint64_t acknowledged = 0;  // all messages up to this one were acknowledged to me
   uint64_t consumed = 0;
