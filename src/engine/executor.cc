@@ -55,8 +55,7 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
   o.bytes = desc.count * dtype_size(desc.dtype);
   o.state = OpState::kQueued;
   o.started_ns = o.submitted_ns = 0;
-  // Where the CPU cannot reach the buffers, whatever has bytes takes the lanes.
-  if (!in_host(o) && o.bytes > 0) lay_out_chunks(o);
+  if (is_staged(o)) lay_out_chunks(o);
   o.ready.store(desc.ready, std::memory_order_release);
   submitted_.store(number + 1, std::memory_order_relaxed);
   return number;

@@ -34,6 +34,7 @@ struct EngineOptions {
   bool direct = true;  // ranks reach each other's buffers
   // The CPU does not reach the buffers, as on a GPU: all goes through staging.
   bool staged = false;
+  bool mixed = false;  // with `staged`: not so for every second rank
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
   // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
@@ -165,7 +166,8 @@ class EngineCluster {
   }
 
   std::unique_ptr<hfr::Device> make_device(const hfr::Shape& shape, const EngineOptions& options) {
-    if (!options.staged) return std::make_unique<hfr::HostDevice>();
+    const bool in_host = options.mixed && shape.rank % 2 == 1;
+    if (!options.staged || in_host) return std::make_unique<hfr::HostDevice>();
     if (options.group_size == 0) return std::make_unique<StagedDevice>();
     return std::make_unique<GroupDevice>(options.group_size, shape.local_rank % options.group_size,
                                          hfr::size_staging(shape, config_).slot_bytes);

@@ -18,12 +18,13 @@ struct Case {
   std::string forest;
   bool direct;
   bool staged = false;
+  bool mixed = false;
 };
 
 void PrintTo(const Case& c, std::ostream* out) {
   for (int ranks : c.nodes) *out << ranks << '_';
   *out << "window" << c.window << '_' << c.forest << (c.direct ? "_direct" : "_staged")
-       << (c.staged ? "_on_device" : "");
+       << (c.mixed ? "_mixed" : c.staged ? "_on_device" : "");
 }
 
 std::vector<Case> all_cases() {
@@ -43,6 +44,7 @@ std::vector<Case> all_cases() {
           if (nodes.size() == 1 && std::string(forest) == "ring") continue;
           cases.push_back({nodes, window, forest, direct});
           cases.push_back({nodes, window, forest, direct, true});
+          cases.push_back({nodes, window, forest, direct, true, true});
         }
       }
     }
@@ -61,7 +63,8 @@ TEST_P(RandomTurns, EveryOrderGivesTheSums) {
                          .chunk_bytes = 4096,
                          .forest = c.forest,
                          .direct = c.direct,
-                         .staged = c.staged});
+                         .staged = c.staged,
+                         .mixed = c.mixed});
   std::mt19937 random(11);
   const std::vector<size_t> counts = {1, 0, 3, 511, 512, 513, 4096, 20'000, 2049, 9000, 1, 70'000};
   std::vector<Buffers> train;
