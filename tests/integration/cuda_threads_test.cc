@@ -35,7 +35,7 @@ TEST_P(ThreadStreams, CallsReturnBeforeTheInputIsThere) {
   HFR_NEED_GPU();
   if (calls_wait()) GTEST_SKIP() << "without stream memory operations calls wait";
   Gate gate;
-  std::latch made(GetParam()), called(GetParam());
+  std::latch made(GetParam()), called(GetParam()), looked(GetParam());
   run([&](int rank, hfr_comm_t comm) {
     GpuStream stream;
     Chain large(rank, GetParam(), 3'000'000);
@@ -46,6 +46,7 @@ TEST_P(ThreadStreams, CallsReturnBeforeTheInputIsThere) {
     small.enqueue(comm, stream, 0);
     called.arrive_and_wait();
     EXPECT_FALSE(stream.idle());
+    looked.arrive_and_wait();
     if (rank == 0) gate.open();
     stream.synchronize();
     EXPECT_EQ(large.check() + small.check(), "") << "rank " << rank;
