@@ -200,10 +200,9 @@ Operation* Executor::find_chunk(uint64_t chunk, uint64_t& from) {
 
 bool Executor::lanes_finished(const Operation& o) const {
   if (o.retired < o.owned || !o.all_fed()) return false;
-  // A rank that failed lets its pushes go, over inboxes that are still to be added; nobody else
-  // looks before the sum is pulled.
-  if (o.stays_inside && context_.staging.failure().state.load(std::memory_order_acquire) != 0)
-    return false;
+  // A rank that failed lets early copies go that should have waited: its own, into what others are
+  // still to add, and those of ranks that share its streams.
+  if (context_.staging.failure().state.load(std::memory_order_acquire) != 0) return false;
   if (o.desc.graph != nullptr) return o.seen_out == o.num_chunks;
   if (o.copy_out_end == 0) return true;
   // The queue to the result runs in order: its last chunk stands for all.
