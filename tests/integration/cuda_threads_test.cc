@@ -2,6 +2,7 @@
 // refused in a capture.
 #include <gmock/gmock.h>
 
+#include <barrier>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -102,7 +103,9 @@ TEST(CudaGraphInput, ThreadsThatShareAGpuAreRefused) {
   ClusterShape shape;
   shape.ranks_per_node = {2};
   shape.device = HFR_DEVICE_CUDA;
-  run_cluster(shape, [](int rank, hfr_comm_t comm) {
+  // A call that waits for the context would end the other's capture.
+  std::barrier together(2);
+  run_cluster(shape, [&](int rank, hfr_comm_t comm) {
     use_gpu();
     GpuStream stream;
     for (const size_t count : {size_t{16}, size_t{2} << 20}) {
@@ -112,10 +115,12 @@ TEST(CudaGraphInput, ThreadsThatShareAGpuAreRefused) {
         return hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_SUM, comm,
                               stream.get(), nullptr);
       };
+      together.arrive_and_wait();
       const Graph graph(stream, CU_STREAM_CAPTURE_MODE_RELAXED, [&] {
         EXPECT_EQ(call(), HFR_UNSUPPORTED);
         EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("threads"));
       });
+      together.arrive_and_wait();
       EXPECT_EQ(call(), HFR_SUCCESS) << hfr_get_last_error(comm);
       stream.synchronize();
       EXPECT_EQ(data.download(), make_expected(HFR_FLOAT32, HFR_SUM, 2, count));
