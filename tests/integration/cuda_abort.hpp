@@ -21,7 +21,7 @@ inline void expect_abort_releases_streams(int num_ranks) {
   ASSERT_EQ(hfr_comm_init_all(comms.data(), num_ranks, &options), HFR_SUCCESS)
       << hfr_get_last_error(nullptr);
   Gate gate;
-  std::latch ready(num_ranks + 1);
+  std::latch ready(num_ranks + 1), passed(num_ranks);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < num_ranks; ++rank) {
     threads.emplace_back([&, rank, comm = comms[static_cast<size_t>(rank)]] {
@@ -37,6 +37,8 @@ inline void expect_abort_releases_streams(int num_ranks) {
       EXPECT_THAT(hfr_get_last_error(comm), testing::HasSubstr("rank 0"));
       if (rank == 1) gate.open();
       stream.synchronize();
+      // Freeing memory waits for all streams, and keeps other ranks' calls back meanwhile.
+      passed.arrive_and_wait();
     });
   }
   ready.arrive_and_wait();
