@@ -18,6 +18,7 @@ Result<std::unique_ptr<ReducePool>> make_pool(const Parts& parts, const KernelTa
   options.wait.spin_ns = parts.wait.spin_ns;
   // The node's pools add for each other: what they add is all in staging.
   options.base = parts.memory->staging().data();
+  options.rank = parts.shape.local_rank;
   options.board = reinterpret_cast<TaskBoard*>(Staging(parts.staging, options.base).board());
   HFR_ASSIGN_OR_RETURN(std::unique_ptr<WorkerPool> pool, WorkerPool::create(kernels, options));
   return std::unique_ptr<ReducePool>(std::move(pool));

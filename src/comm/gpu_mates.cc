@@ -24,9 +24,11 @@ Status hand_over_chunks(std::span<UserSide* const> ranks, size_t chunks, size_t 
   auto along = [&](const auto& way, size_t idx) {
     for (CopyDirection direction : way) {
       for (UserSide* rank : ranks) HFR_RETURN_IF_ERROR(rank->hand_over_chunk(direction, idx));
+      for (UserSide* rank : ranks) HFR_RETURN_IF_ERROR(rank->end_step(direction));
     }
     return Status();
   };
+  for (UserSide* rank : ranks) HFR_RETURN_IF_ERROR(rank->begin_chunks());
   for (size_t i = 0; i < chunks + window; ++i) {
     if (i < chunks) HFR_RETURN_IF_ERROR(along(kWayThere, i));
     if (i >= window) HFR_RETURN_IF_ERROR(along(kWayBack, i - window));

@@ -153,10 +153,7 @@ Result<MemoryDoor> MemoryDoor::open() {
   return MemoryDoor(std::move(fd), std::move(name));
 }
 
-Result<std::shared_ptr<NodeMemory>> MemoryDoor::make(size_t staging_bytes, size_t heap_bytes,
-                                                     std::set<int> ranks,
-                                                     const Handshake& handshake,
-                                                     uint64_t deadline_ns) {
+Result<std::shared_ptr<NodeMemory>> make_node_memory(size_t staging_bytes, size_t heap_bytes) {
   HFR_ASSIGN_OR_RETURN(SharedMemory staging,
                        SharedMemory::create("hfreduce-staging", staging_bytes));
   UniqueFd heap_fd(memfd_create("hfreduce-heap", MFD_CLOEXEC));
@@ -164,7 +161,11 @@ Result<std::shared_ptr<NodeMemory>> MemoryDoor::make(size_t staging_bytes, size_
   if (ftruncate(heap_fd.get(), static_cast<off_t>(heap_bytes)) != 0) {
     return system_error(cat("sizing the heap to ", bytes_text(heap_bytes)), errno);
   }
-  auto memory = std::make_shared<NodeMemory>(std::move(staging), std::move(heap_fd), heap_bytes);
+  return std::make_shared<NodeMemory>(std::move(staging), std::move(heap_fd), heap_bytes);
+}
+
+Status MemoryDoor::hand_out(const std::shared_ptr<NodeMemory>& memory, std::set<int> ranks,
+                            const Handshake& handshake, uint64_t deadline_ns) {
   while (!ranks.empty()) {
     auto missing = [&](const Status& why) {
       std::string names;
@@ -182,7 +183,7 @@ Result<std::shared_ptr<NodeMemory>> MemoryDoor::make(size_t staging_bytes, size_
     if (!served.ok()) return missing(served);
     ranks.erase(*rank);
   }
-  return memory;
+  return Status();
 }
 
 Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, int door_rank,

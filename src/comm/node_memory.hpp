@@ -45,6 +45,8 @@ class NodeMemory {
   std::vector<std::shared_ptr<void>> kept_;
 };
 
+Result<std::shared_ptr<NodeMemory>> make_node_memory(size_t staging_bytes, size_t heap_bytes);
+
 // A socket at which the node's lowest rank hands the memory out. Every rank opens one before it is
 // known who that is.
 class MemoryDoor {
@@ -52,11 +54,10 @@ class MemoryDoor {
   static Result<MemoryDoor> open();
   const std::string& name() const { return name_; }
 
-  // Makes the memory and hands it to `ranks`. Others are turned away; the sentence at the deadline
-  // names who did not come.
-  Result<std::shared_ptr<NodeMemory>> make(size_t staging_bytes, size_t heap_bytes,
-                                           std::set<int> ranks, const Handshake& handshake,
-                                           uint64_t deadline_ns);
+  // Hands the memory to `ranks`. Others are turned away; the sentence at the deadline names who did
+  // not come.
+  Status hand_out(const std::shared_ptr<NodeMemory>& memory, std::set<int> ranks,
+                  const Handshake& handshake, uint64_t deadline_ns);
 
  private:
   MemoryDoor(UniqueFd listener, std::string name)

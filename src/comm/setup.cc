@@ -24,7 +24,8 @@
 namespace hfr {
 namespace {
 
-constexpr int kProtocolVersion = 1;
+// Changes with what ranks tell each other and with how their shared memory is laid out.
+constexpr int kProtocolVersion = 2;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
 constexpr int kMostAddThreads = 4;  // of a CUDA rank: more do not add faster than copy engines copy
@@ -275,14 +276,14 @@ class SetUp {
     size_t heap_bytes = parts_.heap_bytes * static_cast<size_t>(shape.num_local());
     const Handshake& handshake = parts_.membership->handshake();
     if (shape.local_rank == 0) {
-      const auto& local = shape.nodes[static_cast<size_t>(shape.node)];
-      HFR_ASSIGN_OR_RETURN(parts_.memory,
-                           door.make(staging_bytes, heap_bytes, {local.begin() + 1, local.end()},
-                                     handshake, deadline_ns_));
+      HFR_ASSIGN_OR_RETURN(parts_.memory, make_node_memory(staging_bytes, heap_bytes));
       const SharedMemory& staging = parts_.memory->staging();
+      // Before anybody pins it: pages that are pinned stay where they are, and small.
       if (parts_.config.bind == "auto") interleave_memory(staging.data(), staging.size());
       if (parts_.config.huge_pages == "auto") staging.collapse(0, staging.size());
-      return Status();
+      const auto& local = shape.nodes[static_cast<size_t>(shape.node)];
+      return door.hand_out(parts_.memory, {local.begin() + 1, local.end()}, handshake,
+                           deadline_ns_);
     }
     int first = shape.nodes[static_cast<size_t>(shape.node)][0];
     HFR_ASSIGN_OR_RETURN(parts_.memory,

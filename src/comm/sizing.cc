@@ -49,7 +49,7 @@ constexpr size_t kDeviceChunkBytes = size_t{4} << 20;
 constexpr size_t kManyRanksChunkBytes = size_t{2} << 20;
 constexpr int kManyRanks = 5;
 constexpr int kManyRanksLanes = 3;  // per rank
-constexpr size_t kMinDeviceChunkBytes = size_t{128} << 10;
+constexpr size_t kMinDeviceChunkBytes = size_t{512} << 10;
 constexpr size_t kDeviceStagingBudget = size_t{768} << 20;
 // Below, a group's further steps cost more than its fewer bytes save.
 constexpr size_t kGroupFromBytes = size_t{1} << 20;
@@ -141,7 +141,10 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   limits.butterfly_bytes = staging.round_bytes;
   limits.min_chunk_bytes = std::min(kMinChunkBytes, staging.slot_bytes);
   if (shape.any_on_device) {
-    limits.min_chunk_bytes = std::min(kMinDeviceChunkBytes, staging.slot_bytes);
+    // Copies of many ranks come one after the other where they share a link.
+    limits.min_chunk_bytes = shape.max_local() < kManyRanks
+                                 ? std::min(kMinDeviceChunkBytes, staging.slot_bytes)
+                                 : staging.slot_bytes;
     limits.stream_results = shape.num_nodes() == 1;
     limits.run_here_bytes = kRunHereBytes;
     limits.group_from_bytes = config.gpu_group_from != 0 ? config.gpu_group_from : kGroupFromBytes;

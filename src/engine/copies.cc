@@ -13,7 +13,8 @@ bool Executor::all_fed() const {
        n < submitted_.load(std::memory_order_relaxed); ++n) {
     const Operation& o = op(n);
     if (o.desc.graph != nullptr) continue;  // the graph has them
-    if (o.desc.bounced ? !o.desc.gated && o.state < OpState::kLeaving : o.bytes > 0 && !o.all_fed())
+    if (o.desc.bounced ? !o.desc.gated && o.state < OpState::kLeaving
+                       : is_staged(o) && !o.all_fed())
       return false;
   }
   return true;

@@ -55,8 +55,7 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
   o.bytes = desc.count * dtype_size(desc.dtype);
   o.state = OpState::kQueued;
   o.started_ns = o.submitted_ns = 0;
-  // Where the CPU cannot reach the buffers, whatever has bytes takes the lanes.
-  if (!in_host(o) && o.bytes > 0) lay_out_chunks(o);
+  if (is_staged(o)) lay_out_chunks(o);
   o.ready.store(desc.ready, std::memory_order_release);
   submitted_.store(number + 1, std::memory_order_relaxed);
   return number;
@@ -201,10 +200,9 @@ Operation* Executor::find_chunk(uint64_t chunk, uint64_t& from) {
 
 bool Executor::lanes_finished(const Operation& o) const {
   if (o.retired < o.owned || !o.all_fed()) return false;
-  // A rank that failed lets its pushes go, over inboxes that are still to be added; nobody else
-  // looks before the sum is pulled.
-  if (o.stays_inside && context_.staging.failure().state.load(std::memory_order_acquire) != 0)
-    return false;
+  // A rank that failed lets early copies go that should have waited: its own, into what others are
+  // still to add, and those of ranks that share its streams.
+  if (context_.staging.failure().state.load(std::memory_order_acquire) != 0) return false;
   if (o.desc.graph != nullptr) return o.seen_out == o.num_chunks;
   if (o.copy_out_end == 0) return true;
   // The queue to the result runs in order: its last chunk stands for all.

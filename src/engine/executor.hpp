@@ -134,6 +134,11 @@ class Executor {
   bool in_host(const Operation& op) const {
     return op.desc.bounced || context_.device.host_accessible();
   }
+  // It takes the lanes, and its chunks are laid out at once: the CPU does not reach its buffers. Of
+  // no bytes only between nodes, where every rank's operations take the lanes.
+  bool is_staged(const Operation& op) const {
+    return !in_host(op) && (op.bytes > 0 || context_.shape.num_nodes() > 1);
+  }
   void post(Operation& op);
   // What a post offers beside the signature; returns its flags.
   uint32_t offer_flat(const Operation& op, Post& post) const;

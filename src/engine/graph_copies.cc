@@ -24,20 +24,21 @@ bool Executor::feed_graph(Operation& o) {
   const uint64_t& copied_in = o.fed_to(CopyDirection::kIn);
   const uint64_t& copied_out = o.fed_to(CopyDirection::kOut);
   bool moved = false;
+  // What was copied, in order: the counter that each lane's copies advance follows.
+  auto see = [&](uint64_t& seen, uint64_t copied, std::span<Gate> gates, auto&& counter) {
+    for (; seen < copied; ++seen, moved = true) {
+      if (seen < o.num_empty) continue;
+      if (!gates[seen - o.num_empty].take()) break;
+      const uint64_t chunk = o.first_chunk + seen;
+      counter(static_cast<int>(chunk % window)).store(chunk + 1);
+    }
+  };
   while (copied_in < o.num_chunks && open_gate_in(o)) moved = true;
-  for (; o.seen_in < copied_in; ++o.seen_in, moved = true) {
-    if (o.seen_in < o.num_empty) continue;
-    if (!o.desc.graph->in[o.seen_in - o.num_empty].take()) break;
-    const uint64_t chunk = o.first_chunk + o.seen_in;
-    staging.landed(static_cast<int>(chunk % window), me_).store(chunk + 1);
-  }
+  see(o.seen_in, copied_in, o.desc.graph->in,
+      [&](int lane) -> Counter& { return staging.landed(lane, me_); });
   while (copied_out < o.num_chunks && open_gate_out(o)) moved = true;
-  for (; o.seen_out < copied_out; ++o.seen_out, moved = true) {
-    if (o.seen_out < o.num_empty) continue;
-    if (!o.desc.graph->out[o.seen_out - o.num_empty].take()) break;
-    const uint64_t chunk = o.first_chunk + o.seen_out;
-    staging.drained(static_cast<int>(chunk % window), me_).store(chunk + 1);
-  }
+  see(o.seen_out, copied_out, o.desc.graph->out,
+      [&](int lane) -> Counter& { return staging.drained(lane, me_); });
   return moved;
 }
 

@@ -347,6 +347,11 @@ Wait Lane::waits_for(const Operation& op) const {
     }
     return {};
   }
+  if (add_ == AddState::kUnderWay) {
+    const int holder = context_->pool.holder(static_cast<Token>(idx_));
+    if (holder < 0) return {};
+    return {shape.nodes[shape.node][holder], cat("adding its part of ", chunk)};
+  }
   const Step& step = steps[step_];
   if (step.kind == StepKind::kPut) return {shape.owner(step.peer, idx_), cat("taking ", chunk)};
   if (step.kind == StepKind::kReceive) return from(step.dst, "the final value");

@@ -12,7 +12,7 @@ namespace hfr {
 
 void Executor::post(Operation& o) {
   Post& p = context_.staging.post(me_, o.number);
-  if (!in_host(o) && o.bytes > 0) {
+  if (is_staged(o)) {
     p.flags = Post::kStaged;
   } else if (takes_flat(o.bytes)) {
     p.flags = offer_flat(o, p);
@@ -111,7 +111,7 @@ bool Executor::choose_path(Operation& o) {
     o.added = false;
   } else {
     o.path = OpPath::kLanes;
-    if (context_.device.host_accessible()) lay_out_chunks(o);
+    if (!is_staged(o)) lay_out_chunks(o);
     ++open_lane_ops_;
   }
   const bool two_ways = context_.peer_memory.available() && tuner_.learns(o.bytes);

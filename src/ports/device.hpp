@@ -159,6 +159,10 @@ class UserSide {
   virtual Status begin_hand_over(void* stream, uint64_t op) = 0;
   virtual Status hand_over_chunk(CopyDirection direction, size_t idx) = 0;
   virtual Status end_hand_over(void* stream) = 0;
+  // For ranks that share streams, by the thread that hands over the chunks of all of them: before
+  // the first chunk, and after each direction of a chunk.
+  virtual Status begin_chunks() = 0;
+  virtual Status end_step(CopyDirection direction) = 0;
 
   // Small messages. Null when all are in use; freed when its operation has completed. The
   // executor's thread.

@@ -38,6 +38,9 @@ class ReducePool {
   virtual bool submit(const ReduceDescriptor& work, Token token) = 0;
   // Tokens of finished work; returns how many. Never blocks.
   virtual size_t poll(std::span<Token> done) = 0;
+  // Of work that is not finished: a local rank whose thread is adding a part of it; -1: none is, or
+  // it is finished.
+  virtual int holder([[maybe_unused]] Token token) const { return -1; }
 };
 
 }  // namespace hfr

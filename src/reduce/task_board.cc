@@ -70,7 +70,7 @@ std::optional<uint64_t> TaskBoard::post(const ReduceDescriptor& work, const std:
   return number;
 }
 
-TaskBoard::Piece TaskBoard::take(uint64_t number, uint32_t preferred) {
+TaskBoard::Piece TaskBoard::take(uint64_t number, uint32_t preferred, int rank) {
   std::atomic<uint64_t>& claims = task(number).claims;
   uint64_t seen = claims.load(std::memory_order_acquire);
   while (true) {
@@ -82,6 +82,7 @@ TaskBoard::Piece TaskBoard::take(uint64_t number, uint32_t preferred) {
     const uint32_t idx = mine ? preferred : static_cast<uint32_t>(std::countr_zero(free));
     const uint64_t rest = seen & ~(uint64_t{1} << idx);
     if (claims.compare_exchange_weak(seen, rest, std::memory_order_acquire)) {
+      task(number).holders[idx].store(static_cast<uint16_t>(rank + 1), std::memory_order_relaxed);
       return {Look::kTaken, idx};
     }
   }
@@ -111,11 +112,21 @@ TaskBoard::Range TaskBoard::range(uint64_t number, uint32_t piece, const std::by
   return range;
 }
 
-void TaskBoard::finish(uint64_t number) {
+void TaskBoard::finish(uint64_t number, uint32_t piece) {
   Task& mine = task(number);
+  mine.holders[piece].store(0, std::memory_order_relaxed);
   if (mine.unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     mine.finished.store(number + 1, std::memory_order_release);
   }
+}
+
+int TaskBoard::holder(uint64_t number) const {
+  if (finished(number)) return -1;
+  for (const std::atomic<uint16_t>& rank_plus_one : task(number).holders) {
+    const int rank = rank_plus_one.load(std::memory_order_relaxed) - 1;
+    if (rank >= 0) return rank;
+  }
+  return -1;
 }
 
 void TaskBoard::sleep(uint64_t seen, const std::atomic<bool>& ending) {

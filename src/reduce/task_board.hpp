@@ -52,14 +52,17 @@ class TaskBoard {
   };
   // A piece of task `number`, which is below posted(): `preferred` while it is free, as threads
   // that take the same range each time meet the same memory.
-  Piece take(uint64_t number, uint32_t preferred);
+  // `rank`, the caller's local one, holds it until finish().
+  Piece take(uint64_t number, uint32_t preferred, int rank);
   struct Range {
     ReduceDescriptor work;  // addresses as the caller's process knows them
     size_t first = 0;       // element
     size_t count = 0;
   };
   Range range(uint64_t number, uint32_t piece, const std::byte* base) const;
-  void finish(uint64_t number);
+  void finish(uint64_t number, uint32_t piece);
+  // A rank that holds a piece of a task that is not done; -1: none does. A rank that died may.
+  int holder(uint64_t number) const;
 
   // Tasks announced so far. Older ones than the last kCapacity are over.
   uint64_t posted() const { return posted_.load(std::memory_order_seq_cst); }
@@ -74,6 +77,7 @@ class TaskBoard {
     std::atomic<uint32_t> unfinished{0};  // pieces
     uint32_t num_pieces = 0;
     std::atomic<uint64_t> finished{0};  // number + 1 of the last task that was done in this place
+    std::array<std::atomic<uint16_t>, kMaxPieces> holders{};  // a piece's rank + 1; 0: nobody
     ReduceDescriptor work;
   };
 

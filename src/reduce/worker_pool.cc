@@ -14,7 +14,8 @@ WorkerPool::WorkerPool(const KernelTable& kernels, const Options& options)
       wait_(options.wait),
       own_board_(options.board == nullptr ? std::make_unique<TaskBoard>() : nullptr),
       board_(options.board == nullptr ? *own_board_ : *options.board),
-      base_(options.base) {}
+      base_(options.base),
+      rank_(options.rank) {}
 
 Result<std::unique_ptr<WorkerPool>> WorkerPool::create(const KernelTable& kernels,
                                                        const Options& options) {
@@ -70,6 +71,13 @@ size_t WorkerPool::poll(std::span<Token> done) {
   return num_done;
 }
 
+int WorkerPool::holder(Token token) const {
+  for (size_t i = 0; i < num_open_; ++i) {
+    if (open_[i].token == token) return board_.holder(open_[i].number);
+  }
+  return -1;
+}
+
 void WorkerPool::work(uint32_t worker) {
   uint64_t number = 0;
   Waiter waiter(wait_);
@@ -81,7 +89,7 @@ void WorkerPool::work(uint32_t worker) {
     }
     // Whoever slept long finds what is still in the ring.
     if (posted - number > TaskBoard::kCapacity) number = posted - TaskBoard::kCapacity;
-    const TaskBoard::Piece piece = board_.take(number, worker);
+    const TaskBoard::Piece piece = board_.take(number, worker, rank_);
     if (piece.look == TaskBoard::Look::kSoon) {
       waiter.pause([](uint64_t) { sched_yield(); });
       continue;
@@ -93,7 +101,7 @@ void WorkerPool::work(uint32_t worker) {
     }
     const TaskBoard::Range range = board_.range(number, piece.idx, base_);
     run_piece(kernels_, range.work, range.first, range.count);
-    board_.finish(number);
+    board_.finish(number, piece.idx);
   }
 }
 

@@ -39,6 +39,7 @@ class WorkerPool : public ReducePool {
     // addresses of all descriptors lie in it. Both outlive the pool. Null: a board of its own.
     TaskBoard* board = nullptr;
     std::byte* base = nullptr;
+    int rank = 0;  // which of the board's ranks this is
   };
 
   // Starts the threads. Fails when the system grants no more.
@@ -53,6 +54,7 @@ class WorkerPool : public ReducePool {
   void run(const ReduceDescriptor& work) override;
   bool submit(const ReduceDescriptor& work, Token token) override;
   size_t poll(std::span<Token> done) override;
+  int holder(Token token) const override;
 
   size_t num_workers() const { return workers_.size(); }
 
@@ -66,6 +68,7 @@ class WorkerPool : public ReducePool {
   std::unique_ptr<TaskBoard> own_board_;
   TaskBoard& board_;
   std::byte* const base_;
+  const int rank_;
   std::vector<std::thread> workers_;
   std::atomic<bool> ending_{false};
   // The submitting thread's own: what it has not been told of.

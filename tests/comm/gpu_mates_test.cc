@@ -20,6 +20,7 @@ class FakeSide : public hfr::UserSide {
 
   hfr::Status hand_over_chunk(CopyDirection direction, size_t idx) override {
     if (refuses) return hfr::Status(hfr::Code::kSystemError, "refused");
+    EXPECT_TRUE(begun);
     const bool way_there = direction == CopyDirection::kIn;
     if (way_there || direction == CopyDirection::kOut) {
       log_ += way_there ? name_ : static_cast<char>(name_ - 'a' + 'A');
@@ -44,6 +45,16 @@ class FakeSide : public hfr::UserSide {
   void submit_early(CopyDirection, const hfr::CopyDescriptor&) override {}
   hfr::Status begin_hand_over(void*, uint64_t) override { return hfr::Status(); }
   hfr::Status end_hand_over(void*) override { return hfr::Status(); }
+  hfr::Status begin_chunks() override {
+    begun = true;
+    return hfr::Status();
+  }
+  hfr::Status end_step(CopyDirection direction) override {
+    const bool is_copied = direction == CopyDirection::kIn || direction == CopyDirection::kOut;
+    if (name_ == 'a' && (grouped || is_copied)) log_ += '|';
+    return hfr::Status();
+  }
+  bool begun = false;
   hfr::Bounce* take_bounce() override { return nullptr; }
   void free_bounce(hfr::Bounce*) override {}
   hfr::Status bounce_in(void*, hfr::Bounce&, const void*, size_t) override { return hfr::Status(); }
@@ -103,7 +114,7 @@ TEST(GpuMates, OneOrderForAll) {
   }
   for (std::thread& thread : threads) thread.join();
   std::string want;
-  for (int i = 0; i < kRounds; ++i) want += "abcabcabcABCABCABC";
+  for (int i = 0; i < kRounds; ++i) want += "abc|abc|abc|ABC|ABC|ABC|";
   EXPECT_EQ(log, want);
 }
 
@@ -114,7 +125,7 @@ TEST(GpuMates, StepsOfAGroup) {
   a.grouped = b.grouped = true;
   const std::array<hfr::UserSide*, 2> sides = {&a, &b};
   EXPECT_TRUE(hfr::hand_over_chunks(sides, 2, 1).ok());
-  const std::string there = "2233ab", back = "AB44";  // push, add, in; out, pull
+  const std::string there = "22|33|ab|", back = "AB|44|";  // push, add, in; out, pull
   EXPECT_EQ(log, there + there + back + back);
   EXPECT_EQ(a.chunks, (std::vector<size_t>{0, 0, 0, 1, 1, 1, 0, 0, 1, 1}));
 }

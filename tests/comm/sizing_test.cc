@@ -41,6 +41,21 @@ TEST(FlatBytes, WhatIsSetStays) {
   EXPECT_EQ(flat_bytes(one_node(4, false), true, 8 * kKiB), 8 * kKiB);
 }
 
+// A copy costs the link more than its bytes, once for each rank.
+TEST(ChunkBytes, NoSmallOnesOnGpus) {
+  auto smallest = [](int num_ranks, size_t set) {
+    Shape shape = one_node(num_ranks, false);
+    shape.any_on_device = true;
+    Config config;
+    config.chunk_bytes = set;
+    return size_limits(shape, size_staging(shape, config), config, false, 0).min_chunk_bytes;
+  };
+  EXPECT_EQ(smallest(4, 0), 512 * kKiB);
+  EXPECT_EQ(smallest(8, 0), 2048 * kKiB);
+  EXPECT_EQ(smallest(4, 64 * kKiB), 64 * kKiB);
+  EXPECT_EQ(smallest(8, 64 * kKiB), 64 * kKiB);
+}
+
 TEST(FlatBytes, ThePostsHoldThem) {
   for (int ranks : {2, 4, 8, 64}) {
     for (bool crowded : {false, true}) {

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <memory>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -34,10 +36,14 @@ struct EngineOptions {
   bool direct = true;  // ranks reach each other's buffers
   // The CPU does not reach the buffers, as on a GPU: all goes through staging.
   bool staged = false;
+  bool mixed = false;  // with `staged`: not so for every second rank
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
   // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
   size_t add_threads = 0;
+  // With a pool of the test's own for this rank.
+  int rank_with_pool = -1;
+  std::function<std::unique_ptr<hfr::ReducePool>()> make_pool;
 };
 
 // A device that copies as the host does, and says that only it can reach the buffers.
@@ -165,7 +171,8 @@ class EngineCluster {
   }
 
   std::unique_ptr<hfr::Device> make_device(const hfr::Shape& shape, const EngineOptions& options) {
-    if (!options.staged) return std::make_unique<hfr::HostDevice>();
+    const bool in_host = options.mixed && shape.rank % 2 == 1;
+    if (!options.staged || in_host) return std::make_unique<hfr::HostDevice>();
     if (options.group_size == 0) return std::make_unique<StagedDevice>();
     return std::make_unique<GroupDevice>(options.group_size, shape.local_rank % options.group_size,
                                          hfr::size_staging(shape, config_).slot_bytes);
@@ -190,7 +197,9 @@ class EngineCluster {
     std::byte* memory = memory_[static_cast<size_t>(shape.node)].get();
     const hfr::StagingShape sizes = hfr::size_staging(shape, config_);
     const hfr::Staging staging(sizes, memory);
-    rank->pool = make_pool(options.add_threads, memory, staging);
+    rank->pool = shape.rank == options.rank_with_pool
+                     ? options.make_pool()
+                     : make_pool(options.add_threads, memory, staging);
     rank->context.reset(new hfr::EngineContext{
         .shape = shape,
         .staging = staging,
@@ -269,5 +278,29 @@ class Buffers {
   std::vector<std::vector<int64_t>> send_, recv_, initial_;
   std::vector<int64_t> expected_;
 };
+
+// Ranks submit a train of operations, some in place, at their own pace and take turns in random
+// order, some of them many turns in a row: every interleaving must give the same sums.
+inline void run_in_random_turns(EngineCluster& cluster, const std::vector<size_t>& counts,
+                                unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<Buffers> train;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    train.emplace_back(cluster.num_ranks(), counts[i], i % 2 == 1);
+  }
+  std::vector<size_t> submitted(static_cast<size_t>(cluster.num_ranks()));
+  for (uint64_t turns = 0; !cluster.all_done(train.size() - 1); ++turns) {
+    ASSERT_LT(turns, 5'000'000u) << "the ranks hold each other up";
+    const int rank = static_cast<int>(random() % static_cast<unsigned>(cluster.num_ranks()));
+    size_t& next = submitted[static_cast<size_t>(rank)];
+    if (next < train.size() && random() % 4 == 0) {
+      ASSERT_TRUE(cluster[rank].submit(train[next].descriptor(rank)));
+      ++next;
+    }
+    for (unsigned i = 0; i < 1 + random() % 20; ++i) cluster[rank].progress();
+  }
+  for (int rank = 0; rank < cluster.num_ranks(); ++rank) EXPECT_FALSE(cluster[rank].failed());
+  for (const Buffers& buffers : train) buffers.check();
+}
 
 }  // namespace hfr_tests

@@ -2,9 +2,6 @@
 
 #include <gmock/gmock.h>
 
-#include <algorithm>
-#include <random>
-
 #include "cluster.hpp"
 
 namespace hfr_tests {
@@ -18,12 +15,15 @@ struct Case {
   std::string forest;
   bool direct;
   bool staged = false;
+  bool mixed = false;
 };
 
 void PrintTo(const Case& c, std::ostream* out) {
   for (int ranks : c.nodes) *out << ranks << '_';
   *out << "window" << c.window << '_' << c.forest << (c.direct ? "_direct" : "_staged")
-       << (c.staged ? "_on_device" : "");
+       << (c.mixed    ? "_mixed"
+           : c.staged ? "_on_device"
+                      : "");
 }
 
 std::vector<Case> all_cases() {
@@ -43,6 +43,7 @@ std::vector<Case> all_cases() {
           if (nodes.size() == 1 && std::string(forest) == "ring") continue;
           cases.push_back({nodes, window, forest, direct});
           cases.push_back({nodes, window, forest, direct, true});
+          cases.push_back({nodes, window, forest, direct, true, true});
         }
       }
     }
@@ -52,8 +53,6 @@ std::vector<Case> all_cases() {
 
 class RandomTurns : public testing::TestWithParam<Case> {};
 
-// Ranks submit a train of operations at their own pace and take turns in random order, some of them
-// many turns in a row: every interleaving must give the same sums.
 TEST_P(RandomTurns, EveryOrderGivesTheSums) {
   const Case& c = GetParam();
   EngineCluster cluster({.ranks_per_node = c.nodes,
@@ -61,26 +60,10 @@ TEST_P(RandomTurns, EveryOrderGivesTheSums) {
                          .chunk_bytes = 4096,
                          .forest = c.forest,
                          .direct = c.direct,
-                         .staged = c.staged});
-  std::mt19937 random(11);
+                         .staged = c.staged,
+                         .mixed = c.mixed});
   const std::vector<size_t> counts = {1, 0, 3, 511, 512, 513, 4096, 20'000, 2049, 9000, 1, 70'000};
-  std::vector<Buffers> train;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    train.emplace_back(cluster.num_ranks(), counts[i], i % 2 == 1);
-  }
-  std::vector<size_t> submitted(static_cast<size_t>(cluster.num_ranks()));
-  for (uint64_t turns = 0; !cluster.all_done(train.size() - 1); ++turns) {
-    ASSERT_LT(turns, 5'000'000u) << "the ranks hold each other up";
-    const int rank = static_cast<int>(random() % static_cast<unsigned>(cluster.num_ranks()));
-    size_t& next = submitted[static_cast<size_t>(rank)];
-    if (next < train.size() && random() % 4 == 0) {
-      ASSERT_TRUE(cluster[rank].submit(train[next].descriptor(rank)));
-      ++next;
-    }
-    for (unsigned i = 0; i < 1 + random() % 20; ++i) cluster[rank].progress();
-  }
-  for (int rank = 0; rank < cluster.num_ranks(); ++rank) EXPECT_FALSE(cluster[rank].failed());
-  for (const Buffers& buffers : train) buffers.check();
+  run_in_random_turns(cluster, counts, 11);
 }
 
 void submit_all(EngineCluster& cluster, Buffers& buffers) {
@@ -220,6 +203,50 @@ TEST(Executor, StallsNameTheRankAndTheStage) {
   EXPECT_EQ(stall->wait.rank, 2);
   EXPECT_THAT(stall->wait.stage, HasSubstr("chunk"));
   EXPECT_FALSE(stall->peer_lost);
+}
+
+// Local rank 1's thread has a part of rank 0's add, and does not go on.
+class StuckPool : public hfr::InlinePool {
+ public:
+  StuckPool() : InlinePool(**hfr::select_kernel_table("scalar")) {}
+  bool submit(const hfr::ReduceDescriptor&, hfr::Token) override { return true; }
+  int holder(hfr::Token) const override { return 1; }
+};
+
+EngineCluster with_a_stuck_pool() {
+  return EngineCluster({.ranks_per_node = {1, 2},
+                        .chunk_bytes = 262'144,
+                        .staged = true,
+                        .rank_with_pool = 1,
+                        .make_pool = [] { return std::make_unique<StuckPool>(); }});
+}
+
+TEST(Executor, AStallInAnAddNamesWhoHasAPart) {
+  EngineCluster cluster = with_a_stuck_pool();
+  Buffers buffers(3, 100'000, false);
+  submit_all(cluster, buffers);
+  while (cluster.turn()) {
+  }
+  EXPECT_FALSE(cluster[1].check(cluster.clock().now));
+  cluster.clock().now += 1'000'000'001;
+  auto stall = cluster[1].check(cluster.clock().now);
+  ASSERT_TRUE(stall);
+  EXPECT_EQ(stall->wait.rank, 2);
+  EXPECT_THAT(stall->wait.stage, HasSubstr("adding its part of chunk"));
+}
+
+// When the control plane knows sooner that it is dead, nobody waits for the deadline.
+TEST(Executor, AFailureEndsAnAddThatIsStuck) {
+  EngineCluster cluster = with_a_stuck_pool();
+  Buffers buffers(3, 100'000, false);
+  submit_all(cluster, buffers);
+  while (cluster.turn()) {
+  }
+  cluster[2].fail({hfr::Status(hfr::Code::kRemoteError, "rank 2 died"), 2});
+  cluster[1].progress();
+  ASSERT_TRUE(cluster[1].failed());
+  EXPECT_EQ(cluster[1].failure().rank, 2);
+  EXPECT_EQ(cluster[1].failure().status.message(), "rank 2 died");
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ TEST_P(GraphOperations, AmongOthersInEveryOrder) {
                          .staged = true,
                          .group_size = group_size});
   // 32 KiB and less are exchanged between few nodes, more climbs trees.
-  const std::vector<size_t> counts = {1, 700, 5000, 20'000, 66'000};
+  const std::vector<size_t> counts = {1, 700, 0, 5000, 20'000, 66'000};
   std::vector<Buffers> buffers;
   for (size_t count : counts) buffers.emplace_back(cluster.num_ranks(), count, false);
   std::vector<Rank> ranks(static_cast<size_t>(cluster.num_ranks()));
@@ -77,7 +77,11 @@ TEST_P(GraphOperations, AmongOthersInEveryOrder) {
   }
   std::mt19937 random(7);
   std::vector<std::pair<size_t, bool>> train;  // which buffers; in a graph
-  for (int i = 0; i < 60; ++i) train.emplace_back(random() % counts.size(), random() % 3 != 0);
+  for (int i = 0; i < 60; ++i) {
+    const size_t which = random() % counts.size();
+    // On one node no bytes are a small message, whose graph has no copies of chunks.
+    train.emplace_back(which, random() % 3 != 0 && (counts[which] > 0 || nodes.size() > 1));
+  }
 
   for (uint64_t turns = 0; !cluster.all_done(train.size() - 1); ++turns) {
     ASSERT_LT(turns, 5'000'000u) << "the ranks hold each other up";

@@ -126,28 +126,9 @@ TEST_P(GroupTurns, EveryOrderGivesTheSums) {
                          .staged = true,
                          .group_size = c.group_size,
                          .group_from = 2000});
-  std::mt19937 random(23);
   const std::vector<size_t> counts = {513, 1, 4096, 0, 20'000, 3, 9000, 2049, 511, 70'000};
-  std::vector<Buffers> train;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    train.emplace_back(cluster.num_ranks(), counts[i], i % 3 == 1);
-  }
-  std::vector<size_t> submitted(static_cast<size_t>(cluster.num_ranks()));
-  for (uint64_t turns = 0; !cluster.all_done(train.size() - 1); ++turns) {
-    ASSERT_LT(turns, 5'000'000u) << "the ranks hold each other up";
-    const int rank = static_cast<int>(random() % static_cast<unsigned>(cluster.num_ranks()));
-    size_t& next = submitted[static_cast<size_t>(rank)];
-    if (next < train.size() && random() % 4 == 0) {
-      ASSERT_TRUE(cluster[rank].submit(train[next].descriptor(rank)));
-      ++next;
-    }
-    for (unsigned i = 0; i < 1 + random() % 20; ++i) cluster[rank].progress();
-  }
-  for (int rank = 0; rank < cluster.num_ranks(); ++rank) {
-    EXPECT_FALSE(cluster[rank].failed());
-    EXPECT_TRUE(cluster[rank].boxes_free());
-  }
-  for (const Buffers& buffers : train) buffers.check();
+  run_in_random_turns(cluster, counts, 23);
+  for (int rank = 0; rank < cluster.num_ranks(); ++rank) EXPECT_TRUE(cluster[rank].boxes_free());
 }
 
 INSTANTIATE_TEST_SUITE_P(Engine, GroupTurns, testing::ValuesIn(all_cases()),

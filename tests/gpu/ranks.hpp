@@ -3,6 +3,7 @@
 // CUDA, as a driver does not survive a fork.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
@@ -86,15 +87,32 @@ class Ranks {
   }
   void strike(int rank) { kill(pids_[static_cast<size_t>(rank)], SIGKILL); }
 
-  // Every rank ends well, or skips for the same reason, which is returned.
-  std::string expect_all_well() {
+  // Every rank says `word`, or skips for the same reason, which is returned.
+  std::string expect_all_say(const std::string& word) {
     for (size_t rank = 0; rank < pids_.size(); ++rank) {
-      const std::string end = line(static_cast<int>(rank));
-      if (end.rfind("skip ", 0) == 0) return end.substr(5);
-      EXPECT_EQ(end, "end ") << "rank " << rank;
+      const std::string said = line(static_cast<int>(rank));
+      if (said.rfind("skip ", 0) == 0) return said.substr(5);
+      EXPECT_EQ(said, word) << "rank " << rank;
     }
     return "";
   }
+  // It is killed, and the others end with "<status> <sentence>" of an error that names it.
+  void expect_named_when_killed(int victim) {
+    strike(victim);
+    using testing::StartsWith;
+    for (size_t rank = 0; rank < pids_.size(); ++rank) {
+      if (static_cast<int>(rank) == victim) continue;
+      EXPECT_THAT(
+          line(static_cast<int>(rank)),
+          testing::AllOf(testing::AnyOf(StartsWith("end " + std::to_string(HFR_REMOTE_ERROR) + " "),
+                                        StartsWith("end " + std::to_string(HFR_TIMEOUT) + " ")),
+                         testing::HasSubstr("rank " + std::to_string(victim))))
+          << "rank " << rank;
+    }
+  }
+
+  // Every rank ends well, or skips for the same reason, which is returned.
+  std::string expect_all_well() { return expect_all_say("end "); }
 
  private:
   [[noreturn]] static void run(int rank, const ProcessShape& shape, const int* ids, int out,

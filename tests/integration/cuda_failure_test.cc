@@ -3,11 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <latch>
 #include <string>
 
 #include "../gpu/gpu.hpp"
 #include "cluster.hpp"
+#include "cuda_abort.hpp"
 
 namespace hfr_tests {
 namespace {
@@ -120,36 +120,9 @@ TEST(CudaBadInput, AHostRankRefusesGpuMemory) {
   HFR_CU(cuMemFree(managed));
 }
 
-// Rank 1's input does not come; an abort from another thread lets rank 0's stream go.
 TEST(CudaFailure, AbortReleasesStreams) {
   HFR_NEED_GPU();
-  constexpr int kRanks = 2;
-  hfr_comm_t comms[kRanks];
-  const hfr_comm_options_t options = cuda_options(60'000);
-  ASSERT_EQ(hfr_comm_init_all(comms, kRanks, &options), HFR_SUCCESS) << hfr_get_last_error(nullptr);
-  Gate gate;
-  std::latch ready(kRanks + 1);
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < kRanks; ++rank) {
-    threads.emplace_back([&, rank] {
-      use_gpu();
-      GpuStream stream;
-      DeviceBuffer data(size_t{8} << 20);
-      ready.arrive_and_wait();
-      if (rank == 1) gate.hold(stream);
-      hfr_status_t status = hfr_all_reduce(data.data(), data.data(), size_t{2} << 20, HFR_FLOAT32,
-                                           HFR_SUM, comms[rank], stream.get(), nullptr);
-      while (status == HFR_SUCCESS) hfr_comm_get_async_error(comms[rank], &status);
-      EXPECT_EQ(status, HFR_ABORTED);
-      EXPECT_THAT(hfr_get_last_error(comms[rank]), HasSubstr("rank 0"));
-      if (rank == 1) gate.open();
-      stream.synchronize();
-    });
-  }
-  ready.arrive_and_wait();
-  EXPECT_EQ(hfr_comm_abort(comms[0]), HFR_SUCCESS);
-  for (std::thread& thread : threads) thread.join();
-  for (hfr_comm_t comm : comms) EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+  expect_abort_releases_streams(2);
 }
 
 // Rank 1 never calls: rank 0's call ends at the deadline and names it.

@@ -78,18 +78,8 @@ TEST(CudaGraphFailure, AKilledPeerReleasesReplays) {
                 stream.synchronize();
                 return std::to_string(status) + " " + error;
               });
-  for (int rank = 0; rank < kRanks; ++rank) {
-    const std::string line = ranks.line(rank);
-    if (line.rfind("skip ", 0) == 0) GTEST_SKIP() << line.substr(5);
-    ASSERT_EQ(line, "ready") << "rank " << rank;
-  }
-  ranks.strike(kVictim);
-  for (int rank : {0, 2}) {
-    const std::string line = ranks.line(rank);
-    EXPECT_THAT(line, testing::AnyOf(testing::StartsWith("end 5 "), testing::StartsWith("end 6 ")))
-        << "rank " << rank;
-    EXPECT_THAT(line, HasSubstr("rank 1")) << "rank " << rank;
-  }
+  if (const std::string why = ranks.expect_all_say("ready"); !why.empty()) GTEST_SKIP() << why;
+  ranks.expect_named_when_killed(kVictim);
 }
 
 }  // namespace

@@ -7,12 +7,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <latch>
 #include <random>
 #include <string>
 
 #include "../gpu/ranks.hpp"
 #include "cluster.hpp"
+#include "cuda_abort.hpp"
 #include "values.hpp"
 
 namespace hfr_tests {
@@ -139,38 +139,9 @@ TEST_F(GpuGroups, WhatDoesNotDivideIsAnError) {
   EXPECT_THAT(hfr_get_last_error(nullptr), HasSubstr("3 GPU ranks"));
 }
 
-// Rank 1's input does not come: an abort lets the others' streams go.
 TEST_F(GpuGroups, AbortReleasesStreams) {
   HFR_NEED_GPU();
-  constexpr int kRanks = 4;
-  hfr_comm_t comms[kRanks];
-  hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
-  options.device = HFR_DEVICE_CUDA;
-  options.timeout_ms = 60'000;
-  ASSERT_EQ(hfr_comm_init_all(comms, kRanks, &options), HFR_SUCCESS) << hfr_get_last_error(nullptr);
-  Gate gate;
-  std::latch ready(kRanks + 1);
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < kRanks; ++rank) {
-    threads.emplace_back([&, rank] {
-      use_gpu();
-      GpuStream stream;
-      DeviceBuffer data(size_t{8} << 20);
-      ready.arrive_and_wait();
-      if (rank == 1) gate.hold(stream);
-      hfr_status_t status = hfr_all_reduce(data.data(), data.data(), size_t{2} << 20, HFR_FLOAT32,
-                                           HFR_SUM, comms[rank], stream.get(), nullptr);
-      while (status == HFR_SUCCESS) hfr_comm_get_async_error(comms[rank], &status);
-      EXPECT_EQ(status, HFR_ABORTED);
-      EXPECT_THAT(hfr_get_last_error(comms[rank]), HasSubstr("rank 0"));
-      if (rank == 1) gate.open();
-      stream.synchronize();
-    });
-  }
-  ready.arrive_and_wait();
-  EXPECT_EQ(hfr_comm_abort(comms[0]), HFR_SUCCESS);
-  for (std::thread& thread : threads) thread.join();
-  for (hfr_comm_t comm : comms) EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+  expect_abort_releases_streams(4);
 }
 
 // A member of rank 0's group is killed while the others' operations have already been handed to the
@@ -202,19 +173,9 @@ TEST_P(KilledMember, ReleasesStreams) {
                 stream.synchronize();
                 return std::to_string(status) + " " + error;
               });
-  for (int rank = 0; rank < kRanks; ++rank) {
-    const std::string line = ranks.line(rank);
-    if (line.rfind("skip ", 0) == 0) GTEST_SKIP() << line.substr(5);
-    ASSERT_EQ(line, "ready") << "rank " << rank;
-  }
+  if (const std::string why = ranks.expect_all_say("ready"); !why.empty()) GTEST_SKIP() << why;
   ASSERT_EQ(ranks.line(kVictim), "enough");
-  ranks.strike(kVictim);
-  for (int rank : {0, 2, 3}) {
-    const std::string line = ranks.line(rank);
-    EXPECT_THAT(line, testing::AnyOf(testing::StartsWith("end 5 "), testing::StartsWith("end 6 ")))
-        << "rank " << rank;
-    EXPECT_THAT(line, HasSubstr("rank 1")) << "rank " << rank;
-  }
+  ranks.expect_named_when_killed(kVictim);
 }
 INSTANTIATE_TEST_SUITE_P(GpuGroups, KilledMember, testing::Bool(),
                          [](const auto& param) { return param.param ? "Busy" : "Idle"; });

@@ -2,6 +2,7 @@
 // refused in a capture.
 #include <gmock/gmock.h>
 
+#include <barrier>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -35,7 +36,7 @@ TEST_P(ThreadStreams, CallsReturnBeforeTheInputIsThere) {
   HFR_NEED_GPU();
   if (calls_wait()) GTEST_SKIP() << "without stream memory operations calls wait";
   Gate gate;
-  std::latch made(GetParam()), called(GetParam());
+  std::latch made(GetParam()), called(GetParam()), looked(GetParam());
   run([&](int rank, hfr_comm_t comm) {
     GpuStream stream;
     Chain large(rank, GetParam(), 3'000'000);
@@ -46,6 +47,7 @@ TEST_P(ThreadStreams, CallsReturnBeforeTheInputIsThere) {
     small.enqueue(comm, stream, 0);
     called.arrive_and_wait();
     EXPECT_FALSE(stream.idle());
+    looked.arrive_and_wait();
     if (rank == 0) gate.open();
     stream.synchronize();
     EXPECT_EQ(large.check() + small.check(), "") << "rank " << rank;
@@ -101,7 +103,9 @@ TEST(CudaGraphInput, ThreadsThatShareAGpuAreRefused) {
   ClusterShape shape;
   shape.ranks_per_node = {2};
   shape.device = HFR_DEVICE_CUDA;
-  run_cluster(shape, [](int rank, hfr_comm_t comm) {
+  // A call that waits for the context would end the other's capture.
+  std::barrier together(2);
+  run_cluster(shape, [&](int rank, hfr_comm_t comm) {
     use_gpu();
     GpuStream stream;
     for (const size_t count : {size_t{16}, size_t{2} << 20}) {
@@ -111,10 +115,12 @@ TEST(CudaGraphInput, ThreadsThatShareAGpuAreRefused) {
         return hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_SUM, comm,
                               stream.get(), nullptr);
       };
+      together.arrive_and_wait();
       const Graph graph(stream, CU_STREAM_CAPTURE_MODE_RELAXED, [&] {
         EXPECT_EQ(call(), HFR_UNSUPPORTED);
         EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("threads"));
       });
+      together.arrive_and_wait();
       EXPECT_EQ(call(), HFR_SUCCESS) << hfr_get_last_error(comm);
       stream.synchronize();
       EXPECT_EQ(data.download(), make_expected(HFR_FLOAT32, HFR_SUM, 2, count));

@@ -3,7 +3,9 @@
 #include "reduce/task_board.hpp"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -160,17 +162,17 @@ TEST(TaskBoard, AFullRingRefusesUntilItsOldestIsDone) {
     ASSERT_EQ(board.post(work, file.base(0)), n);
   }
   EXPECT_FALSE(board.post(work, file.base(0)));
-  ASSERT_EQ(board.take(1, 0).look, TaskBoard::Look::kTaken);
-  board.finish(1);
+  ASSERT_EQ(board.take(1, 0, 0).look, TaskBoard::Look::kTaken);
+  board.finish(1, 0);
   EXPECT_FALSE(board.post(work, file.base(0))) << "the oldest is still there";
-  ASSERT_EQ(board.take(0, 0).look, TaskBoard::Look::kTaken);
+  ASSERT_EQ(board.take(0, 0, 0).look, TaskBoard::Look::kTaken);
   EXPECT_FALSE(board.post(work, file.base(0))) << "it is under way";
-  board.finish(0);
+  board.finish(0, 0);
   EXPECT_TRUE(board.finished(0));
   EXPECT_FALSE(board.finished(2));
   EXPECT_EQ(board.post(work, file.base(0)), TaskBoard::kCapacity);
   EXPECT_EQ(board.post(work, file.base(0)), TaskBoard::kCapacity + 1);
-  EXPECT_EQ(board.take(0, 0).look, TaskBoard::Look::kOver) << "its place has a new task";
+  EXPECT_EQ(board.take(0, 0, 0).look, TaskBoard::Look::kOver) << "its place has a new task";
 }
 
 TEST(TaskBoard, PiecesCoverEveryElementOnce) {
@@ -183,8 +185,8 @@ TEST(TaskBoard, PiecesCoverEveryElementOnce) {
       work.dsts[0] = static_cast<int32_t*>(work.dsts[0]) + 3;  // off the cache line
       ASSERT_EQ(board.post(work, file.base(0)), 0u);
       std::vector<uint32_t> pieces;
-      TaskBoard::Piece piece = board.take(0, num_threads / 2);
-      for (; piece.look == TaskBoard::Look::kTaken; piece = board.take(0, 0)) {
+      TaskBoard::Piece piece = board.take(0, num_threads / 2, 0);
+      for (; piece.look == TaskBoard::Look::kTaken; piece = board.take(0, 0, 0)) {
         pieces.push_back(piece.idx);
       }
       EXPECT_EQ(piece.look, TaskBoard::Look::kOver);
@@ -203,6 +205,41 @@ TEST(TaskBoard, PiecesCoverEveryElementOnce) {
       EXPECT_EQ(at, count);
     }
   }
+}
+
+// A rank is killed with a piece of another rank's add in its hands: the add is never done, and the
+// board says who has it. What is posted later is done as ever.
+TEST(TaskBoard, AKilledRankStillHoldsItsPiece) {
+  SharedFile file;
+  for (size_t array : {0u, 1u}) file.fill(array, 5);
+  TaskBoard& board = file.board(0);
+  board.join(4);
+  const auto number = board.post(file.add(0, 2, 0, 1), file.base(0));
+  ASSERT_EQ(number, 0u);
+  EXPECT_EQ(board.holder(0), -1);
+  int taken[2];
+  ASSERT_EQ(pipe(taken), 0);
+  const pid_t rank = fork();
+  if (rank == 0) {
+    const bool has = file.board(1).take(0, 1, 3).look == TaskBoard::Look::kTaken;
+    _exit(write(taken[1], &has, 1) == 1 && pause() != 0 ? 0 : 1);
+  }
+  char has = 0;
+  ASSERT_EQ(read(taken[0], &has, 1), 1);
+  EXPECT_EQ(has, 1);
+  kill(rank, SIGKILL);
+  waitpid(rank, nullptr, 0);
+  close(taken[0]);
+  close(taken[1]);
+  auto pool = make_pool(file, 0, 1);
+  ASSERT_TRUE(pool->submit(file.add(0, 3, 0, 1), 7));
+  hfr::Token done = 0;
+  hfr::Waiter waiter(hfr::WaitPolicy{.spin_ns = 0});
+  while (pool->poll({&done, 1}) == 0) waiter.pause();
+  EXPECT_EQ(done, 7u);
+  EXPECT_EQ(pool->holder(7), -1);
+  EXPECT_FALSE(board.finished(0));
+  EXPECT_EQ(board.holder(0), 3);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "device/cuda/copy_queue.hpp"
 
+#include <algorithm>
+
 #include "device/cuda/copy_call.hpp"
 
 namespace hfr {
@@ -54,6 +56,11 @@ void CopyQueue::push_early(const CopyDescriptor& copy) {
 CUresult CopyQueue::hand_over() {
   const size_t idx = handed_.load(std::memory_order_relaxed);
   const CopyDescriptor& copy = ring_[idx % kCapacity];
+  if (together_) {
+    team_->collect(copy);
+    in_step_ = true;
+    return CUDA_SUCCESS;
+  }
   CUresult result = CUDA_SUCCESS;
   if (copy.wait != nullptr) {
     result = context_.driver().cuStreamWaitValue64(stream_, turn_on_device_, idx + 1,
@@ -64,11 +71,20 @@ CUresult CopyQueue::hand_over() {
   return result;
 }
 
+CUresult CopyQueue::end_step() {
+  if (!in_step_) return CUDA_SUCCESS;
+  in_step_ = false;
+  const CUresult result = team_->hand_over_collected();
+  handed_.fetch_add(1, std::memory_order_release);
+  return result;
+}
+
 bool CopyQueue::poll(CUresult& result) {
   if (cancelled_) return false;
   bool moved = false;
   const size_t before = released_;
   while (released_ < early_end_ && may_go(released_)) ++released_;
+  if (together_ && early_end_ > head_) team_->let_go();
   if (released_ != before) {
     turn_->store(released_, std::memory_order_release);
     moved = true;
@@ -146,13 +162,16 @@ CUresult CopyQueue::issue(const CopyDescriptor& copy, CUevent event) {
 void CopyQueue::cancel() {
   if (turn_ != nullptr) turn_->store(UINT64_MAX / 2, std::memory_order_release);
   cancelled_ = true;
+  if (together_ && has_early()) team_->let_all_go();
   if (team_ != nullptr) team_->leave(this);
 }
 
 bool CopyQueue::drained() const {
   if (stream_ == nullptr) return true;
   if (together_) {
-    const size_t taken = taken_.load(std::memory_order_acquire);
+    // Of early ones and late ones.
+    const size_t taken =
+        std::max(taken_.load(std::memory_order_acquire), handed_.load(std::memory_order_acquire));
     const CopyDescriptor& last = ring_[(taken - 1) % kCapacity];
     const bool passed = taken == 0 || last.signal->load() >= last.signal_value || team_->idle();
     if (!passed) return false;

@@ -6,12 +6,12 @@
 // A copy may go once its gate counter says so. There are two ways to see to that (docs/cuda.md):
 //
 //   late     the copy is handed to the driver when it may go, several ahead of the copy engine. The
-//            stream never holds a wait. For operations in host order, whose caller waits. Where
-//            ranks of a process share a GPU, their team hands over (copy_team.hpp).
+//            stream never holds a wait. For operations in host order, whose caller waits.
 //   early    [wait until turn >= n] [copy] [signal] is handed over at once, and whoever polls
 //            advances `turn`, a word of this queue alone. No driver call is needed afterwards. For
 //            operations in the order of a stream, whose caller goes on.
 //
+// Where ranks of a process share a GPU, their team hands over both kinds (copy_team.hpp).
 // Without stream memory operations there is no early, and an event follows each copy.
 #pragma once
 
@@ -29,7 +29,7 @@ namespace hfr {
 
 class CopyQueue final : private CopyOffers {
  public:
-  static constexpr size_t kCapacity = 2048;
+  static constexpr size_t kCapacity = CopyTeam::kMostEarly;
   static constexpr size_t kDepth = 4;  // late copies handed over and not finished
 
   // `to_device`: what the device calls the staging's addresses, minus what the host calls them.
@@ -67,8 +67,10 @@ class CopyQueue final : private CopyOffers {
     const size_t idx = handed_.load(std::memory_order_relaxed);
     return idx < early_end_ ? ring_[idx % kCapacity].signal_value - 1 : UINT64_MAX;
   }
-  // Hands that copy to the driver.
+  // Hands that copy to the driver; where others are in the team, with theirs at the end of the
+  // step.
   CUresult hand_over();
+  CUresult end_step();
   // Retires what has finished and lets go what may. Sets `result` when the driver refuses.
   bool poll(CUresult& result);
   // Lets everything go that the driver has, forgets the rest.
@@ -77,6 +79,9 @@ class CopyQueue final : private CopyOffers {
   bool drained() const;
   CUresult query() const;
   CUstream stream() const { return stream_; }
+  // Where early copies go.
+  CUstream early_stream() const { return together_ ? team_->stream() : stream_; }
+  bool is_together() const { return together_; }
   bool has_early() const { return head_ < early_end_; }
 
  private:
@@ -102,9 +107,10 @@ class CopyQueue final : private CopyOffers {
   const uint64_t to_device_;
   const GroupKernel* const kernel_;
   const std::shared_ptr<CopyTeam> team_;
-  // Others are in the team: late copies of this queue go through it. Fixed by the first copy, when
-  // all ranks have been set up.
+  // Others are in the team: this queue's copies go through it. Fixed by the first copy, when all
+  // ranks have been set up.
   bool together_ = false;
+  bool in_step_ = false;  // the team has an early copy of this queue that the driver has not got
   CUstream stream_ = nullptr;
   std::atomic<uint64_t>* turn_ = nullptr;
   CUdeviceptr turn_on_device_ = 0;

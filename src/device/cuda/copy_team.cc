@@ -15,13 +15,22 @@ Result<std::shared_ptr<CopyTeam>> CopyTeam::make(std::shared_ptr<const CudaConte
   HFR_RETURN_IF_ERROR(
       driver.status("cuStreamCreate",
                     driver.cuStreamCreateWithPriority(&team->stream_, CU_STREAM_NON_BLOCKING, 0)));
+  void* memory = nullptr;
+  HFR_RETURN_IF_ERROR(
+      driver.status("cuMemHostAlloc",
+                    driver.cuMemHostAlloc(&memory, sizeof(*team->turn_),
+                                          CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP)));
+  team->turn_ = new (memory) std::atomic<uint64_t>(0);
+  HFR_RETURN_IF_ERROR(
+      driver.status("cuMemHostGetDevicePointer",
+                    driver.cuMemHostGetDevicePointer(&team->turn_on_device_, memory, 0)));
   return team;
 }
 
 CopyTeam::~CopyTeam() {
-  if (stream_ == nullptr) return;
   ContextScope scope(*context_);
-  context_->driver().cuStreamDestroy(stream_);
+  if (stream_ != nullptr) context_->driver().cuStreamDestroy(stream_);
+  if (turn_ != nullptr) context_->driver().cuMemFreeHost(turn_);
 }
 
 void CopyTeam::lock() {
@@ -32,6 +41,8 @@ void CopyTeam::join(CopyOffers* member) {
   lock();
   members_.push_back(member);
   num_members_.store(members_.size());
+  collected_.reserve(members_.size());
+  gates_.resize(kMostEarly * members_.size());
   busy_.store(false, std::memory_order_release);
 }
 
@@ -56,7 +67,7 @@ bool CopyTeam::poll(CUresult& result) {
     const CopyDescriptor& last = copies_[num_copies - 1];
     batches_[next_ % kUnderWay] = {last.signal, last.signal_value};
     ++next_;
-    result = issue(num_copies);
+    result = issue({copies_.data(), num_copies});
     moved = true;
   }
   busy_.store(false, std::memory_order_release);
@@ -85,46 +96,97 @@ size_t CopyTeam::gather() {
   return num_copies;
 }
 
-CUresult CopyTeam::issue(size_t num_copies) {
+std::optional<uint64_t> CopyTeam::add_gates() {
+  lock();
+  const uint64_t batch = num_batches_++;
+  const size_t before = next_gate_;
+  for (const CopyDescriptor& copy : collected_) {
+    if (copy.wait == nullptr) continue;
+    const Gate& last = gates_[(next_gate_ - 1) % gates_.size()];
+    const bool again =
+        next_gate_ > before && last.wait == copy.wait && last.value == copy.wait_value;
+    if (!again) gates_[next_gate_++ % gates_.size()] = {copy.wait, copy.wait_value, batch};
+  }
+  const bool waits = next_gate_ > before;
+  busy_.store(false, std::memory_order_release);
+  return waits ? std::optional(batch) : std::nullopt;
+}
+
+CUresult CopyTeam::hand_over_collected() {
+  if (collected_.empty()) return CUDA_SUCCESS;
+  // Without busy_: the driver may wait until earlier batches have been let go.
+  const std::optional<uint64_t> batch = add_gates();
   ContextScope scope(*context_);
   CUresult result = scope.result();
-  if (result == CUDA_SUCCESS) result = copy(num_copies);
+  if (result == CUDA_SUCCESS && batch) {
+    result = context_->driver().cuStreamWaitValue64(stream_, turn_on_device_, *batch + 1,
+                                                    CU_STREAM_WAIT_VALUE_GEQ);
+  }
+  std::span<const CopyDescriptor> rest = collected_;
+  while (result == CUDA_SUCCESS && !rest.empty()) {
+    const size_t num_copies = std::min(rest.size(), kMaxCopies);
+    result = issue(rest.first(num_copies));
+    rest = rest.subspan(num_copies);
+  }
+  collected_.clear();
+  return result;
+}
+
+void CopyTeam::let_go() {
+  if (busy_.exchange(true, std::memory_order_acquire)) return;
+  while (oldest_gate_ < next_gate_) {
+    const Gate& oldest = gates_[oldest_gate_ % gates_.size()];
+    if (oldest.wait->load() < oldest.value) break;
+    ++oldest_gate_;
+  }
+  const uint64_t turn =
+      oldest_gate_ < next_gate_ ? gates_[oldest_gate_ % gates_.size()].batch : num_batches_;
+  if (turn > turn_->load(std::memory_order_relaxed)) turn_->store(turn, std::memory_order_release);
+  busy_.store(false, std::memory_order_release);
+}
+
+CUresult CopyTeam::issue(std::span<const CopyDescriptor> copies) {
+  ContextScope scope(*context_);
+  CUresult result = scope.result();
+  if (result == CUDA_SUCCESS) result = copy(copies);
   if (result != CUDA_SUCCESS) return result;
   std::array<CUstreamBatchMemOpParams, kMaxCopies> writes;
-  for (size_t i = 0; i < num_copies; ++i) {
+  for (size_t i = 0; i < copies.size(); ++i) {
     writes[i] = {};
     writes[i].writeValue.operation = CU_STREAM_MEM_OP_WRITE_VALUE_64;
     writes[i].writeValue.address =
-        reinterpret_cast<uint64_t>(&copies_[i].signal->value) + to_device_;
-    writes[i].writeValue.value64 = copies_[i].signal_value;
+        reinterpret_cast<uint64_t>(&copies[i].signal->value) + to_device_;
+    writes[i].writeValue.value64 = copies[i].signal_value;
     writes[i].writeValue.flags = CU_STREAM_WRITE_VALUE_DEFAULT;
   }
-  return context_->driver().cuStreamBatchMemOp(stream_, static_cast<unsigned>(num_copies),
+  return context_->driver().cuStreamBatchMemOp(stream_, static_cast<unsigned>(copies.size()),
                                                writes.data(), 0);
 }
 
-CUresult CopyTeam::copy(size_t num_copies) {
+CUresult CopyTeam::copy(std::span<const CopyDescriptor> copies) {
   const Driver& driver = context_->driver();
 #if CUDA_VERSION >= 13000
-  if (num_copies > 1 && driver.cuMemcpyBatchAsync != nullptr) {
+  // Only copies of an operation of no bytes have none.
+  const bool moves = copies.front().bytes > 0 && copies.back().bytes > 0;
+  if (copies.size() > 1 && moves && driver.cuMemcpyBatchAsync != nullptr) {
     std::array<CUdeviceptr, kMaxCopies> dsts;
     std::array<CUdeviceptr, kMaxCopies> srcs;
     std::array<size_t, kMaxCopies> sizes;
-    for (size_t i = 0; i < num_copies; ++i) {
-      dsts[i] = reinterpret_cast<CUdeviceptr>(copies_[i].dst);
-      srcs[i] = reinterpret_cast<CUdeviceptr>(copies_[i].src);
-      sizes[i] = copies_[i].bytes;
+    for (size_t i = 0; i < copies.size(); ++i) {
+      dsts[i] = reinterpret_cast<CUdeviceptr>(copies[i].dst);
+      srcs[i] = reinterpret_cast<CUdeviceptr>(copies[i].src);
+      sizes[i] = copies[i].bytes;
     }
     CUmemcpyAttributes attributes{};
     attributes.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
     size_t first = 0;
-    return driver.cuMemcpyBatchAsync(dsts.data(), srcs.data(), sizes.data(), num_copies,
+    return driver.cuMemcpyBatchAsync(dsts.data(), srcs.data(), sizes.data(), copies.size(),
                                      &attributes, &first, 1, stream_);
   }
 #endif
   CUresult result = CUDA_SUCCESS;
-  for (size_t i = 0; i < num_copies && result == CUDA_SUCCESS; ++i) {
-    result = copy_async(driver, direction_, copies_[i], stream_);
+  for (size_t i = 0; i < copies.size() && result == CUDA_SUCCESS; ++i) {
+    result = copy_async(driver, direction_, copies[i], stream_);
   }
   return result;
 }

@@ -114,6 +114,8 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   Status begin_hand_over(void* stream, uint64_t op) override;
   Status hand_over_chunk(CopyDirection direction, size_t idx) override;
   Status end_hand_over(void* stream) override;
+  Status begin_chunks() override;
+  Status end_step(CopyDirection direction) override;
   bool input_ready(uint64_t op) override;
   GraphSide* graphs() override { return memory_operations_ ? &graphs_ : nullptr; }
   Bounce* take_bounce() override { return bounces_.take(); }
@@ -292,7 +294,10 @@ Status CudaDevice::begin_hand_over(void* stream, uint64_t op) {
   first_chunk_ = UINT64_MAX;
   for (const auto& queue : queues_) {
     if (queue == nullptr) continue;
-    if (result == CUDA_SUCCESS) result = driver_.cuStreamWaitEvent(queue->stream(), came_, 0);
+    // In any case kIn's own stream, which tells that the input is there.
+    const bool waits = !queue->is_together() || queue == this->queue(CopyDirection::kIn);
+    if (waits && result == CUDA_SUCCESS)
+      result = driver_.cuStreamWaitEvent(queue->stream(), came_, 0);
     first_chunk_ = std::min(first_chunk_, queue->next_chunk());
   }
   const auto& pull = queue(CopyDirection::kPull);
@@ -314,9 +319,25 @@ Status CudaDevice::hand_over_chunk(CopyDirection direction, size_t idx) {
   return driver_.status("handing a copy to the GPU", copies->hand_over());
 }
 
+Status CudaDevice::begin_chunks() {
+  ContextScope scope(context_);
+  CUresult result = CUDA_SUCCESS;
+  for (const auto& queue : queues_) {
+    if (queue == nullptr || !queue->is_together() || result != CUDA_SUCCESS) continue;
+    result = driver_.cuStreamWaitEvent(queue->early_stream(), came_, 0);
+  }
+  return driver_.status("handing an operation to the GPU", result);
+}
+
+Status CudaDevice::end_step(CopyDirection direction) {
+  const auto& copies = queue(direction);
+  if (copies == nullptr) return Status();
+  return driver_.status("handing copies to the GPU", copies->end_step());
+}
+
 Status CudaDevice::end_hand_over(void* stream) {
   ContextScope scope(context_);
-  CUresult result = driver_.cuEventRecord(done_, last_queue_->stream());
+  CUresult result = driver_.cuEventRecord(done_, last_queue_->early_stream());
   if (result == CUDA_SUCCESS) {
     result = driver_.cuStreamWaitEvent(static_cast<CUstream>(stream), done_, 0);
   }
