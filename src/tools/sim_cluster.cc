@@ -248,7 +248,7 @@ Result<sim::ClusterSpec> read_cluster_file(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
-  if (!file) return Status(Code::kSystemError, cat("cannot read ", path));
+  if (!file) return Status(Code::kInvalidArgument, cat("--cluster: cannot read ", path));
   auto cluster = parse_cluster(text.str());
   if (cluster.ok()) return cluster;
   return Status(cluster.status().code(), cat(path, ": ", cluster.status().message()));
