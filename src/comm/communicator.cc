@@ -289,7 +289,7 @@ Status Communicator::finalize() {
   engine_.unlock();
   if (!status.ok()) return status;
   uint64_t deadline = monotonic_ns() + parts_.limits.timeout_ns;
-  status = parts_.membership->barrier(deadline, "finalizing");
+  status = await_finalizing(deadline);
   if (!status.ok()) {
     auto failure = parts_.membership->poll();
     engine_.lock(*this);
@@ -299,6 +299,27 @@ Status Communicator::finalize() {
   }
   finalized_.store(true, std::memory_order_relaxed);
   return Status();
+}
+
+// The barrier of finalize(). A peer whose last operation is still open may need this side's
+// transport.
+Status Communicator::await_finalizing(uint64_t deadline_ns) {
+  std::atomic<bool> over{false};
+  std::thread attendant;
+  if (parts_.transport != nullptr) {
+    attendant = std::thread([&] {
+      while (!over.load(std::memory_order_relaxed)) {
+        engine_.lock(*this);
+        executor_.attend_transport();
+        engine_.unlock();
+        Waiter::sleep(kLookAroundNs);
+      }
+    });
+  }
+  Status status = parts_.membership->barrier(deadline_ns, "finalizing");
+  over.store(true, std::memory_order_relaxed);
+  if (attendant.joinable()) attendant.join();
+  return status;
 }
 
 void Communicator::shut_down() {

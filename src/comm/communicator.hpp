@@ -81,6 +81,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Status check_in_host(const OpDescriptor& desc, void* stream);
   // How operation `op` ended.
   Status status_of(uint64_t op);
+  Status await_finalizing(uint64_t deadline_ns);
   // The failure that all later calls return; ok while there is none.
   Status sticky();
   // A failure that this rank found by itself goes to the other nodes.

@@ -18,6 +18,7 @@ class Adder {
       part.divisor = 1;
       part.num_dsts = 1;
       part.streaming = false;
+      part.streaming_dst = nullptr;  // may be the place of an input that is still to be added
       pool_.run(part);
       work_.srcs[0] = work_.dsts[0];
       work_.scales[0] = accumulator_one(work_.dtype);

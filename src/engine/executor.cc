@@ -200,15 +200,18 @@ Operation* Executor::find_chunk(uint64_t chunk, uint64_t& from) {
 
 bool Executor::lanes_finished(const Operation& o) const {
   if (o.retired < o.owned || !o.all_fed()) return false;
+  if (o.desc.graph != nullptr) {
+    if (o.seen_out != o.num_chunks) return false;
+  } else if (o.copy_out_end != 0) {
+    // The queue to the result runs in order: its last chunk stands for all.
+    const auto window = static_cast<uint64_t>(context_.staging.shape().window);
+    const auto lane = static_cast<int>((o.copy_out_end - 1) % window);
+    if (context_.staging.drained(lane, me_).load() < o.copy_out_end) return false;
+  }
   // A rank that failed lets early copies go that should have waited: its own, into what others are
-  // still to add, and those of ranks that share its streams.
-  if (context_.staging.failure().state.load(std::memory_order_acquire) != 0) return false;
-  if (o.desc.graph != nullptr) return o.seen_out == o.num_chunks;
-  if (o.copy_out_end == 0) return true;
-  // The queue to the result runs in order: its last chunk stands for all.
-  int lane = static_cast<int>((o.copy_out_end - 1) %
-                              static_cast<uint64_t>(context_.staging.shape().window));
-  return context_.staging.drained(lane, me_).load() >= o.copy_out_end;
+  // still to add, and those of ranks that share its streams. They advance the counters above, and
+  // it publishes the failure first: so this is looked at last.
+  return context_.staging.failure().state.load(std::memory_order_acquire) == 0;
 }
 
 bool Executor::complete_operations() {
@@ -242,12 +245,13 @@ void Executor::fail(const Failure& failure) {
   if (failed()) return;
   publish_failure(context_.staging.failure(), failure);
   failure_ = failure;
+  // Before copies are let go: they may overwrite what puts under way still read.
+  if (context_.transport != nullptr) context_.transport->stop();
   context_.device.cancel();
   for (uint64_t n = completed_.load(std::memory_order_relaxed);
        n < submitted_.load(std::memory_order_relaxed); ++n) {
     if (op(n).desc.graph != nullptr) op(n).desc.graph->open_all();
   }
-  if (context_.transport != nullptr) context_.transport->stop();
   leave_buffers();
   failed_.store(true, std::memory_order_release);
 }

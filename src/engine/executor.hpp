@@ -87,6 +87,10 @@ class Executor {
 
   // One turn. True when something moved.
   bool progress();
+  // With no operation open: a peer may still need this side, to mend a connection.
+  void attend_transport() {
+    if (!failed()) poll_transport();
+  }
 
   // Any thread. A failed executor has no operation under way.
   bool done(uint64_t op) const {

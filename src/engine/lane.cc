@@ -166,14 +166,11 @@ const std::byte* Lane::input(const Operation& op, int from) const {
 }
 
 const std::byte* Lane::sole_input(const Step& step, const Operation& op) const {
-  if (step.final || step.srcs.size() != 1 || op.desc.op == Op::kPremulSum) return nullptr;
-  int sole = -1;
-  for (int r = 0; r < context_->shape.num_local(); ++r) {
-    if (!brings_input(op, r)) continue;
-    if (sole >= 0) return nullptr;
-    sole = op.grouped ? context_->groups.carrier(r, idx_) : r;
-  }
-  return input(op, sole);
+  // A group's sum in a slot is added all the same: a mate that fails lets copies into the slot go
+  // before this rank's transport has stopped.
+  const bool alone = context_->shape.num_local() == 1;
+  if (!alone || step.final || step.srcs.size() != 1 || op.desc.op == Op::kPremulSum) return nullptr;
+  return input(op, 0);
 }
 
 bool Lane::begin_add(const Step& step, const Operation& op) {
@@ -195,7 +192,9 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
       work.dsts[work.num_dsts++] = recv;
     }
   }
-  DirectGuard guard(*context_, local && op.reads_in_place);
+  // Another process's pool sees staging only.
+  const bool reads_buffers = local && op.reads_in_place;
+  DirectGuard guard(*context_, reads_buffers);
   if (!guard.allowed()) return false;
   Adder adder(context_->pool, work);
   for (SlotRef src : step.srcs) {
@@ -215,7 +214,7 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
   const bool small =
       chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
-  if (small || guard.raised()) {
+  if (small || reads_buffers) {
     context_->pool.run(work);  // sooner done than handed over; the guard's work ends with it
     add_ = AddState::kFinished;
     return true;

@@ -61,6 +61,8 @@ Status check_cluster(const ClusterSpec& cluster) {
   if (node.gpus.empty() == (node.host.ranks == 0))
     return wrong("node: either gpus or host is needed, and not both");
   if (node.gpus.size() > 16) return wrong("node.gpus: at most 16");
+  if (cluster.one_machine && cluster.fabric.spines > 0)
+    return wrong("fabric.spines: with one_machine there is no network; leave it out");
   if (node.nics.empty() && node.host.ranks == 0) return wrong("node.nics: at least one is needed");
   return check_gpus(node);
 }

@@ -63,7 +63,14 @@ void Machine::place_ranks() {
     socket_of_.push_back(socket);
     const bool carried = std::any_of(
         node.gpu_groups.begin(), node.gpu_groups.end(), [&](const std::vector<int>& group) {
-          return group.front() != r && std::find(group.begin(), group.end(), r) != group.end();
+          // One of each group on each socket stands for the group there.
+          return std::find(group.begin(), group.end(), r) != group.end() &&
+                 std::any_of(group.begin(), group.end(), [&](int other) {
+                   return other < r &&
+                          node.root_ports[static_cast<size_t>(
+                                              node.gpus[static_cast<size_t>(other)].root_port)]
+                                  .socket == socket;
+                 });
         });
     if (!carried) ++copies_on_socket_[static_cast<size_t>(socket)];
     if (on_host()) {

@@ -131,7 +131,7 @@ void measure_links(NetReport& report, const Config& config, const std::string& h
   for (Link& link : report.links) {
     const bool verbs = link.kind == Link::Kind::kVerbs;
     if (!link.up || link.addresses.empty()) {
-      link.not_measured = "it is not up";
+      link.not_measured = link.up ? "it has no address" : "it is not up";
       continue;
     }
     auto speed = measure(link, config, verbs ? host : link.addresses[0].address);

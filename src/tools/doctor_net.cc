@@ -79,8 +79,12 @@ Result<NetReport> examine(const DoctorNetOptions& options) {
   add_distances(links);
   NetReport report = diagnose(std::move(links), config, learn_verbs(config));
   if (options.measure) {
-    HFR_ASSIGN_OR_RETURN(const std::string host, interface_address(config.socket_ifname));
-    measure_links(report, config, host);
+    auto host = interface_address(config.socket_ifname);
+    if (host.ok()) {
+      measure_links(report, config, *host);
+    } else {  // diagnose() has told why
+      for (Link& link : report.links) link.not_measured = host.status().message();
+    }
   }
   return report;
 }

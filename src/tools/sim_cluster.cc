@@ -14,7 +14,8 @@ namespace {
 using nlohmann::json;
 
 constexpr double kGiga = 1e9;
-constexpr double kMost = 1e9;  // no rate, time or number here is larger
+constexpr double kLeastRate = 1e-3;  // GB/s: virtual time has 64 bits of picoseconds
+constexpr double kMost = 1e9;        // no rate, time or number here is larger
 
 struct FileError {
   std::string sentence;
@@ -46,10 +47,11 @@ class Reader {
     if (!has(key)) return otherwise;
     return as_number(value_.at(key), at(key));
   }
-  double rate(const char* key) { return number(key) * kGiga; }
-  double rate_or(const char* key, double otherwise) {
-    return has(key) ? number(key) * kGiga : otherwise;
+  double rate(const char* key) {
+    if (number(key) < kLeastRate) fail(key, cat("must be at least ", kLeastRate));
+    return number(key) * kGiga;
   }
+  double rate_or(const char* key, double otherwise) { return has(key) ? rate(key) : otherwise; }
   int integer(const char* key) {
     const json& value = need(key);
     if (!value.is_number_integer() || value < 0 || value > 1'000'000)
@@ -85,7 +87,8 @@ class Reader {
       groups.emplace_back();
       if (!group.is_array()) fail(key, "must be an array of arrays of GPU numbers");
       for (const json& gpu : group) {
-        if (!gpu.is_number_integer()) fail(key, "must be an array of arrays of GPU numbers");
+        if (!gpu.is_number_integer() || gpu < 0 || gpu > 1'000'000)
+          fail(key, "must be an array of arrays of GPU numbers");
         groups.back().push_back(gpu);
       }
     }
@@ -212,7 +215,7 @@ Result<sim::ClusterSpec> parse_cluster(const std::string& text) {
     return cluster;
   } catch (const FileError& error) {
     return wrong(error.sentence);
-  } catch (const json::parse_error& error) {
+  } catch (const json::exception& error) {
     return wrong(cat("not JSON: ", error.what()));
   }
 }

@@ -36,7 +36,8 @@ struct EngineOptions {
   bool direct = true;  // ranks reach each other's buffers
   // The CPU does not reach the buffers, as on a GPU: all goes through staging.
   bool staged = false;
-  bool mixed = false;  // with `staged`: not so for every second rank
+  bool mixed = false;          // with `staged`: not so for every second rank
+  size_t streaming_bytes = 0;  // results from this size on go past the caches; 0: by default
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
   // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
@@ -215,6 +216,8 @@ class EngineCluster {
         .pool = *rank->pool,
         .transport =
             transports_.empty() ? nullptr : transports_[static_cast<size_t>(shape.rank)].get()});
+    if (options.streaming_bytes > 0)
+      rank->context->limits.streaming_bytes = options.streaming_bytes;
     if (options.group_size > 0) {
       rank->context->groups = make_groups(shape, rank->context->staging, options.group_size);
     }

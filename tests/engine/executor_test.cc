@@ -93,6 +93,16 @@ TEST(Executor, ThreadsOfAllRanksAddForEach) {
   }
 }
 
+// A result that goes past the caches must not be there before the last input has been added.
+TEST(Executor, MoreInputsThanAKernelTakesInPlaceAndStreamed) {
+  EngineCluster cluster(
+      {.ranks_per_node = {20}, .window = 40, .chunk_bytes = 4096, .streaming_bytes = 1});
+  Buffers buffers(20, 60'000, true);
+  submit_all(cluster, buffers);
+  while (!cluster.all_done(0)) cluster.turn();
+  buffers.check();
+}
+
 INSTANTIATE_TEST_SUITE_P(Executor, RandomTurns, testing::ValuesIn(all_cases()),
                          testing::PrintToStringParamName());
 

@@ -34,7 +34,7 @@ class Replay {
     if (next == gates.size() || gates[next].go.load() == 0) return;
     gates[next].go.store(0);
     const hfr::CopyDescriptor& copy = (in ? request_.in : request_.out)[next];
-    std::memcpy(copy.dst, copy.src, copy.bytes);
+    if (copy.bytes > 0) std::memcpy(copy.dst, copy.src, copy.bytes);
     gates[next].done.store(1);
     ++next;
   }

@@ -78,7 +78,7 @@ class GroupDevice : public hfr::Device {
     if (direction == hfr::CopyDirection::kAdd) {
       add(copy);
     } else {
-      std::memcpy(copy.dst, copy.src, copy.bytes);
+      if (copy.bytes > 0) std::memcpy(copy.dst, copy.src, copy.bytes);
     }
     copy.signal->store(copy.signal_value);
   }

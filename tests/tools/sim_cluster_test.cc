@@ -67,9 +67,22 @@ constexpr Wrong kWrong[] = {
     {"no_leaf", R"({"fabric": {"spines": 2}})", "fabric.nodes_per_leaf is missing"},
     {"sockets", R"({"node": {"sockets": []}})", "node.sockets: one or two"},
     {"fraction", R"({"nodes": 1.5})", "nodes must be a whole number"},
+    {"tiny_rate", R"({"node": {"nics": [{"root_port": 0, "each_way_gbytes_per_s": 1e-9}]}})",
+     "node.nics[0].each_way_gbytes_per_s must be at least"},
+    {"huge_gpu", R"({"node": {"gpu_groups": [[0, 4294967297]], "gpu_group_gbytes_per_s": 1}})",
+     "must be an array of arrays of GPU numbers"},
+    {"one_machine_with_spines",
+     R"({"one_machine": true,
+         "fabric": {"spines": 2, "nodes_per_leaf": 1, "port_gbytes_per_s": 1}})",
+     "with one_machine there is no network"},
 };
 INSTANTIATE_TEST_SUITE_P(SimCluster, SimClusterWrong, testing::ValuesIn(kWrong),
                          [](const auto& wrong) { return std::string(wrong.param.name); });
+
+TEST(SimCluster, ANumberThatNoDoubleHolds) {
+  const auto cluster = hfr::tools::parse_cluster(R"({"nodes": 1e400})");
+  ASSERT_FALSE(cluster.ok());
+}
 
 TEST(SimCluster, NoJson) {
   const auto cluster = hfr::tools::parse_cluster("{");

@@ -167,7 +167,8 @@ CUresult CopyTeam::copy(std::span<const CopyDescriptor> copies) {
   const Driver& driver = context_->driver();
 #if CUDA_VERSION >= 13000
   // Only copies of an operation of no bytes have none.
-  const bool moves = copies.front().bytes > 0 && copies.back().bytes > 0;
+  const bool moves = std::all_of(copies.begin(), copies.end(),
+                                 [](const CopyDescriptor& copy) { return copy.bytes > 0; });
   if (copies.size() > 1 && moves && driver.cuMemcpyBatchAsync != nullptr) {
     std::array<CUdeviceptr, kMaxCopies> dsts;
     std::array<CUdeviceptr, kMaxCopies> srcs;

@@ -105,6 +105,11 @@ LinkCard Connection::card() {
 }
 
 Status Connection::join(const LinkCard& theirs, const Path& path) {
+  if (theirs.received > sent_ || theirs.consumed > theirs.received ||
+      theirs.acknowledged >= next_in_ + kRingSlots) {
+    return Status(Code::kRemoteError,
+                  "the other side's account of what it received makes no sense");
+  }
   const Rail& rail = *rails_[rail_idx_];
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_RTR;
@@ -164,7 +169,7 @@ void Connection::set_broken(std::string why) {
 }
 
 void Connection::settle() {
-  if (live() && !broken_) tell_consumed(true);
+  if (live() && !broken_ && !queue_.ends_signaled()) tell_consumed(true);
 }
 
 uint64_t Connection::credit() const { return load_word(block_->data() + BlockLayout::kCredit); }

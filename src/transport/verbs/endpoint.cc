@@ -79,7 +79,12 @@ bool Endpoint::send_head(Link& link) {
   }
   Connection::Payload payload{entry.src, shared_.region_of(entry.src, entry.bytes), *home};
   if (payload.region == nullptr) {
-    payload.bounce = shared_.bounces.take(entry.bytes, shared_.rails);
+    auto bounce = shared_.bounces.take(entry.bytes, shared_.rails);
+    if (!bounce.ok()) {
+      lose(cat("lost rank ", peer_, ": ", bounce.status().message()));
+      return false;
+    }
+    payload.bounce = *bounce;
     if (payload.bounce == Bounces::kNone) return false;
     payload.region = &shared_.bounces.region(payload.bounce);
     std::memcpy(payload.region->data(), entry.src, entry.bytes);
@@ -224,7 +229,12 @@ bool Endpoint::land(Link& link, const Header& header) {
     lose(cat("lost rank ", peer_, ": it sent a message that makes no sense"));
     return false;
   }
-  const std::byte* home = place.homes[header.home_idx].memory;
+  const Homes::Home& at = place.homes[header.home_idx];
+  if (header.bytes > at.bytes) {
+    lose(cat("lost rank ", peer_, ": it sent a message that makes no sense"));
+    return false;
+  }
+  const std::byte* home = at.memory;
   if (home != place.memory) std::memcpy(place.memory, home, header.bytes);
   return true;
 }
@@ -233,7 +243,6 @@ bool Endpoint::settle() {
   if (lost_ || control_.ended()) return true;
   bool settled = true;
   for (Link& link : links_) {
-    if (!link.connection->live() || link.connection->broken()) continue;
     if (link.connection->settled()) continue;
     settled = false;
     link.connection->settle();

@@ -89,6 +89,7 @@ class Endpoint {
     std::optional<LinkCard> theirs;
     uint64_t broken_since_ns = 0;  // 0: whole, and proven to be
     uint64_t next_try_ns = 0;
+    uint64_t looked_ns = 0;  // by mend(), while it is not whole
     std::string why;
 
     bool queue_full() const { return end - first == kQueueDepth; }

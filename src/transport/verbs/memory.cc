@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/text.hpp"
@@ -83,7 +84,7 @@ Result<HomeCard> Homes::home(uint32_t number, size_t bytes,
   return card;
 }
 
-int Bounces::take(size_t bytes, std::span<const std::unique_ptr<Rail>> rails) {
+Result<int> Bounces::take(size_t bytes, std::span<const std::unique_ptr<Rail>> rails) {
   Entry* small = nullptr;
   for (Entry& entry : entries_) {
     if (entry.taken) continue;
@@ -95,7 +96,12 @@ int Bounces::take(size_t bytes, std::span<const std::unique_ptr<Rail>> rails) {
   }
   if (small == nullptr && entries_.size() == kMost) return kNone;
   auto region = Region::make_own(rails, bytes, false);
-  if (!region.ok()) return kNone;
+  if (!region.ok()) {
+    const bool some_come_back = std::any_of(entries_.begin(), entries_.end(),
+                                            [](const Entry& entry) { return entry.taken; });
+    if (some_come_back) return kNone;
+    return region.status();
+  }
   if (small == nullptr) small = &entries_.emplace_back();
   small->region = std::move(*region);
   small->taken = true;

@@ -82,8 +82,8 @@ class Bounces {
   static constexpr size_t kMost = 32;
   static constexpr int kNone = -1;
 
-  // Takes one of at least `bytes`; kNone when all are in use, or none can be had.
-  int take(size_t bytes, std::span<const std::unique_ptr<Rail>> rails);
+  // Takes one of at least `bytes`; kNone when one has to come back first.
+  Result<int> take(size_t bytes, std::span<const std::unique_ptr<Rail>> rails);
   void give_back(int idx) { entries_[static_cast<size_t>(idx)].taken = false; }
   const Region& region(int idx) const { return *entries_[static_cast<size_t>(idx)].region; }
 

@@ -9,6 +9,7 @@ namespace hfr::verbs {
 namespace {
 
 constexpr uint64_t kRetryNs = 50'000'000;
+constexpr uint64_t kPauseNs = 1'000'000'000;
 
 }  // namespace
 
@@ -31,7 +32,8 @@ Path Agreement::path(const RailPair& pair, std::span<const std::unique_ptr<Rail>
 
 bool Endpoint::needs_mending() const {
   return !lost_ && std::any_of(links_.begin(), links_.end(), [](const Link& link) {
-    return link.connection->broken() || !link.connection->live();
+    const bool called = link.theirs && link.theirs->epoch > link.connection->epoch();
+    return link.connection->broken() || !link.connection->live() || called;
   });
 }
 
@@ -59,7 +61,7 @@ void Endpoint::attend(uint64_t now_ns) {
 
 void Endpoint::rail_went_down(size_t rail_idx) {
   for (Link& link : links_) {
-    if (link.connection->live() && link.connection->rail_idx() == rail_idx)
+    if ((link.connection->live() || link.waiting) && link.connection->rail_idx() == rail_idx)
       link.connection->set_broken("its port went down");
   }
 }
@@ -67,6 +69,10 @@ void Endpoint::rail_went_down(size_t rail_idx) {
 void Endpoint::mend(Link& link, uint64_t now_ns) {
   Connection& connection = *link.connection;
   if (connection.proven()) link.broken_since_ns = 0;
+  // Time in which nobody drove this side does not count.
+  const bool paused = link.looked_ns != 0 && now_ns - link.looked_ns > kPauseNs;
+  if (paused && link.broken_since_ns != 0) link.broken_since_ns += now_ns - link.looked_ns;
+  link.looked_ns = connection.live() && !connection.broken() ? 0 : now_ns;
   const bool called = link.theirs && link.theirs->epoch > connection.epoch();
   if (connection.live() && !connection.broken() && !called) return;
   if (link.broken_since_ns == 0) {
@@ -122,6 +128,7 @@ void Endpoint::join(Link& link) {
   link.theirs.reset();
   link.waiting = false;
   link.asked = false;  // the letter may be lost
+  link.looked_ns = 0;
   if (!status.ok()) {
     connection.set_broken(status.message());
     return;

@@ -55,6 +55,8 @@ class SendQueue {
     return signal;
   }
   void complete(uint32_t low) { completed_ = widen(completed_, low); }
+  // The last request has asked for a completion, which stands for all.
+  bool ends_signaled() const { return signaled_ == posted_; }
   // A completion that was asked for is under way.
   bool awaits() const { return signaled_ != completed_; }
   uint64_t posted() const { return posted_; }
