@@ -125,12 +125,13 @@ typedef struct hfr_comm_options {
   uint32_t window;     /* lanes: chunks in flight (HFREDUCE_WINDOW) */
   const char* host_id; /* splits a machine into nodes (HFREDUCE_HOSTID) */
   hfr_device_t device; /* where this rank's buffers are (HFREDUCE_DEVICE) */
+  uint32_t reserved;   /* not read: padding, which older callers may leave with anything in it */
   /* Over verbs: the communicator's own lane of the network. 0: HFREDUCE_IB_SL, HFREDUCE_IB_TC. */
   uint32_t service_level; /* 1 to 15 */
   uint32_t traffic_class; /* 1 to 255 */
 } hfr_comm_options_t;
 #define HFR_COMM_OPTIONS_INIT \
-  { sizeof(hfr_comm_options_t), 0, 0, 0, 0, NULL, HFR_DEVICE_DEFAULT, 0, 0 }
+  { sizeof(hfr_comm_options_t), 0, 0, 0, 0, NULL, HFR_DEVICE_DEFAULT, 0, 0, 0 }
 
 /* ---- version and errors ---------------------------------------------------------------------- */
 

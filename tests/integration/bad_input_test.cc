@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 
 #include "cluster.hpp"
 
@@ -111,6 +112,18 @@ TEST(BadInput, OlderOptionStructIsAccepted) {
   hfr_comm_t comm = nullptr;
   EXPECT_EQ(hfr_comm_init_all(&comm, 1, &options), HFR_SUCCESS) << hfr_get_last_error(nullptr);
   EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+}
+
+// The struct grew: what was padding then is not taken for a field now.
+TEST(BadInput, PaddingOfAnOlderCallerIsNotRead) {
+  hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+  const size_t end = offsetof(hfr_comm_options_t, device) + sizeof(options.device);
+  options.size = (end + alignof(hfr_comm_options_t) - 1) / alignof(hfr_comm_options_t) *
+                 alignof(hfr_comm_options_t);
+  std::memset(reinterpret_cast<char*>(&options) + end, 0xff, sizeof(options) - end);
+  hfr_comm_t comm = nullptr;
+  ASSERT_EQ(hfr_comm_init_all(&comm, 1, &options), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+  hfr_comm_destroy(comm);
 }
 
 struct Started {
