@@ -5,14 +5,7 @@ set -uo pipefail
 tests=$1/tests
 failed=()
 
-# A known flake, not understood yet: a case fails in some of the runs on a busy machine. It gets a second chance, and says so.
 run() {
-  attempt "$@" && return
-  echo "== $1: FAILED ONCE, again"
-  attempt "$@" || failed+=("$1")
-}
-
-attempt() {
   local name=$1 limit=$2 log status=0 start=$SECONDS
   shift 2
   log=$(mktemp)
@@ -22,8 +15,8 @@ attempt() {
   [ "$status" -eq 124 ] && echo "no end within $limit s"
   if [ "$status" -eq 0 ] && grep -q '^\[  SKIPPED \]' "$log"; then echo "a case skipped"; status=1; fi
   if [ "$status" -eq 0 ] && ! grep -q '^\[       OK \]' "$log"; then echo "no case ran"; status=1; fi
+  [ "$status" -eq 0 ] || failed+=("$name")
   echo "== $name: status $status after $((SECONDS - start)) s"
-  return "$status"
 }
 
 contract=$tests/transport/transport_contract_test
