@@ -2,11 +2,14 @@
 // gets an error in time that says what to look at.
 #include <gmock/gmock.h>
 #include <linux/capability.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <atomic>
+#include <new>
 #include <thread>
 
 #include "nodes.hpp"
@@ -69,14 +72,53 @@ std::string reduce_until_error(const Member& me) {
   }
 }
 
-// All ranks go on until node 0's clock says that it is enough, and agree about it by the sum.
-void reduce_for(Member& me, milliseconds duration, size_t count) {
+// How far the nodes are, and when they have done enough: shared by the test with their processes.
+class Train {
+ public:
+  Train() {
+    void* memory =
+        mmap(nullptr, sizeof(State), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    EXPECT_NE(memory, MAP_FAILED);
+    state_ = new (memory) State();
+  }
+  ~Train() { munmap(state_, sizeof(State)); }
+  Train(const Train&) = delete;
+  Train& operator=(const Train&) = delete;
+
+  void passed_round() { ++state_->rounds; }
+  bool ended() const { return state_->ended; }
+  void end() { state_->ended = true; }
+  // So many rounds that began after this call have passed.
+  void await_rounds(int count) {
+    const int last = state_->rounds + 1 + count;
+    EXPECT_TRUE(await([&] { return state_->rounds >= last; })) << "no " << count << " rounds more";
+  }
+  // False when it does not come.
+  static bool await(const std::function<bool()>& condition) {
+    const auto until = std::chrono::steady_clock::now() + kPatience;
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > until) return false;
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return true;
+  }
+
+ private:
+  struct State {
+    std::atomic<int> rounds{0};  // of node 0
+    std::atomic<bool> ended{false};
+  };
+  State* state_;
+};
+
+// All ranks go on until the train ends, which node 0 sees, and agree about it by the sum.
+void reduce_until_end(Member& me, Train& train, size_t count) {
   std::vector<int> data(count);
-  const auto until = std::chrono::steady_clock::now() + duration;
   for (int round = 0, more = 1; more != 0; ++round) {
     ASSERT_EQ(reduce_once(me, round, data), HFR_SUCCESS) << hfr_get_last_error(me.comm);
     if (round == 2) me.say("under way");
-    more = me.node == 0 && std::chrono::steady_clock::now() < until ? 1 : 0;
+    if (me.node == 0) train.passed_round();
+    more = me.node == 0 && !train.ended() ? 1 : 0;
     ASSERT_EQ(hfr_all_reduce(&more, &more, 1, HFR_INT32, HFR_SUM, me.comm, nullptr, nullptr),
               HFR_SUCCESS)
         << hfr_get_last_error(me.comm);
@@ -85,26 +127,32 @@ void reduce_for(Member& me, milliseconds duration, size_t count) {
 
 TEST_F(RdmaFaults, ACableCutAndMendedCostsTimeOnly) {
   constexpr milliseconds kCut{400};
+  Train train;
   Nodes nodes(3, [&](Member& me) {
     ASSERT_EQ(me.join(), HFR_SUCCESS) << hfr_get_last_error(nullptr);
-    reduce_for(me, 4 * kCut, 100'000);
+    reduce_until_end(me, train, 100'000);
     me.leave();
   });
   nodes.await_all("under way");
   cut(1);
   std::this_thread::sleep_for(kCut);
   mend(1);
+  train.await_rounds(3);
+  train.end();
   nodes.join();
 }
 
 TEST_F(RdmaFaults, FramesThatGetLostAreSentAgain) {
+  Train train;
   Nodes nodes(2, [&](Member& me) {
     ASSERT_EQ(me.join(), HFR_SUCCESS) << hfr_get_last_error(nullptr);
-    reduce_for(me, milliseconds(2'000), 20'000);
+    reduce_until_end(me, train, 20'000);
     me.leave();
   });
   nodes.await_all("under way");
   lose(1, 1);
+  train.await_rounds(30);
+  train.end();
   nodes.join();
 }
 
@@ -115,26 +163,32 @@ void use_two_rails(const Member& me) {
 }
 
 TEST_F(RdmaFaults, AnotherRailTakesOver) {
+  Train train;
   Nodes nodes(2, [&](Member& me) {
     use_two_rails(me);
     ASSERT_EQ(me.join(), HFR_SUCCESS) << hfr_get_last_error(nullptr);
-    reduce_for(me, milliseconds(1'500), 30'000);
+    reduce_until_end(me, train, 30'000);
     me.leave();
   });
   nodes.await_all("under way");
   cut(0);
   const uint64_t before = sent_packets(2);
+  train.await_rounds(10);
+  EXPECT_TRUE(Train::await([&] { return sent_packets(2) > before + 50; }))
+      << "the second rail carried nothing";
+  train.end();
   nodes.join();
-  EXPECT_GT(sent_packets(2), before + 50) << "the second rail carried nothing";
 }
 
 TEST_F(RdmaFaults, ARailThatIsDownAtTheStartIsLeftOut) {
+  Train train;
+  train.end();  // after one round
   cut(0);
   const uint64_t before = sent_packets(2);
   Nodes nodes(2, [&](Member& me) {
     use_two_rails(me);
     ASSERT_EQ(me.join(), HFR_SUCCESS) << hfr_get_last_error(nullptr);
-    reduce_for(me, milliseconds(0), 30'000);
+    reduce_until_end(me, train, 30'000);
     me.leave();
   });
   nodes.join();
@@ -248,13 +302,15 @@ struct Lack {
 class RdmaLacks : public RdmaFaults, public testing::WithParamInterface<Lack> {};
 
 TEST_P(RdmaLacks, AllTakeTcpWhenOneNodeHasNoDevice) {
+  Train train;
+  train.end();  // after one round
   std::vector<uint64_t> before;
   for (int node = 0; node < 3; ++node) before.push_back(sent_packets(node));
   Nodes nodes(3, [&](Member& me) {
     setenv("HFREDUCE_TRANSPORT", "auto", 1);
     if (me.node == 1) GetParam().cause();
     ASSERT_EQ(me.join(), HFR_SUCCESS) << hfr_get_last_error(nullptr);
-    reduce_for(me, milliseconds(0), 30'000);
+    reduce_until_end(me, train, 30'000);
     me.leave();
   });
   nodes.join();
