@@ -58,6 +58,9 @@ class Membership {
   std::optional<Failure> poll();
   // Tells all ranks of a failure; the first one counts.
   void report(const Status& status, int culprit);
+  // The same, for who saw only that a peer is gone: returns the job's first failure, which may be
+  // why it went. Blocks for 0.8 s at most, and only when the server does not answer.
+  Failure report_and_ask(const Failure& mine);
   // At a deadline: tells whom this rank waits for (-1: unknown), and returns whom the ranks
   // together find to be the cause. Blocks for 0.8 s at most.
   Failure resolve_stall(int blamed, const Status& what);

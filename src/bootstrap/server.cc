@@ -31,7 +31,7 @@ constexpr uint64_t kStallNs = 400 * kMillisecond;
 // How long a leaving server hands out what is unsent, and how long it tells ranks that are still
 // joining why there is nothing to join any more.
 constexpr uint64_t kFlushNs = 300 * kMillisecond;
-constexpr uint64_t kLateJoinNs = 500 * kMillisecond;
+constexpr uint64_t kLateJoinNs = 1'500 * kMillisecond;
 
 int to_int(const std::string& text) { return std::atoi(text.c_str()); }
 

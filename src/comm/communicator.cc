@@ -222,10 +222,11 @@ void Communicator::look_around(uint64_t now_ns) {
                         : cat("rank ", stall->wait.rank, " (node ",
                               shape.node_of_rank[static_cast<size_t>(stall->wait.rank)], ")");
   if (stall->peer_lost) {
-    fail({Status(Code::kRemoteError,
-                 cat("rank ", shape.rank, " (node ", shape.node, ") lost ", who, " in ",
-                     stall->operation, ", waiting for ", stall->wait.stage)),
-          stall->wait.rank});
+    Status lost(Code::kRemoteError,
+                cat("rank ", shape.rank, " (node ", shape.node, ") lost ", who, " in ",
+                    stall->operation, ", waiting for ", stall->wait.stage));
+    const Failure first = parts_.membership->report_and_ask({lost, stall->wait.rank});
+    fail(first.status.message() == lost.message() ? first : in_context(first));
     return;
   }
   Status timeout(Code::kTimeout, cat("rank ", shape.rank, " (node ", shape.node, ") waited ",

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <functional>
+#include <mutex>
 #include <thread>
 
 #include "base/text.hpp"
@@ -23,9 +24,26 @@ using testing::HasSubstr;
 
 uint64_t in_ms(uint64_t ms) { return monotonic_ns() + ms * 1'000'000; }
 
+// For what comes, however slow the machine is.
+constexpr uint64_t kPatienceMs = 100'000;
+uint64_t patience() { return in_ms(kPatienceMs); }
+
+// Where a time that the library keeps decides who is in time, a rank that the machine runs too late
+// is not, and what comes of it is right, but not what the test is about. So it may try again.
+// `attempt` says what is wrong, or nothing.
+void expect_soon(const std::function<std::string()>& attempt) {
+  std::string wrong;
+  for (int i = 0; i < 5; ++i) {
+    wrong = attempt();
+    if (wrong.empty()) return;
+  }
+  FAIL() << wrong;
+}
+
 // A rendezvous on loopback and what its members have in common.
 struct Meeting {
-  explicit Meeting(int ranks, uint64_t ms = 20'000) : num_ranks(ranks), deadline_ns(in_ms(ms)) {
+  explicit Meeting(int ranks, uint64_t ms = kPatienceMs)
+      : num_ranks(ranks), deadline_ns(in_ms(ms)) {
     listener = std::move(*listen_tcp({"127.0.0.1", 0}));
     address = *local_address(listener.get());
   }
@@ -100,16 +118,29 @@ TEST(Rendezvous, TwoHundredFiftySixThreads) {
   EXPECT_EQ(joined, 256);
 }
 
-// All ranks fail alike; the sentence names both sides.
-void expect_all_refused(const std::function<void(JoinRequest&)>& spoil,
-                        const std::vector<std::string>& texts) {
-  Meeting meeting(4);
+// All ranks of a meeting that `spoil` spoils fail alike, with these texts. What is wrong, or
+// nothing.
+std::string wrong_of_a_refusal(Meeting meeting, const std::function<void(JoinRequest&)>& spoil,
+                               const std::vector<std::string>& texts) {
+  std::mutex mutex;
+  std::string wrong;
   run_ranks(meeting, spoil, [&](int rank, auto& membership) {
-    ASSERT_FALSE(membership.ok()) << rank;
-    EXPECT_EQ(membership.status().code(), Code::kMismatch);
-    for (const std::string& text : texts)
-      EXPECT_THAT(membership.status().message(), HasSubstr(text));
+    const Status& status = membership.status();
+    bool right = status.code() == Code::kMismatch;
+    for (const std::string& text : texts) {
+      right = right && status.message().find(text) != std::string::npos;
+    }
+    std::lock_guard lock(mutex);
+    if (!right) wrong = cat("rank ", rank, " was told: ", status.message());
   });
+  return wrong;
+}
+
+// The server that refused somebody is there a little longer for those who come late.
+void expect_all_refused(int num_ranks, const std::function<void(JoinRequest&)>& spoil,
+                        const std::vector<std::string>& texts) {
+  uint64_t ms = 1'000;
+  expect_soon([&] { return wrong_of_a_refusal(Meeting(num_ranks, ms *= 2), spoil, texts); });
 }
 
 TEST(Rendezvous, DisagreementsNameBothSides) {
@@ -118,38 +149,41 @@ TEST(Rendezvous, DisagreementsNameBothSides) {
       if (r.rank == rank) change(r);
     };
   };
-  expect_all_refused(only(2, [](JoinRequest& r) { r.settings = "window=8;chunk_bytes=0"; }),
+  expect_all_refused(4, only(2, [](JoinRequest& r) { r.settings = "window=8;chunk_bytes=0"; }),
                      {"rank 2", "window=8", "window=4"});
-  expect_all_refused(only(1, [](JoinRequest& r) { r.version = 9; }),
+  expect_all_refused(4, only(1, [](JoinRequest& r) { r.version = 9; }),
                      {"rank 1", "version 9", "version 1"});
-  expect_all_refused(only(3, [](JoinRequest& r) { r.num_ranks = 5; }),
+  expect_all_refused(4, only(3, [](JoinRequest& r) { r.num_ranks = 5; }),
                      {"rank 3", "num_ranks 5", "num_ranks 4"});
 }
 
 TEST(Rendezvous, TwoProcessesWithOneRank) {
-  Meeting meeting(3);
-  run_ranks(
-      meeting, [](JoinRequest& r) { r.rank = r.rank == 2 ? 1 : r.rank; },
-      [&](int, auto& membership) {
-        ASSERT_FALSE(membership.ok());
-        EXPECT_THAT(membership.status().message(),
-                    AllOf(HasSubstr("rank 1"), HasSubstr("process 1"), HasSubstr("process 2")));
-      });
+  expect_all_refused(3, [](JoinRequest& r) { r.rank = r.rank == 2 ? 1 : r.rank; },
+                     {"rank 1", "process 1", "process 2"});
 }
 
-TEST(Rendezvous, DeadlineNamesWhoDidNotCome) {
-  Meeting meeting(4, 300);
+// Ranks 0 and 2 of four join until the deadline: what is wrong with what they are told, or nothing.
+std::string wrong_of_half_a_meeting(uint64_t ms) {
+  Meeting meeting(4, ms);
+  std::string wrong[2];
   std::vector<std::thread> threads;
   for (int rank : {0, 2}) {
     auto request = std::make_shared<JoinRequest>(meeting.request(rank));
-    threads.emplace_back([request] {
-      auto membership = Membership::join(std::move(*request));
-      EXPECT_EQ(membership.status().code(), Code::kTimeout);
-      EXPECT_THAT(membership.status().message(),
-                  AllOf(HasSubstr("rank 1"), HasSubstr("rank 3"), Not(HasSubstr("rank 2"))));
+    threads.emplace_back([request, &wrong = wrong[rank / 2]] {
+      const Status status = Membership::join(std::move(*request)).status();
+      const auto named = AllOf(HasSubstr("rank 1"), HasSubstr("rank 3"), Not(HasSubstr("rank 2")));
+      if (status.code() != Code::kTimeout || !testing::Matches(named)(status.message())) {
+        wrong = cat("rank ", request->rank, " was told: ", status.message());
+      }
     });
   }
   for (std::thread& thread : threads) thread.join();
+  return wrong[0].empty() ? wrong[1] : wrong[0];
+}
+
+TEST(Rendezvous, DeadlineNamesWhoDidNotCome) {
+  uint64_t ms = 100;
+  expect_soon([&] { return wrong_of_half_a_meeting(ms *= 3); });
 }
 
 TEST(Rendezvous, DeathIsToldAtOnceAndGoodbyeIsNoDeath) {
@@ -179,37 +213,68 @@ TEST(Rendezvous, DeathIsToldAtOnceAndGoodbyeIsNoDeath) {
   });
 }
 
-TEST(Rendezvous, StallVerdictFollowsTheBlameToTheSilentRank) {
+// 0 waits for 1, 1 for 3, 3 for 2; 2 says nothing. What is wrong with the verdict, or nothing.
+std::string wrong_of_a_stall() {
   Meeting meeting(4);
+  std::string wrong[4];
   run_ranks(meeting, nullptr, [&](int rank, auto& membership) {
-    ASSERT_TRUE(membership.ok());
+    ASSERT_TRUE(membership.ok()) << membership.status().message();
     ASSERT_TRUE((*membership)->barrier(meeting.deadline_ns, "start").ok());
     if (rank != 2) {
-      // 0 waits for 1, 1 for 3, 3 for 2; 2 says nothing.
-      int blamed = rank == 0 ? 1 : rank == 1 ? 3 : 2;
-      Failure verdict =
+      const int blamed = rank == 0 ? 1 : rank == 1 ? 3 : 2;
+      const Failure verdict =
           (*membership)
               ->resolve_stall(
                   blamed, Status(Code::kTimeout, cat("rank ", rank, " waits for rank ", blamed)));
-      EXPECT_EQ(verdict.rank, 2);
-      EXPECT_THAT(verdict.status.message(), HasSubstr("rank 3 waits for rank 2"));
+      if (verdict.rank != 2 || verdict.status.message() != "rank 3 waits for rank 2") {
+        wrong[rank] =
+            cat("rank ", rank, " was told of rank ", verdict.rank, ": ", verdict.status.message());
+      }
       return;
     }
     std::optional<Failure> failure;
-    while (!failure && monotonic_ns() < meeting.deadline_ns) failure = (*membership)->poll();
+    while (!failure && monotonic_ns() < meeting.deadline_ns) {
+      failure = (*membership)->poll();
+      std::this_thread::yield();
+    }
     EXPECT_TRUE(failure);
+  });
+  return cat(wrong[0], wrong[1], wrong[3]);
+}
+
+TEST(Rendezvous, StallVerdictFollowsTheBlameToTheSilentRank) { expect_soon(wrong_of_a_stall); }
+
+// Who lost a peer learns why it went, when somebody has told the rendezvous before.
+TEST(Rendezvous, ALossIsAnsweredWithTheFirstFailure) {
+  Meeting meeting(3);
+  std::atomic<bool> told{false};
+  run_ranks(meeting, nullptr, [&](int rank, auto& membership) {
+    ASSERT_TRUE(membership.ok()) << membership.status().message();
+    ASSERT_TRUE((*membership)->barrier(meeting.deadline_ns, "start").ok());
+    if (rank == 1) {
+      (*membership)->report(Status(Code::kAborted, "rank 1 gave up"), 1);
+      while (!(*membership)->poll()) std::this_thread::yield();
+      told = true;
+    }
+    while (!told) std::this_thread::yield();
+    const Failure first =
+        (*membership)->report_and_ask({Status(Code::kRemoteError, "lost rank 0"), 0});
+    EXPECT_EQ(first.rank, 1);
+    EXPECT_EQ(first.status.code(), Code::kAborted);
+    EXPECT_EQ(first.status.message(), "rank 1 gave up");
+    EXPECT_TRUE((*membership)->barrier(meeting.deadline_ns, "end").code() == Code::kAborted);
   });
 }
 
 UniqueFd connect_raw(const HostPort& address) {
-  auto fd = connect_tcp(address, "", in_ms(5000));
+  auto fd = connect_tcp(address, "", patience());
   EXPECT_TRUE(fd.ok());
   return std::move(*fd);
 }
 
 bool closed_by_peer(int fd) {
   std::array<std::byte, 4096> rest{};
-  return recv_all(fd, rest, in_ms(20'000), "waiting for the end").code() == Code::kRemoteError;
+  return recv_all(fd, rest, patience(), "waiting for the end").code() == Code::kRemoteError;
 }
 
 TEST(Hostile, StrangersAreDroppedWhileTheJobGoesOn) {
@@ -220,10 +285,10 @@ TEST(Hostile, StrangersAreDroppedWhileTheJobGoesOn) {
   // half a hello.
   for (int i = 0; i < 4; ++i) strangers.push_back(connect_raw(address));
   std::vector<std::byte> rubbish(kHelloBytes, std::byte{0x55});
-  ASSERT_TRUE(send_all(strangers[1].get(), rubbish, in_ms(1000), "rubbish").ok());
+  ASSERT_TRUE(send_all(strangers[1].get(), rubbish, patience(), "rubbish").ok());
   std::vector<std::byte> huge(64, std::byte{0xff});
-  ASSERT_TRUE(send_all(strangers[2].get(), huge, in_ms(1000), "huge").ok());
-  ASSERT_TRUE(send_all(strangers[3].get(), std::span(rubbish).first(10), in_ms(1000), "half").ok());
+  ASSERT_TRUE(send_all(strangers[2].get(), huge, patience(), "huge").ok());
+  ASSERT_TRUE(send_all(strangers[3].get(), std::span(rubbish).first(10), patience(), "half").ok());
   run_ranks(meeting, nullptr, [&](int rank, auto& membership) {
     ASSERT_TRUE(membership.ok()) << membership.status().message();
     if (rank == 0) {
@@ -232,7 +297,7 @@ TEST(Hostile, StrangersAreDroppedWhileTheJobGoesOn) {
       // A wrong secret.
       UniqueFd liar = connect_raw(address);
       SecretHandshake wrong(Secret::random(), "hfreduce rendezvous", 1);
-      EXPECT_FALSE(wrong.run(liar.get(), Handshake::Side::kConnecting, in_ms(5000)).ok());
+      EXPECT_FALSE(wrong.run(liar.get(), Handshake::Side::kConnecting, patience()).ok());
     }
     EXPECT_TRUE((*membership)->barrier(meeting.deadline_ns, "end").ok());
     EXPECT_FALSE((*membership)->poll());
@@ -249,16 +314,16 @@ TEST(Hostile, ReplayedProofIsRefused) {
   UniqueFd mine(pair[0]);
   UniqueFd theirs(pair[1]);
   std::thread member([&] {
-    auto rank = honest.run(theirs.get(), Handshake::Side::kConnecting, in_ms(5000));
+    auto rank = honest.run(theirs.get(), Handshake::Side::kConnecting, patience());
     EXPECT_TRUE(rank.ok());
   });
   std::vector<std::vector<std::byte>> recorded;
   while (!first.done()) {
     recorded.emplace_back(first.wants());
-    ASSERT_TRUE(recv_all(mine.get(), recorded.back(), in_ms(5000), "recording").ok());
+    ASSERT_TRUE(recv_all(mine.get(), recorded.back(), patience(), "recording").ok());
     auto answer = first.feed(recorded.back());
     ASSERT_TRUE(answer.ok());
-    ASSERT_TRUE(send_all(mine.get(), *answer, in_ms(5000), "answering").ok());
+    ASSERT_TRUE(send_all(mine.get(), *answer, patience(), "answering").ok());
   }
   member.join();
   EXPECT_EQ(first.peer_rank(), 4);
