@@ -16,13 +16,14 @@ namespace hfr::tools {
 namespace {
 
 constexpr uint64_t kPatienceNs = 20'000'000'000;
-constexpr uint64_t kTrainNs = 200'000'000;  // about how long a measurement takes
+constexpr double kMeasureNs = 200e6;  // about how long a measurement takes
 constexpr size_t kPutBytes = size_t{1} << 20;
 constexpr size_t kSmallBytes = 8;
 constexpr int kDepth = 16;
 constexpr int kFirstTrain = 16;
 constexpr int kLongestTrain = 4096;
-constexpr int kRoundTrips = 1000;
+constexpr int kFirstRoundTrips = 16;
+constexpr int kMostRoundTrips = 1000;
 
 Result<std::unique_ptr<Transport>> make_transport(const Link& link, const Config& config,
                                                   const std::string& host, int side,
@@ -66,11 +67,13 @@ class Pair {
 
   Result<LinkSpeed> measure() {
     LinkSpeed speed;
-    HFR_ASSIGN_OR_RETURN(speed.half_round_trip_us, latency_us());
+    const uint64_t begin = monotonic_ns();
+    HFR_RETURN_IF_ERROR(latency_us(kFirstRoundTrips).status());
+    const auto first_ns = static_cast<double>(monotonic_ns() - begin);
+    HFR_ASSIGN_OR_RETURN(speed.half_round_trip_us,
+                         latency_us(as_many_as_fit(kFirstRoundTrips, first_ns, kMostRoundTrips)));
     HFR_ASSIGN_OR_RETURN(double elapsed_ns, train_ns(kFirstTrain));
-    const int count =
-        std::clamp(static_cast<int>(kFirstTrain * static_cast<double>(kTrainNs) / elapsed_ns),
-                   kFirstTrain, kLongestTrain);
+    const int count = as_many_as_fit(kFirstTrain, elapsed_ns, kLongestTrain);
     HFR_ASSIGN_OR_RETURN(elapsed_ns, train_ns(count));
     speed.put_mbytes_per_s = static_cast<double>(kPutBytes) * count / elapsed_ns * 1e3;
     return speed;
@@ -84,6 +87,11 @@ class Pair {
     other.join();
   }
 
+  // When the first few took `elapsed_ns`: a slow link, or a busy machine, is asked for less.
+  static int as_many_as_fit(int first, double elapsed_ns, int most) {
+    return static_cast<int>(std::clamp<double>(first * kMeasureNs / elapsed_ns, first, most));
+  }
+
   Status failed() const {
     for (const auto& side : sides_) {
       if (!side->error().empty()) return Status(Code::kRemoteError, side->error());
@@ -91,11 +99,11 @@ class Pair {
     return Status(Code::kTimeout, "it took too long");
   }
 
-  Result<double> latency_us() {
+  Result<double> latency_us(int count) {
     bool ok[2];
     std::vector<double> times[2];
     run([&](PortLink& link, int side) {
-      ok[side] = measure_latency(link, side, kSmallBytes, kRoundTrips, monotonic_ns() + kPatienceNs,
+      ok[side] = measure_latency(link, side, kSmallBytes, count, monotonic_ns() + kPatienceNs,
                                  times[side]);
     });
     if (!ok[0] || !ok[1]) return failed();
