@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import socket
 import stat
 import tempfile
 import unittest
@@ -107,7 +108,13 @@ class WholeRuns(unittest.TestCase):
         )
         self.script("ib_write_bw", listen + "print(f\"{at('-s')} {at('-n')} 60.0 50.0 0.000800\")")
         path = self.folder.name + os.pathsep + os.environ["PATH"]
-        with mock.patch.dict(os.environ, PATH=path):
+        # Bound here, so that nobody else is given it; the server, which allows it too, can listen there.
+        holder = socket.socket()
+        self.addCleanup(holder.close)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port = mock.patch.object(compare, "free_port", return_value=holder.getsockname()[1])
+        with port, mock.patch.dict(os.environ, PATH=path):
             status, out, err = self.run_compare(
                 "--program", ours, "--link", "verbs", "--devices", "a,b:2", "--sizes", "64K", "--measures", "bandwidth",
                 "--rounds", "3",

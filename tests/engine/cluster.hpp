@@ -140,7 +140,7 @@ class EngineCluster {
           theirs.push_back(addresses[static_cast<size_t>(other.rank)]);
         }
         hfr::Status status = transports_[static_cast<size_t>(shape.rank)]->connect(
-            peers, theirs, hfr::monotonic_ns() + 20'000'000'000);
+            peers, theirs, hfr::monotonic_ns() + 60'000'000'000);
         ASSERT_TRUE(status.ok()) << status.message();
       });
     }

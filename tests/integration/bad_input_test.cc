@@ -137,7 +137,6 @@ void expect_mismatch(const std::vector<int>& nodes, Started common, Started odd,
                      const std::string& text) {
   ClusterShape shape;
   shape.ranks_per_node = nodes;
-  shape.timeout_ms = 20'000;
   run_cluster(shape, [&](int rank, hfr_comm_t comm) {
     Started mine = rank == 1 ? odd : common;
     std::vector<double> data(1 << 18);

@@ -17,7 +17,7 @@ struct ClusterShape {
   std::vector<int> ranks_per_node = {1};
   uint32_t window = 0;
   size_t chunk_bytes = 0;
-  uint32_t timeout_ms = 20'000;
+  uint32_t timeout_ms = 60'000;
   hfr_device_t device = HFR_DEVICE_DEFAULT;
   std::function<hfr_device_t(int rank)> device_of;  // where ranks differ
 

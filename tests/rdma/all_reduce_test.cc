@@ -67,7 +67,7 @@ TEST_P(RdmaAllReduce, EveryTypeOperationAndSize) {
   for (int node = 0; node < num_nodes; ++node) before.push_back(sent_packets(node));
   const std::vector<Call> list = calls(num_nodes);
   Nodes nodes(num_nodes, [&](Member& me) {
-    ASSERT_EQ(me.join(20'000, kChunkBytes), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+    ASSERT_EQ(me.join(kTimeoutMs, kChunkBytes), HFR_SUCCESS) << hfr_get_last_error(nullptr);
     for (const Call& call : list) check_call(me, call);
     me.leave();
   });
@@ -85,7 +85,7 @@ TEST_P(RdmaAllReduce, EveryTypeOperationAndSize) {
 TEST_P(RdmaAllReduce, NoAllocation) {
   Nodes nodes(GetParam(), [](Member& me) {
     setenv("HFREDUCE_WINDOW", "4", 1);
-    ASSERT_EQ(me.join(20'000, kChunkBytes), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+    ASSERT_EQ(me.join(kTimeoutMs, kChunkBytes), HFR_SUCCESS) << hfr_get_last_error(nullptr);
     std::vector<float> data(6'000);
     auto all_reduce = [&](size_t count) {
       return hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_MAX, me.comm, nullptr,

@@ -20,17 +20,17 @@ run() {
 }
 
 contract=$tests/transport/transport_contract_test
-run "transport contract" 90 "$contract" --gtest_filter='*verbs*'
+run "transport contract" 240 "$contract" --gtest_filter='*verbs*'
 # .ci/run puts it there.
 newer=$1/rdma/rdma-core-50
 if [ -e "$newer/complete" ]; then
-  run "transport contract with rdma-core 50" 60 "$(dirname "$0")/rdma_core_50.sh" run "$newer" "$contract" \
+  run "transport contract with rdma-core 50" 240 "$(dirname "$0")/rdma_core_50.sh" run "$newer" "$contract" \
     --gtest_filter='*/verbs:-*StopGivesSourcesBack*'
 fi
-run "all-reduce" 90 "$tests/rdma/rdma_all_reduce_test"
-run "faults" 120 "$tests/rdma/rdma_faults_test"
-run "datapath" 60 "$tests/rdma/rdma_datapath_test"
-run "doctor" 60 "$tests/tools/tools_doctor_command_test" --gtest_filter='*MeasuresPorts*'
+run "all-reduce" 240 "$tests/rdma/rdma_all_reduce_test"
+run "faults" 240 "$tests/rdma/rdma_faults_test"
+run "datapath" 240 "$tests/rdma/rdma_datapath_test"
+run "doctor" 240 "$tests/tools/tools_doctor_command_test" --gtest_filter='*MeasuresPorts*'
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'failed: %s\n' "${failed[@]}"

@@ -24,7 +24,8 @@
 namespace hfr_tests {
 
 // Emulation is slow: this tells a hang from it.
-constexpr std::chrono::seconds kPatience{40};
+constexpr std::chrono::seconds kPatience{100};
+constexpr uint32_t kTimeoutMs = 60'000;  // of what must not end by it
 
 inline std::string device_name(int node) { return "rxe_" + std::to_string(node); }
 
@@ -78,7 +79,7 @@ struct Member {
   hfr_comm_t comm = nullptr;
 
   // Joins, as the only rank of its node.
-  hfr_status_t join(uint32_t timeout_ms = 20'000, size_t chunk_bytes = 0) {
+  hfr_status_t join(uint32_t timeout_ms = kTimeoutMs, size_t chunk_bytes = 0) {
     const std::string host_id = "node" + std::to_string(node);
     hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
     options.host_id = host_id.c_str();

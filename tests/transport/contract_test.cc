@@ -313,8 +313,8 @@ TEST_P(TransportContract, ASleeperWakesForWork) {
   constexpr int kRounds = 200;
   std::thread receiver([&] {
     std::array<TransportEvent, 4> events;
-    const uint64_t until = hfr::monotonic_ns() + kPatienceNs;
     for (int arrived = 0; arrived < kRounds;) {
+      const uint64_t until = hfr::monotonic_ns() + kPatienceNs;
       // A wake-up that is lost would cost a minute, far more than the patience.
       ranks[1].sleep(60'000'000'000);
       arrived += static_cast<int>(ranks[1].poll(events));
