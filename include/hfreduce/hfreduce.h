@@ -8,7 +8,8 @@
  *
  * Errors. Every function returns a status, never aborts the process and never prints except through
  * the logger (HFREDUCE_LOG_LEVEL). hfr_get_last_error() has the sentence behind the status. The
- * first failure of a communicator is sticky: all later operations on it return it.
+ * first failure of a communicator is sticky: all later operations on it return it. What is left in
+ * the buffers of an operation that failed, and how to go on: docs/recovery.md.
  *
  * Threads. A communicator may be used from several threads, except that its operations must be
  * issued in the same order on all ranks; the caller provides that order. hfr_comm_abort() may be
@@ -133,6 +134,19 @@ typedef struct hfr_comm_options {
 #define HFR_COMM_OPTIONS_INIT \
   { sizeof(hfr_comm_options_t), 0, 0, 0, 0, NULL, HFR_DEVICE_DEFAULT, 0, 0, 0 }
 
+/* Options of hfr_comm_shrink. Start from HFR_SHRINK_OPTIONS_INIT; grows as hfr_comm_options_t does.
+ */
+typedef struct hfr_shrink_options {
+  size_t size;         /* sizeof(hfr_shrink_options_t) */
+  uint32_t timeout_ms; /* deadline of the call; 0: the communicator's */
+  /* Ranks of the communicator that are known to be dead, or shall not go on. The caller's word is
+   * trusted: all survivors pass the same. */
+  int num_excluded;
+  const int* excluded;
+} hfr_shrink_options_t;
+#define HFR_SHRINK_OPTIONS_INIT \
+  { sizeof(hfr_shrink_options_t), 0, 0, NULL }
+
 /* ---- version and errors ---------------------------------------------------------------------- */
 
 /* The library's HFR_VERSION. Any thread. */
@@ -192,6 +206,31 @@ HFR_API hfr_status_t hfr_comm_destroy(hfr_comm_t comm);
 /* Fails every operation of the communicator on all ranks with HFR_ABORTED, now. The communicator
  * must still be destroyed. Any thread. */
 HFR_API hfr_status_t hfr_comm_abort(hfr_comm_t comm);
+
+#define HFR_SPLIT_NOCOLOR (-1)
+/* Collective over a communicator that has not failed: ranks with the same color (0 or more) form
+ * one, ordered by key, then by rank in `comm`. With HFR_SPLIT_NOCOLOR a rank takes part and *child
+ * is NULL. The child has the options of `comm`, which stays usable beside it; started operations
+ * are completed first. Returns when all ranks of the child are there. No other call on `comm` may
+ * run beside it but queries and hfr_comm_abort. Errors: HFR_INVALID_ARGUMENT (nothing was started),
+ * those of hfr_comm_init_rank when the child cannot be made, and those of an operation, after which
+ * `comm` has failed. */
+HFR_API hfr_status_t hfr_comm_split(hfr_comm_t comm, int color, int key, hfr_comm_t* child);
+
+/* Makes a communicator of the ranks of `comm` that are left, without the help of those that are
+ * not; any may be gone. Called by all survivors. All operations of `comm` fail, on all ranks, if
+ * they have not; `comm` must still be destroyed. All who return HFR_SUCCESS have the same members,
+ * in the order of their ranks in `comm`, and the options of `comm`. No two children of one
+ * communicator exist beside each other: when ranks are silent, neither dead for certain nor in this
+ * call, the others go on only if they are more than half of `comm` (or half, with its rank 0), and
+ * after half of the deadline. `options` may be NULL. Blocks until its deadline and 2 s at most. No
+ * other call on `comm` may run beside it but queries and hfr_comm_abort; ranks that are threads
+ * call from a thread each. Errors: HFR_INVALID_ARGUMENT, HFR_INVALID_USAGE (finalized, shrunk
+ * before, or this rank was excluded by another), HFR_TIMEOUT (too few came) and HFR_REMOTE_ERROR
+ * (another rank died, or the others went on without this one): the call may be repeated.
+ * docs/recovery.md says more. */
+HFR_API hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t* options,
+                                     hfr_comm_t* child);
 
 /* HFR_IN_PROGRESS while a non-blocking init runs, else the sticky status. Any thread, never blocks.
  */

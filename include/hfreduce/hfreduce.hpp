@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -203,6 +204,24 @@ class Communicator {
     std::vector<Communicator> comms;
     for (hfr_comm_t handle : handles) comms.push_back(Communicator(handle));
     return comms;
+  }
+
+  // The ranks with this color, by key; nothing with HFR_SPLIT_NOCOLOR. Collective.
+  std::optional<Communicator> split(int color, int key) const {
+    hfr_comm_t child = nullptr;
+    detail::check(hfr_comm_split(get(), color, key, &child), get());
+    if (child == nullptr) return std::nullopt;
+    return Communicator(child);
+  }
+  // The survivors of this one, which must still be destroyed. `timeout_ms` 0: its own deadline.
+  Communicator shrink(const std::vector<int>& excluded = {}, uint32_t timeout_ms = 0) const {
+    hfr_shrink_options_t options = HFR_SHRINK_OPTIONS_INIT;
+    options.timeout_ms = timeout_ms;
+    options.num_excluded = static_cast<int>(excluded.size());
+    options.excluded = excluded.data();
+    hfr_comm_t child = nullptr;
+    detail::check(hfr_comm_shrink(get(), &options, &child), get());
+    return Communicator(child);
   }
 
   hfr_comm_t get() const noexcept { return comm_.get(); }

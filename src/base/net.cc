@@ -80,40 +80,34 @@ void pause_ms(long ms) {
   nanosleep(&span, nullptr);
 }
 
-// One attempt. kRemoteError when nobody listens there (yet).
-Result<UniqueFd> try_connect(const SocketAddress& remote, const std::string& bind_host,
-                             uint64_t deadline_ns, const std::string& what) {
-  UniqueFd fd(socket(remote.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!fd.valid()) return system_error("socket", errno);
-  if (!bind_host.empty()) {
-    HFR_ASSIGN_OR_RETURN(SocketAddress local, resolve({bind_host, 0}));
-    if (bind(fd.get(), local.get(), local.length) != 0) {
-      return system_error(cat("cannot bind to ", bind_host), errno);
-    }
-  }
+// How a connection attempt ended: 0 or an error number. A connection to a free ephemeral port of
+// this machine can meet itself: then, too, nobody listens there.
+int attempt_error(int fd) {
   int error = 0;
-  if (connect(fd.get(), remote.get(), remote.length) != 0) {
-    if (errno != EINPROGRESS && errno != EINTR) {
-      error = errno;
-    } else {
-      HFR_RETURN_IF_ERROR(wait_ready(fd.get(), POLLOUT, deadline_ns, what));
-      socklen_t size = sizeof(error);
-      getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-    }
-  }
-  if (error == ECONNREFUSED || error == ETIMEDOUT || error == EAGAIN || error == ECONNRESET) {
-    return Status(Code::kRemoteError, cat(what, ": ", std::strerror(error)));
-  }
-  if (error != 0) return system_error(what, error);
-  // A connection to a free ephemeral port of this machine can meet itself.
-  auto local = local_address(fd.get());
-  auto peer = remote_address(fd.get());
+  socklen_t size = sizeof(error);
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error != 0) return error;
+  auto local = local_address(fd);
+  auto peer = remote_address(fd);
   if (local.ok() && peer.ok() && local->host == peer->host && local->port == peer->port) {
-    return Status(Code::kRemoteError, cat(what, ": nobody listens there"));
+    return ECONNREFUSED;
   }
   int on = 1;
-  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  return fd;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  return 0;
+}
+
+// One attempt; the error number is 0, or why nobody answered (yet).
+Result<std::pair<UniqueFd, int>> try_connect(const HostPort& address, const std::string& bind_host,
+                                             uint64_t deadline_ns, const std::string& what) {
+  HFR_ASSIGN_OR_RETURN(ConnectAttempt attempt, ConnectAttempt::begin(address, bind_host));
+  HFR_RETURN_IF_ERROR(wait_ready(attempt.fd(), POLLOUT, deadline_ns, what));
+  const int error = attempt.error();
+  if (error == 0 || error == ECONNREFUSED || error == ETIMEDOUT || error == EAGAIN ||
+      error == ECONNRESET) {
+    return std::make_pair(attempt.release(), error);
+  }
+  return system_error(what, error);
 }
 
 }  // namespace
@@ -204,21 +198,51 @@ Result<UniqueFd> listen_tcp(const HostPort& address, int backlog) {
   return fd;
 }
 
+Result<ConnectAttempt> ConnectAttempt::begin(const HostPort& address,
+                                             const std::string& bind_host) {
+  HFR_ASSIGN_OR_RETURN(SocketAddress remote, resolve(address));
+  UniqueFd fd(socket(remote.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return system_error("socket", errno);
+  if (!bind_host.empty()) {
+    HFR_ASSIGN_OR_RETURN(SocketAddress local, resolve({bind_host, 0}));
+    if (bind(fd.get(), local.get(), local.length) != 0) {
+      return system_error(cat("cannot bind to ", bind_host), errno);
+    }
+  }
+  int error = 0;
+  if (connect(fd.get(), remote.get(), remote.length) != 0 && errno != EINPROGRESS &&
+      errno != EINTR) {
+    error = errno;
+  }
+  return ConnectAttempt(std::move(fd), error);
+}
+
+int ConnectAttempt::error() const { return error_ != 0 ? error_ : attempt_error(fd_.get()); }
+
 Result<UniqueFd> connect_tcp(const HostPort& address, const std::string& bind_host,
                              uint64_t deadline_ns) {
-  HFR_ASSIGN_OR_RETURN(SocketAddress remote, resolve(address));
   std::string what = cat("connecting to ", text(address));
   long backoff_ms = 1;
   while (true) {
-    auto fd = try_connect(remote, bind_host, deadline_ns, what);
-    if (fd.ok() || fd.status().code() != Code::kRemoteError) return fd;
+    HFR_ASSIGN_OR_RETURN(auto attempt, try_connect(address, bind_host, deadline_ns, what));
+    if (attempt.second == 0) return std::move(attempt.first);
     if (monotonic_ns() + static_cast<uint64_t>(backoff_ms) * 1'000'000 >= deadline_ns) {
-      return Status(Code::kTimeout, cat(fd.status().message(), ", and the deadline passed"));
+      return Status(Code::kTimeout,
+                    cat(what, ": ", std::strerror(attempt.second), ", and the deadline passed"));
     }
     if (CancelScope::cancelled()) return Status(Code::kAborted, cat(what, ": cancelled"));
     pause_ms(backoff_ms);
     backoff_ms = std::min(backoff_ms * 2, 100L);
   }
+}
+
+Result<std::optional<UniqueFd>> connect_once(const HostPort& address, const std::string& bind_host,
+                                             uint64_t deadline_ns) {
+  std::string what = cat("connecting to ", text(address));
+  HFR_ASSIGN_OR_RETURN(auto attempt, try_connect(address, bind_host, deadline_ns, what));
+  if (attempt.second == 0) return std::optional<UniqueFd>(std::move(attempt.first));
+  if (attempt.second == ECONNREFUSED) return std::optional<UniqueFd>();
+  return system_error(what, attempt.second);
 }
 
 Result<UniqueFd> accept_tcp(int listener, uint64_t deadline_ns) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -55,6 +56,25 @@ Result<UniqueFd> listen_tcp(const HostPort& address, int backlog = 4096);
 // Retries refused connections until the deadline (the other side may not be up yet).
 Result<UniqueFd> connect_tcp(const HostPort& address, const std::string& bind_host,
                              uint64_t deadline_ns);
+// One connection that is being made.
+class ConnectAttempt {
+ public:
+  static Result<ConnectAttempt> begin(const HostPort& address, const std::string& bind_host);
+  // Ends when it polls as writable.
+  int fd() const { return fd_.get(); }
+  // Once it has ended: 0, or the error number; ECONNREFUSED when nobody listens there.
+  int error() const;
+  UniqueFd release() { return std::move(fd_); }
+
+ private:
+  ConnectAttempt(UniqueFd fd, int error) : fd_(std::move(fd)), error_(error) {}
+  UniqueFd fd_;
+  int error_;  // that connect() returned at once
+};
+// One attempt. Nothing: the machine says that nobody listens there. An error: it could not be
+// known.
+Result<std::optional<UniqueFd>> connect_once(const HostPort& address, const std::string& bind_host,
+                                             uint64_t deadline_ns);
 // Waits for one connection. Code::kTimeout at the deadline.
 Result<UniqueFd> accept_tcp(int listener, uint64_t deadline_ns);
 Result<HostPort> local_address(int fd);

@@ -41,29 +41,40 @@ Result<std::unique_ptr<Membership>> Membership::join(JoinRequest request) {
   m.num_ranks_ = static_cast<size_t>(request.num_ranks);
   m.peer_handshake_ =
       std::make_unique<SecretHandshake>(request.secret, "hfreduce peer", request.rank);
-  if (request.listener.valid()) {
+  if (request.listener.valid() || !request.gathered.members.empty()) {
     ServerOptions options;
     options.host_rank = request.rank;
     options.num_ranks = request.num_ranks;
     options.key = request.secret.derive("hfreduce rendezvous");
     options.deadline_ns = request.deadline_ns;
+    options.members = std::move(request.gathered.members);
     options.logger = request.logger;
     HFR_ASSIGN_OR_RETURN(m.server_,
                          RendezvousServer::start(std::move(request.listener), std::move(options)));
   }
-  auto fd = connect_tcp(request.address, request.bind_host, request.deadline_ns);
-  if (!fd.ok()) return explain_unreachable(request, fd.status());
-  m.fd_ = std::move(*fd);
-  SecretHandshake handshake(request.secret, "hfreduce rendezvous", request.rank);
-  auto host = handshake.run(m.fd_.get(), Handshake::Side::kConnecting, request.deadline_ns);
-  if (!host.ok()) return explain_unreachable(request, host.status());
-  m.host_rank_ = *host;
-  HFR_ASSIGN_OR_RETURN(HostPort local, local_address(m.fd_.get()));
-  m.local_host_ = local.host;
+  HFR_RETURN_IF_ERROR(m.reach_host(request));
   HFR_RETURN_IF_ERROR(m.send({std::string(1, kJoin), cat(request.version), cat(request.rank),
                               cat(request.num_ranks), request.settings, request.label}));
   HFR_RETURN_IF_ERROR(m.barrier(request.deadline_ns, "joining"));
   return membership;
+}
+
+Status Membership::reach_host(JoinRequest& request) {
+  if (request.gathered.connection.valid()) {
+    fd_ = std::move(request.gathered.connection);
+    local_host_ = request.gathered.local_host;
+    return Status();
+  }
+  auto fd = connect_tcp(request.address, request.bind_host, request.deadline_ns);
+  if (!fd.ok()) return explain_unreachable(request, fd.status());
+  fd_ = std::move(*fd);
+  SecretHandshake handshake(request.secret, "hfreduce rendezvous", request.rank);
+  auto host = handshake.run(fd_.get(), Handshake::Side::kConnecting, request.deadline_ns);
+  if (!host.ok()) return explain_unreachable(request, host.status());
+  host_rank_ = *host;
+  HFR_ASSIGN_OR_RETURN(HostPort local, local_address(fd_.get()));
+  local_host_ = local.host;
+  return Status();
 }
 
 Membership::~Membership() { leave(); }

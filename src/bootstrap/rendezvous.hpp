@@ -14,9 +14,17 @@
 #include "base/log.hpp"
 #include "base/net.hpp"
 #include "bootstrap/auth.hpp"
+#include "bootstrap/proven_stream.hpp"
 #include "bootstrap/server.hpp"
 
 namespace hfr {
+
+// Ranks that a shrink has brought together: each is connected to the host already.
+struct Gathered {
+  UniqueFd connection;                // to the host; invalid: ranks meet at an address
+  std::vector<ProvenStream> members;  // on the host: everybody's other end, by rank
+  std::string local_host;             // numeric: this rank's interface
+};
 
 struct JoinRequest {
   int rank = 0;
@@ -24,6 +32,7 @@ struct JoinRequest {
   HostPort address;  // of the rendezvous
   Secret secret;
   UniqueFd listener;      // valid on the rank that hosts the server
+  Gathered gathered;      // instead of address and listener
   std::string settings;   // "a=1;b=2": must be equal on all ranks
   int version = 0;        // likewise
   std::string bind_host;  // numeric address to connect from; empty: the system's choice
@@ -71,6 +80,8 @@ class Membership {
  private:
   Membership() = default;
 
+  // Connects to the server's rank and proves membership.
+  Status reach_host(JoinRequest& request);
   Status send(const std::vector<std::string>& fields);
   // Takes what has arrived; at most `deadline_ns` long when `wait_for` a gathered frame or a
   // verdict.

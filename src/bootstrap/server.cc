@@ -15,6 +15,7 @@
 #include "base/pack.hpp"
 #include "base/text.hpp"
 #include "bootstrap/messages.hpp"
+#include "bootstrap/proven_stream.hpp"
 
 namespace hfr {
 namespace {
@@ -75,12 +76,10 @@ std::pair<std::string, std::string> difference(const std::string& a, const std::
 }
 
 struct Connection {
-  UniqueFd fd;
-  std::unique_ptr<AcceptingHandshake> handshake;  // null once proven
-  uint64_t since_ns = 0;
-  int rank = -1;  // once joined
-  std::vector<std::byte> in;
-  std::vector<std::byte> out;
+  explicit Connection(ProvenStream from) : stream(std::move(from)) {}
+  ProvenStream stream;
+  int expected = -1;  // who must join here
+  int rank = -1;      // once joined
 };
 
 struct Stall {
@@ -100,6 +99,11 @@ class Loop {
     left_.assign(n, false);
     blobs_.resize(n);
     gather_deadline_ns_ = options_.deadline_ns;
+    int rank = 0;
+    for (ProvenStream& stream : options_.members) {
+      connections_.push_back(std::make_unique<Connection>(std::move(stream)));
+      connections_.back()->expected = rank++;
+    }
   }
 
   void run() {
@@ -120,7 +124,7 @@ class Loop {
 
   bool anything_unsent() const {
     return std::any_of(connections_.begin(), connections_.end(),
-                       [](const auto& c) { return !c->out.empty(); });
+                       [](const auto& c) { return c->stream.unsent(); });
   }
 
   // Who did not come before the deadline is not waited for.
@@ -132,8 +136,7 @@ class Loop {
   void turn() {
     std::vector<pollfd> entries = {{wake_, POLLIN, 0}, {listener_.get(), POLLIN, 0}};
     for (const auto& c : connections_) {
-      entries.push_back(
-          {c->fd.get(), static_cast<short>(c->out.empty() ? POLLIN : POLLIN | POLLOUT), 0});
+      entries.push_back({c->stream.fd(), c->stream.wanted_events(), 0});
     }
     int ready = ::poll(entries.data(), entries.size(), 50);
     if (ready < 0 && errno != EINTR) return;
@@ -142,7 +145,7 @@ class Loop {
       if (entries[i + 2].revents != 0) serve(*connections_[i]);
     }
     if (entries[1].revents != 0) accept_all();
-    std::erase_if(connections_, [](const auto& c) { return !c->fd.valid(); });
+    std::erase_if(connections_, [](const auto& c) { return !c->stream.open(); });
     look_at_clock(monotonic_ns());
   }
 
@@ -151,60 +154,23 @@ class Loop {
     while (connections_.size() < limit) {
       UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (!fd.valid()) return;
-      auto c = std::make_unique<Connection>();
-      c->fd = std::move(fd);
-      c->handshake = std::make_unique<AcceptingHandshake>(options_.key, options_.host_rank);
-      c->since_ns = monotonic_ns();
-      connections_.push_back(std::move(c));
+      connections_.push_back(std::make_unique<Connection>(
+          ProvenStream(std::move(fd), options_.key, options_.host_rank)));
     }
   }
 
   void serve(Connection& c) {
-    flush(c);
-    std::byte chunk[16384];
-    while (c.fd.valid()) {
-      ssize_t got = recv(c.fd.get(), chunk, sizeof(chunk), MSG_DONTWAIT);
-      if (got > 0) {
-        c.in.insert(c.in.end(), chunk, chunk + got);
-        digest(c);
-      } else if (got < 0 && errno == EINTR) {
-        continue;
-      } else if (got < 0 && errno == EAGAIN) {
-        return;
-      } else {
-        lose(c);
-      }
-    }
+    c.stream.flush();
+    while (c.stream.receive()) digest(c);
+    if (!c.stream.open()) lose(c);
   }
 
   void digest(Connection& c) {
-    while (c.fd.valid()) {
-      if (c.handshake != nullptr) {
-        size_t want = c.handshake->wants();
-        if (c.in.size() < want) return;
-        auto answer = c.handshake->feed(std::span(c.in).first(want));
-        c.in.erase(c.in.begin(), c.in.begin() + static_cast<std::ptrdiff_t>(want));
-        if (!answer.ok()) {
-          drop(c, answer.status().message());
-          return;
-        }
-        c.out.insert(c.out.end(), answer->begin(), answer->end());
-        flush(c);
-        if (c.handshake->done()) c.handshake.reset();
-        continue;
-      }
-      if (c.in.size() < 4) return;
-      size_t size = 0;
-      for (size_t i = 0; i < 4; ++i) size |= std::to_integer<size_t>(c.in[i]) << (8 * i);
-      if (size > kMaxMemberFrame) {
-        drop(c, cat("a frame of ", size, " bytes, at most ", kMaxMemberFrame, " are allowed"));
-        return;
-      }
-      if (c.in.size() < 4 + size) return;
-      std::vector<std::byte> frame(c.in.begin() + 4,
-                                   c.in.begin() + 4 + static_cast<std::ptrdiff_t>(size));
-      c.in.erase(c.in.begin(), c.in.begin() + 4 + static_cast<std::ptrdiff_t>(size));
-      handle(c, frame);
+    while (c.stream.open()) {
+      auto frame = c.stream.next_frame(kMaxMemberFrame);
+      if (!frame.ok()) return drop(c, frame.status().message());
+      if (!*frame) return;
+      handle(c, **frame);
     }
   }
 
@@ -212,12 +178,12 @@ class Loop {
   // end.
   void drop(Connection& c, const std::string& why) {
     options_.logger.log(LogLevel::kWarn, "rendezvous refused a connection: ", why);
-    lose(c);
+    c.stream.close();
   }
 
+  // What is known of a connection that was closed.
   void lose(Connection& c) {
-    int rank = c.rank;
-    c.fd.reset();
+    const int rank = c.rank < 0 ? c.expected : c.rank;
     if (rank < 0) return;
     member_of_[static_cast<size_t>(rank)] = nullptr;
     if (left_[static_cast<size_t>(rank)]) return;
@@ -269,10 +235,10 @@ class Loop {
     const int rank = to_int(f[2]);
     Join mine{true, f[1], f[3], f[4], f[5]};
     if (c.rank >= 0) return drop(c, "a member joined twice");
+    if (c.expected >= 0 && c.expected != rank) return drop(c, "a member joined as another");
     auto tell = [&] {
       ++num_refused_;
-      c.out.insert(c.out.end(), failure_->begin(), failure_->end());
-      flush(c);
+      c.stream.send(*failure_);
     };
     if (failure_) return tell();
     auto refuse = [&](const std::string& sentence) {
@@ -360,7 +326,8 @@ class Loop {
 
   void look_at_clock(uint64_t now) {
     for (const auto& c : connections_) {
-      if (c->rank < 0 && c->fd.valid() && now > c->since_ns + kProofNs && !failure_) {
+      const bool stranger = c->rank < 0 && c->expected < 0 && c->stream.open();
+      if (stranger && now > c->stream.since_ns() + kProofNs && !failure_) {
         drop(*c, "no proof of membership in time");
       }
     }
@@ -398,43 +365,15 @@ class Loop {
         framed({std::string(1, kFailure), cat(static_cast<int>(code)), cat(culprit), sentence});
     failure_ = frame;
     for (auto* c : member_of_) {
-      if (c == nullptr || !c->fd.valid()) continue;
-      c->out.insert(c->out.end(), frame.begin(), frame.end());
-      flush(*c);
+      if (c != nullptr) c->stream.send(frame);
     }
-  }
-
-  static std::vector<std::byte> framed(const std::vector<std::string>& fields) {
-    std::vector<std::byte> body = pack(fields);
-    std::vector<std::byte> frame;
-    for (size_t i = 0; i < 4; ++i) frame.push_back(static_cast<std::byte>(body.size() >> (8 * i)));
-    frame.insert(frame.end(), body.begin(), body.end());
-    return frame;
   }
 
   void broadcast(const std::vector<std::string>& fields) {
     std::vector<std::byte> frame = framed(fields);
     for (auto* c : member_of_) {
-      if (c == nullptr || !c->fd.valid() || left_[static_cast<size_t>(c->rank)]) continue;
-      c->out.insert(c->out.end(), frame.begin(), frame.end());
-      flush(*c);
+      if (c != nullptr && !left_[static_cast<size_t>(c->rank)]) c->stream.send(frame);
     }
-  }
-
-  // Sends what can be sent. A connection that breaks here is found by its next read.
-  static void flush(Connection& c) {
-    size_t sent = 0;
-    while (sent < c.out.size()) {
-      ssize_t n =
-          send(c.fd.get(), c.out.data() + sent, c.out.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (n <= 0) {
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
-        sent = c.out.size();
-        break;
-      }
-      sent += static_cast<size_t>(n);
-    }
-    c.out.erase(c.out.begin(), c.out.begin() + static_cast<std::ptrdiff_t>(sent));
   }
 
   UniqueFd listener_;

@@ -6,10 +6,12 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/log.hpp"
 #include "base/net.hpp"
 #include "bootstrap/auth.hpp"
+#include "bootstrap/proven_stream.hpp"
 
 namespace hfr {
 
@@ -18,6 +20,9 @@ struct ServerOptions {
   int num_ranks = 1;
   Secret key;                // derived for rendezvous connections
   uint64_t deadline_ns = 0;  // for joining
+  // By rank, all of them, where a shrink has brought them together; the end of one is that rank's.
+  // There is no listener then.
+  std::vector<ProvenStream> members;
   Logger logger;
 };
 

@@ -246,6 +246,32 @@ hfr_status_t hfr_comm_abort(hfr_comm_t comm) {
   });
 }
 
+hfr_status_t hfr_comm_split(hfr_comm_t comm, int color, int key, hfr_comm_t* child) {
+  if (child != nullptr) *child = nullptr;
+  return on_comm(comm, "hfr_comm_split", [&](hfr::Communicator& c) -> Status {
+    if (child == nullptr) return invalid("hfr_comm_split: child is NULL");
+    if (color < HFR_SPLIT_NOCOLOR) {
+      return invalid(
+          cat("hfr_comm_split: color is ", color, "; it must be 0 or more, or HFR_SPLIT_NOCOLOR"));
+    }
+    HFR_ASSIGN_OR_RETURN(auto made, c.split(color, key));
+    if (made != nullptr) *child = hfr_comm::of(std::move(made));
+    return Status();
+  });
+}
+
+hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t* options,
+                             hfr_comm_t* child) {
+  if (child != nullptr) *child = nullptr;
+  return on_comm(comm, "hfr_comm_shrink", [&](hfr::Communicator& c) -> Status {
+    if (child == nullptr) return invalid("hfr_comm_shrink: child is NULL");
+    HFR_ASSIGN_OR_RETURN(hfr::ShrinkOptions read, hfr::read_shrink_options(options, c.shape()));
+    HFR_ASSIGN_OR_RETURN(auto made, c.shrink(read.excluded, read.timeout_ns));
+    *child = hfr_comm::of(std::move(made));
+    return Status();
+  });
+}
+
 hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status) {
   if (comm == nullptr || !comm->is_valid() || status == nullptr) {
     return guarded(nullptr, [&] {

@@ -135,6 +135,31 @@ Result<JoinSpec> spec_from_environment(const StartOptions& start) {
   return spec;
 }
 
+Result<ShrinkOptions> read_shrink_options(const hfr_shrink_options_t* options, const Shape& shape) {
+  ShrinkOptions read;
+  if (options == nullptr) return read;
+  hfr_shrink_options_t known = HFR_SHRINK_OPTIONS_INIT;
+  if (options->size < sizeof(options->size) || options->size > 4096) {
+    return invalid(cat("hfr_shrink_options_t: size is ", options->size,
+                       "; start from HFR_SHRINK_OPTIONS_INIT"));
+  }
+  std::memcpy(&known, options, std::min(options->size, sizeof(known)));
+  read.timeout_ns = uint64_t{known.timeout_ms} * 1'000'000;
+  if (known.num_excluded < 0 || (known.num_excluded > 0 && known.excluded == nullptr)) {
+    return invalid(cat("hfr_shrink_options_t: num_excluded is ", known.num_excluded,
+                       known.num_excluded > 0 ? " but excluded is NULL" : ""));
+  }
+  for (int i = 0; i < known.num_excluded; ++i) {
+    const int rank = known.excluded[i];
+    if (rank < 0 || rank >= shape.num_ranks || rank == shape.rank) {
+      return invalid(cat("hfr_shrink_options_t: excluded has rank ", rank,
+                         "; it must be from 0 to ", shape.num_ranks - 1, " and not this rank"));
+    }
+    read.excluded.push_back(rank);
+  }
+  return read;
+}
+
 }  // namespace hfr
 
 using hfr::Code;
@@ -170,6 +195,13 @@ hfr::Result<hfr_comm*> hfr_comm::start(hfr::JoinSpec spec, bool non_blocking) {
   handle->make(std::move(spec));
   if (handle->state_.load(std::memory_order_acquire) == State::kFailed)
     return handle->start_status_;
+  return handle.release();
+}
+
+hfr_comm* hfr_comm::of(std::shared_ptr<hfr::Communicator> comm) {
+  auto handle = std::make_unique<hfr_comm>();
+  handle->comm_ = std::move(comm);
+  handle->state_.store(State::kReady, std::memory_order_release);
   return handle.release();
 }
 

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "capi/premul_ops.hpp"
 #include "comm/communicator.hpp"
@@ -29,12 +30,21 @@ Result<JoinSpec> spec_from_id(const char* bytes, int num_ranks, int rank,
                               const StartOptions& start);
 Result<JoinSpec> spec_from_environment(const StartOptions& start);
 
+struct ShrinkOptions {
+  std::vector<int> excluded;
+  uint64_t timeout_ns = 0;  // 0: the communicator's
+};
+// `options` may be null.
+Result<ShrinkOptions> read_shrink_options(const hfr_shrink_options_t* options, const Shape& shape);
+
 }  // namespace hfr
 
 struct hfr_comm {
  public:
   // Blocking: the communicator is there when it returns. Else a thread makes it.
   static hfr::Result<hfr_comm*> start(hfr::JoinSpec spec, bool non_blocking);
+  // One that is there already.
+  static hfr_comm* of(std::shared_ptr<hfr::Communicator> comm);
   static hfr::Status start_all(hfr_comm** comms, int num_ranks, const hfr::StartOptions& start);
 
   // A guard against handles that were destroyed or never made; best effort.

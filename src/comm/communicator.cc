@@ -58,7 +58,8 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                                 Staging(parts_.staging, parts_.memory->staging().data())),
                .trace = trace_.get()},
       executor_(context_),
-      flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0) {
+      flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0),
+      first_ranks_(parts_.line.members) {
   context_.heap.bytes = parts_.memory->heap_bytes();
   if (parts_.mates != nullptr) parts_.mates->enter(parts_.mate_idx, user_side_);
   if (user_side_ != nullptr && user_side_->graphs() != nullptr)
@@ -281,6 +282,15 @@ Status Communicator::test(uint64_t request, bool* done) {
 }
 
 Status Communicator::finalize() {
+  HFR_RETURN_IF_ERROR(complete_all());
+  const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
+  HFR_RETURN_IF_ERROR(
+      meet_all([&] { return parts_.membership->barrier(deadline_ns, "finalizing"); }));
+  finalized_.store(true, std::memory_order_relaxed);
+  return Status();
+}
+
+Status Communicator::complete_all() {
   engine_.lock(*this);
   Status status = sticky();
   if (status.ok()) {
@@ -288,23 +298,10 @@ Status Communicator::finalize() {
     status = sticky();
   }
   engine_.unlock();
-  if (!status.ok()) return status;
-  uint64_t deadline = monotonic_ns() + parts_.limits.timeout_ns;
-  status = await_finalizing(deadline);
-  if (!status.ok()) {
-    auto failure = parts_.membership->poll();
-    engine_.lock(*this);
-    fail(failure ? *failure : Failure{status, -1});
-    engine_.unlock();
-    return sticky();
-  }
-  finalized_.store(true, std::memory_order_relaxed);
-  return Status();
+  return status;
 }
 
-// The barrier of finalize(). A peer whose last operation is still open may need this side's
-// transport.
-Status Communicator::await_finalizing(uint64_t deadline_ns) {
+Status Communicator::meet_all(const std::function<Status()>& meet) {
   std::atomic<bool> over{false};
   std::thread attendant;
   if (parts_.transport != nullptr) {
@@ -317,10 +314,15 @@ Status Communicator::await_finalizing(uint64_t deadline_ns) {
       }
     });
   }
-  Status status = parts_.membership->barrier(deadline_ns, "finalizing");
+  Status status = meet();
   over.store(true, std::memory_order_relaxed);
   if (attendant.joinable()) attendant.join();
-  return status;
+  if (status.ok()) return status;
+  auto failure = parts_.membership->poll();
+  engine_.lock(*this);
+  fail(failure ? *failure : Failure{status, -1});
+  engine_.unlock();
+  return sticky();
 }
 
 void Communicator::shut_down() {

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -49,6 +50,14 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // graphs that were just destroyed.
   Status check_unused();
   void abort();
+
+  // comm/children.cc; docs/recovery.md.
+  // Collective. Null for a rank without a colour (below 0).
+  Result<std::shared_ptr<Communicator>> split(int color, int key);
+  // `excluded`: ranks of this communicator. `timeout_ns` 0: its own deadline.
+  Result<std::shared_ptr<Communicator>> shrink(const std::vector<int>& excluded,
+                                               uint64_t timeout_ns);
+
   // The sticky failure; ok while there is none.
   Status async_error();
 
@@ -81,7 +90,16 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Status check_in_host(const OpDescriptor& desc, void* stream);
   // How operation `op` ended.
   Status status_of(uint64_t op);
-  Status await_finalizing(uint64_t deadline_ns);
+  // Completes what was started; ok when nothing has failed.
+  Status complete_all();
+  // Runs `meet`, which meets all ranks; a peer whose last operation is still open may need this
+  // side's transport meanwhile. Its failure becomes the communicator's.
+  Status meet_all(const std::function<Status()>& meet);
+  // Makes all operations fail, on all ranks that can be told, and waits until the buffers are the
+  // caller's again.
+  void revoke(const std::string& call);
+  // What a child has from this one; `kind` tells its trace from others.
+  JoinSpec child_spec(const std::string& kind) const;
   // The failure that all later calls return; ok while there is none.
   Status sticky();
   // A failure that this rank found by itself goes to the other nodes.
@@ -149,6 +167,12 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::atomic<int> drivers_{0};
   std::atomic<bool> finalized_{false};
   std::atomic<bool> failure_told_{false};
+
+  // By rank, what each is called in its line (bootstrap/line.hpp).
+  const std::vector<int> first_ranks_;
+  std::mutex children_mutex_;  // one split or shrink at a time
+  int num_splits_ = 0;
+  bool shrunk_ = false;
 
   std::once_flag heap_once_;
   Status heap_status_;

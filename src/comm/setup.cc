@@ -25,7 +25,7 @@ namespace hfr {
 namespace {
 
 // Changes with what ranks tell each other and with how their shared memory is laid out.
-constexpr int kProtocolVersion = 2;
+constexpr int kProtocolVersion = 3;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
 constexpr int kMostAddThreads = 4;  // of a CUDA rank: more do not add faster than copy engines copy
@@ -48,16 +48,18 @@ struct RankInfo {
   std::string device;    // host, cuda
   int quota = 0;         // of CPUs, by its cgroup; 0: none
   std::string no_rails;  // why it cannot use verbs; empty: it can
+  HostPort meeting_point;
 };
 
 std::vector<std::byte> encode(const RankInfo& info) {
   return pack({info.node_name, info.process, info.machine, info.door, cat(info.memory.pid),
                cat(info.memory.probe), cat(info.memory.target), info.cpus, info.device,
-               cat(info.quota), info.no_rails});
+               cat(info.quota), info.no_rails, info.meeting_point.host,
+               cat(info.meeting_point.port)});
 }
 
 Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 11);
+  auto fields = unpack(bytes, 13);
   if (!fields)
     return Status(Code::kInternalError,
                   cat("rank ", rank, " sent set-up data that cannot be read"));
@@ -71,7 +73,8 @@ Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
                   (*fields)[7],
                   (*fields)[8],
                   static_cast<int>(std::strtol((*fields)[9].c_str(), nullptr, 10)),
-                  (*fields)[10]};
+                  (*fields)[10],
+                  {(*fields)[11], static_cast<uint16_t>(std::atoi((*fields)[12].c_str()))}};
 }
 
 // What each rank tells the others when its device is open.
@@ -134,7 +137,8 @@ class SetUp {
  public:
   explicit SetUp(JoinSpec spec) : spec_(std::move(spec)) {
     parts_.config = spec_.config;
-    deadline_ns_ = monotonic_ns() + spec_.config.timeout_ms * 1'000'000;
+    deadline_ns_ = spec_.deadline_ns;
+    if (deadline_ns_ == 0) deadline_ns_ = monotonic_ns() + spec_.config.timeout_ms * 1'000'000;
   }
 
   Result<Parts> run() {
@@ -179,6 +183,7 @@ class SetUp {
     request.address = spec_.address;
     request.secret = spec_.secret;
     request.listener = std::move(spec_.listener);
+    request.gathered = std::move(spec_.gathered);
     request.label = cat("pid ", getpid());
     request.settings = shared_settings(spec_.config);
     request.version = kProtocolVersion;
@@ -193,6 +198,7 @@ class SetUp {
 
   Status build() {
     HFR_ASSIGN_OR_RETURN(MemoryDoor door, MemoryDoor::open());
+    HFR_RETURN_IF_ERROR(open_line());
     HFR_RETURN_IF_ERROR(learn_shape(door));
     parts_.staging = size_staging(parts_.shape, parts_.config);
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
@@ -200,11 +206,34 @@ class SetUp {
     HFR_RETURN_IF_ERROR(open_device());
     if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
     HFR_RETURN_IF_ERROR(share_findings());
+    enter_line();
     const bool reached =
         parts_.peer_memory.available() || (parts_.one_process && parts_.config.direct);
     parts_.limits =
         size_limits(parts_.shape, parts_.staging, parts_.config, reached, last_level_cache_bytes());
     return Status();
+  }
+
+  Status open_line() {
+    if (spec_.line) {
+      parts_.line = std::move(*spec_.line);
+      return Status();
+    }
+    parts_.line.secret = spec_.secret;
+    parts_.line.self = spec_.rank;
+    HFR_ASSIGN_OR_RETURN(parts_.line.point,
+                         MeetingPoint::open(parts_.membership->local_host(), spec_.num_ranks));
+    return Status();
+  }
+
+  // All members know all decisions up to this one's.
+  void enter_line() {
+    parts_.line.settle();
+    if (!parts_.line.members.empty()) return;
+    for (int rank = 0; rank < spec_.num_ranks; ++rank) {
+      parts_.line.members.push_back(rank);
+      parts_.line.addresses.push_back(infos_[static_cast<size_t>(rank)].meeting_point);
+    }
   }
 
   Status learn_shape(const MemoryDoor& door) {
@@ -220,6 +249,7 @@ class SetUp {
     mine.quota = quota_cpus();
     HFR_ASSIGN_OR_RETURN(rails_, look_for_rails(parts_.config, parts_.logger));
     mine.no_rails = rails_.why_none;
+    mine.meeting_point = parts_.line.point->address;
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
@@ -298,8 +328,10 @@ class SetUp {
       return Status();
     }
     CudaOptions options;
-    options.context = spec_.cuda_context;
-    options.ordinal = spec_.cuda_ordinal < 0 ? parts_.shape.local_rank : spec_.cuda_ordinal;
+    parts_.cuda_context = spec_.cuda_context;
+    parts_.cuda_ordinal = spec_.cuda_ordinal < 0 ? parts_.shape.local_rank : spec_.cuda_ordinal;
+    options.context = parts_.cuda_context;
+    options.ordinal = parts_.cuda_ordinal;
     options.memory_operations = parts_.config.cuda_memops;
     options.patience_ns = parts_.config.timeout_ms * 1'000'000;
     options.staging = parts_.memory->staging().data();

@@ -11,6 +11,7 @@
 #include "base/config.hpp"
 #include "base/waiter.hpp"
 #include "bootstrap/auth.hpp"
+#include "bootstrap/line.hpp"
 #include "bootstrap/rendezvous.hpp"
 #include "comm/gpu_mates.hpp"
 #include "comm/node_memory.hpp"
@@ -30,7 +31,11 @@ struct JoinSpec {
   HostPort address;  // the rendezvous
   Secret secret;
   UniqueFd listener;  // valid on the rank that hosts the rendezvous
+  // After a shrink, instead of address and listener; `secret` is the child's own.
+  Gathered gathered;
+  std::optional<Line> line;  // none: a new one begins
   Config config;
+  uint64_t deadline_ns = 0;            // of set-up; 0: as long as an operation has
   const CancelFlag* cancel = nullptr;  // set from another thread: give up
   // With Config::device "cuda": the caller's context, or else the number of a device, mod how many
   // there are; below 0: the local rank.
@@ -44,6 +49,9 @@ struct Parts {
   Logger logger;
   std::unique_ptr<std::FILE, CloseFile> trace_file;  // null: no trace was asked for
   std::unique_ptr<Membership> membership;
+  Line line;
+  void* cuda_context = nullptr;  // that its children use, too, or else the number of the device
+  int cuda_ordinal = -1;
   Shape shape;
   bool one_process = false;
   std::shared_ptr<NodeMemory> memory;

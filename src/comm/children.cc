@@ -1,0 +1,147 @@
+// Communicators that are made of a communicator: parts of a healthy one, survivors of a failed one
+// (docs/recovery.md).
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/pack.hpp"
+#include "base/text.hpp"
+#include "bootstrap/meeting.hpp"
+#include "comm/communicator.hpp"
+#include "engine/failure.hpp"
+
+namespace hfr {
+namespace {
+
+struct Part {
+  std::vector<int> ranks;  // of the parent, in the child's order
+  int rank = 0;            // this one's
+};
+
+// This rank's part; colours and keys are by rank of the parent.
+Part part_of(int rank, const std::vector<std::pair<int, int>>& colors_and_keys) {
+  const auto of = [&](int r) { return colors_and_keys[static_cast<size_t>(r)]; };
+  Part part;
+  for (int r = 0; r < static_cast<int>(colors_and_keys.size()); ++r) {
+    if (of(r).first == of(rank).first) part.ranks.push_back(r);
+  }
+  std::stable_sort(part.ranks.begin(), part.ranks.end(),
+                   [&](int a, int b) { return of(a).second < of(b).second; });
+  const auto at = std::find(part.ranks.begin(), part.ranks.end(), rank);
+  part.rank = static_cast<int>(at - part.ranks.begin());
+  return part;
+}
+
+std::string as_string(const std::vector<std::byte>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+Result<std::pair<int, int>> decode_color(const std::vector<std::byte>& bytes, int rank) {
+  auto fields = unpack(bytes, 2);
+  if (!fields) {
+    return Status(Code::kInternalError, cat("rank ", rank, " sent a colour that cannot be read"));
+  }
+  return std::make_pair(std::atoi((*fields)[0].c_str()), std::atoi((*fields)[1].c_str()));
+}
+
+}  // namespace
+
+JoinSpec Communicator::child_spec(const std::string& kind) const {
+  JoinSpec spec;
+  spec.config = parts_.config;
+  if (!spec.config.trace.empty()) spec.config.trace += cat(".", kind);
+  spec.cuda_context = parts_.cuda_context;
+  spec.cuda_ordinal = parts_.cuda_ordinal;
+  return spec;
+}
+
+Result<std::shared_ptr<Communicator>> Communicator::split(int color, int key) {
+  const std::lock_guard lock(children_mutex_);
+  HFR_RETURN_IF_ERROR(complete_all());
+  const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
+  Membership& membership = *parts_.membership;
+  const std::string stage = "splitting the communicator";
+  std::vector<std::pair<int, int>> colors_and_keys;
+  Part part;
+  JoinSpec spec = child_spec(cat("split", ++num_splits_, "-", color));
+  HFR_RETURN_IF_ERROR(meet_all([&]() -> Status {
+    HFR_ASSIGN_OR_RETURN(auto blobs,
+                         membership.all_gather(pack({cat(color), cat(key)}), deadline_ns, stage));
+    for (int rank = 0; rank < parts_.shape.num_ranks; ++rank) {
+      HFR_ASSIGN_OR_RETURN(auto theirs, decode_color(blobs[static_cast<size_t>(rank)], rank));
+      colors_and_keys.push_back(theirs);
+    }
+    part = part_of(parts_.shape.rank, colors_and_keys);
+    std::string address;
+    if (color >= 0 && part.rank == 0) {
+      HFR_ASSIGN_OR_RETURN(spec.listener, listen_tcp({membership.local_host(), 0}));
+      HFR_ASSIGN_OR_RETURN(spec.address, local_address(spec.listener.get()));
+      address = text(spec.address);
+    }
+    HFR_ASSIGN_OR_RETURN(
+        blobs, membership.all_gather(std::as_bytes(std::span(address)), deadline_ns, stage));
+    if (color < 0) return Status();
+    HFR_ASSIGN_OR_RETURN(spec.address,
+                         parse_host_port(as_string(blobs[static_cast<size_t>(part.ranks[0])])));
+    return Status();
+  }));
+  if (color < 0) return std::shared_ptr<Communicator>();
+  spec.rank = part.rank;
+  spec.num_ranks = static_cast<int>(part.ranks.size());
+  spec.secret =
+      parts_.line.communicator_secret().derive(cat("hfreduce split ", num_splits_, " ", color));
+  return create(std::move(spec));
+}
+
+void Communicator::revoke(const std::string& call) {
+  const Failure failure{Status(Code::kAborted, cat("rank ", parts_.shape.rank, " (node ",
+                                                   parts_.shape.node, ") called ", call)),
+                        parts_.shape.rank};
+  if (!executor_.failed()) {
+    publish_failure(context_.staging.failure(), failure);
+    parts_.membership->report(failure.status, failure.rank);
+  }
+  engine_.lock(*this);
+  executor_.fail(failure);
+  drive([&] { return executor_.idle(); });
+  engine_.unlock();
+}
+
+Result<std::shared_ptr<Communicator>> Communicator::shrink(const std::vector<int>& excluded,
+                                                           uint64_t timeout_ns) {
+  const std::lock_guard lock(children_mutex_);
+  if (shrunk_ || finalized_.load(std::memory_order_relaxed)) {
+    return Status(Code::kInvalidUsage,
+                  cat("hfr_comm_shrink: this communicator was ",
+                      shrunk_ ? "shrunk; use the one that was made of it" : "finalized"));
+  }
+  const uint64_t start_ns = monotonic_ns();
+  const uint64_t end_ns = start_ns + (timeout_ns != 0 ? timeout_ns : parts_.limits.timeout_ns);
+  revoke("hfr_comm_shrink");
+  Line& line = parts_.line;
+  MeetingRequest request;
+  request.callers = first_ranks_;
+  request.logger = parts_.logger;
+  for (int rank : excluded) request.excluded.insert(first_ranks_[static_cast<size_t>(rank)]);
+  while (true) {
+    const uint64_t now = monotonic_ns();
+    request.deadline_ns = now + (end_ns > now ? (end_ns - now) / 2 : 0);
+    JoinSpec spec = child_spec("shrunk");
+    HFR_ASSIGN_OR_RETURN(spec.gathered, meet(line, request));
+    const auto at = std::find(line.members.begin(), line.members.end(), line.self);
+    spec.rank = static_cast<int>(at - line.members.begin());
+    spec.num_ranks = static_cast<int>(line.members.size());
+    spec.secret = line.communicator_secret();
+    spec.line = line;
+    spec.deadline_ns = end_ns;
+    auto child = create(std::move(spec));
+    if (child.ok()) {
+      shrunk_ = true;
+      return child;
+    }
+    // Another one has died: its survivors meet again, among the members of this decision.
+    parts_.logger.log(LogLevel::kInfo, "shrinking again: ", child.status().message());
+    if (child.status().code() != Code::kRemoteError || monotonic_ns() >= end_ns) return child;
+  }
+}
+
+}  // namespace hfr

@@ -1,0 +1,228 @@
+// Survivors that meet, as threads: gone, silent, late and excluded ranks, and conveners that die
+// half-way.
+#include "bootstrap/meeting.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/pack.hpp"
+#include "base/text.hpp"
+#include "bootstrap/meeting_messages.hpp"
+
+namespace hfr {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+uint64_t in_ms(uint64_t ms) { return monotonic_ns() + ms * 1'000'000; }
+
+// The ranks of one communicator. A rank without a line is gone: its meeting point is closed.
+struct World {
+  explicit World(int ranks) {
+    Secret secret = Secret::random();
+    lines.resize(static_cast<size_t>(ranks));
+    std::vector<HostPort> addresses;
+    for (Line& line : lines) {
+      line.point = *MeetingPoint::open("127.0.0.1", ranks);
+      addresses.push_back(line.point->address);
+    }
+    for (int rank = 0; rank < ranks; ++rank) {
+      Line& line = lines[static_cast<size_t>(rank)];
+      line.self = rank;
+      line.secret = secret;
+      line.addresses = addresses;
+      for (int member = 0; member < ranks; ++member) line.members.push_back(member);
+    }
+  }
+  Line& of(int rank) { return lines[static_cast<size_t>(rank)]; }
+  void kill(int rank) { of(rank).point.reset(); }
+  MeetingRequest request(uint64_t ms, std::set<int> excluded = {}) {
+    MeetingRequest r;
+    r.excluded = std::move(excluded);
+    for (int rank = 0; rank < static_cast<int>(lines.size()); ++rank) r.callers.push_back(rank);
+    r.deadline_ns = in_ms(ms);
+    r.logger = Logger(LogLevel::kOff, "");
+    return r;
+  }
+  // All of `ranks` meet; their answers in that order.
+  std::vector<Result<Gathered>> meet(const std::vector<int>& ranks, uint64_t ms = 20'000,
+                                     std::set<int> excluded = {}) {
+    std::vector<Result<Gathered>> answers;
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      answers.emplace_back(Status(Code::kInternalError, "none"));
+    }
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      threads.emplace_back([&, i] { answers[i] = hfr::meet(of(ranks[i]), request(ms, excluded)); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return answers;
+  }
+
+  std::vector<Line> lines;
+};
+
+void expect_agreed(World& world, const std::vector<int>& ranks,
+                   const std::vector<Result<Gathered>>& answers) {
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    ASSERT_TRUE(answers[i].ok()) << "rank " << ranks[i] << ": " << answers[i].status().message();
+    EXPECT_EQ(world.of(ranks[i]).members, ranks);
+    EXPECT_EQ(world.of(ranks[i]).id, world.of(ranks[0]).id);
+    EXPECT_EQ(answers[i]->members.size(), i == 0 ? ranks.size() : 0);
+  }
+}
+
+TEST(Meeting, WhoeverIsGoneTheOthersAgree) {
+  for (int gone = 0; gone < 1 << 4; ++gone) {
+    World world(4);
+    std::vector<int> left;
+    for (int rank = 0; rank < 4; ++rank) {
+      if ((gone >> rank & 1) != 0) {
+        world.kill(rank);
+      } else {
+        left.push_back(rank);
+      }
+    }
+    SCOPED_TRACE(gone);
+    auto answers = world.meet(left);
+    expect_agreed(world, left, answers);
+  }
+}
+
+TEST(Meeting, AgainAndAgain) {
+  World world(5);
+  for (int gone : {0, 3, 1}) {
+    world.kill(gone);
+    std::vector<int> left;
+    for (int rank = 0; rank < 5; ++rank) {
+      if (world.of(rank).point != nullptr) left.push_back(rank);
+    }
+    auto answers = world.meet(left);
+    expect_agreed(world, left, answers);
+  }
+}
+
+TEST(Meeting, MostGoOnWithoutTheSilentWhoComesInVain) {
+  World world(3);
+  auto answers = world.meet({1, 2}, 600);
+  expect_agreed(world, {1, 2}, answers);
+  answers = world.meet({0}, 100);
+  EXPECT_EQ(answers[0].status().code(), Code::kTimeout);
+}
+
+TEST(Meeting, TheSilentAreNotOutvotedByFew) {
+  World world(4);
+  auto answers = world.meet({2}, 100);
+  EXPECT_EQ(answers[0].status().code(), Code::kTimeout);
+  EXPECT_THAT(answers[0].status().message(), HasSubstr("nothing was heard of rank 0, 1, 3"));
+  // Half needs rank 0.
+  answers = world.meet({2, 3}, 200);
+  for (auto& answer : answers) EXPECT_EQ(answer.status().code(), Code::kTimeout);
+  answers = world.meet({0, 3}, 200);
+  expect_agreed(world, {0, 3}, answers);
+}
+
+TEST(Meeting, TheCallersWordCountsForDeath) {
+  World world(4);
+  auto answers = world.meet({2, 3}, 20'000, {0, 1});
+  expect_agreed(world, {2, 3}, answers);
+  answers = world.meet({0}, 100);
+  EXPECT_FALSE(answers[0].ok());
+}
+
+TEST(Meeting, WhoWasExcludedByOneIsTurnedAway) {
+  World world(3);
+  std::vector<Status> ends(3);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 3; ++rank) {
+    threads.emplace_back([&, rank] {
+      const std::set<int> excluded = rank == 0 ? std::set<int>{2} : std::set<int>{};
+      // Rank 2 may come when the others are through.
+      const MeetingRequest request = world.request(rank == 2 ? 500 : 20'000, excluded);
+      ends[static_cast<size_t>(rank)] = meet(world.of(rank), request).status();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(ends[0].ok() && ends[1].ok()) << ends[0].message() << ends[1].message();
+  EXPECT_FALSE(ends[2].ok());
+  EXPECT_THAT(world.of(1).members, ElementsAre(0, 1));
+}
+
+// A member that ends while others are waited for.
+TEST(Meeting, DeathDuringTheMeetingIsNoticed) {
+  World world(4);
+  std::atomic<bool> came{false};
+  std::thread victim([&] {
+    // Comes to rank 0 and is gone again.
+    auto fd = connect_once(world.of(0).addresses[0], "127.0.0.1", in_ms(20'000));
+    SecretHandshake handshake(world.of(3).secret, meeting::kPurpose, 3);
+    EXPECT_TRUE(handshake.run((*fd)->get(), Handshake::Side::kConnecting, in_ms(20'000)).ok());
+    EXPECT_TRUE(send_frame((*fd)->get(),
+                           pack({std::string(1, meeting::kCome), Line::kFirst, "20000", "",
+                                 encode(std::span<const Decision>())}),
+                           in_ms(1000), "coming")
+                    .ok());
+    fd->reset();
+    world.kill(3);
+    came = true;
+  });
+  std::thread last([&] {
+    while (!came) std::this_thread::yield();
+    EXPECT_TRUE(meet(world.of(2), world.request(20'000)).ok());
+  });
+  auto answers = world.meet({0, 1});
+  victim.join();
+  last.join();
+  for (auto& answer : answers) ASSERT_TRUE(answer.ok()) << answer.status().message();
+  EXPECT_THAT(world.of(0).members, ElementsAre(0, 1, 2));
+}
+
+// Rank 0 decides, tells only rank 2, and dies. Rank 2 goes on from that decision, which it brings
+// to the others.
+TEST(Meeting, AConvenerThatDiesHalfWayLeavesNobodyBehind) {
+  World world(4);
+  const Decision decision = world.of(0).decide({0, 1, 2, 3});
+  ASSERT_TRUE(world.of(2).follow({&decision, 1}).ok());
+  world.kill(0);
+  auto answers = world.meet({1, 2, 3});
+  expect_agreed(world, {1, 2, 3}, answers);
+  EXPECT_EQ(world.of(1).history.front().id, decision.id);
+  EXPECT_EQ(world.of(3).history.size(), 2u);
+}
+
+// The same, when the one who knows is the lowest.
+TEST(Meeting, TheConvenerTellsOfADecisionThatOthersMissed) {
+  World world(4);
+  const Decision decision = world.of(0).decide({0, 1, 2});
+  ASSERT_TRUE(world.of(1).follow({&decision, 1}).ok());
+  world.kill(0);
+  Status convened;
+  std::thread convener([&] { convened = meet(world.of(1), world.request(20'000)).status(); });
+  auto left_out = world.meet({3});
+  EXPECT_EQ(left_out[0].status().code(), Code::kRemoteError) << left_out[0].status().message();
+  auto told = world.meet({2});
+  convener.join();
+  EXPECT_TRUE(convened.ok() && told[0].ok()) << convened.message() << told[0].status().message();
+  EXPECT_THAT(world.of(2).members, ElementsAre(1, 2));
+  EXPECT_EQ(world.of(2).id, world.of(1).id);
+}
+
+TEST(Meeting, StrangersAtTheDoorChangeNothing) {
+  World world(3);
+  std::vector<UniqueFd> strangers;
+  for (int i = 0; i < 4; ++i) {
+    strangers.push_back(std::move(*connect_tcp(world.of(0).addresses[0], "", in_ms(5000))));
+  }
+  std::vector<std::byte> rubbish(kHelloBytes, std::byte{0x55});
+  ASSERT_TRUE(send_all(strangers[1].get(), rubbish, in_ms(1000), "rubbish").ok());
+  ASSERT_TRUE(send_all(strangers[2].get(), std::span(rubbish).first(7), in_ms(1000), "half").ok());
+  auto answers = world.meet({0, 1, 2});
+  expect_agreed(world, {0, 1, 2}, answers);
+}
+
+}  // namespace
+}  // namespace hfr
