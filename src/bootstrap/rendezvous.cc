@@ -9,6 +9,7 @@
 
 #include "base/cancel.hpp"
 #include "base/pack.hpp"
+#include "base/stalls.hpp"
 #include "base/text.hpp"
 #include "bootstrap/messages.hpp"
 
@@ -21,7 +22,6 @@ constexpr uint64_t kMillisecond = 1'000'000;
 // The server's own deadline verdict takes this long to arrive at most; after it, the server is the
 // one that hangs.
 constexpr uint64_t kServerGraceNs = 500 * kMillisecond;
-constexpr uint64_t kStallVerdictNs = 700 * kMillisecond;
 constexpr uint64_t kSendNs = 1'000 * kMillisecond;
 // The broadcast of a gather: every rank's blob.
 constexpr size_t kFrameOverhead = 4096;
