@@ -9,6 +9,7 @@
 
 #include "base/cancel.hpp"
 #include "base/pack.hpp"
+#include "base/stalls.hpp"
 #include "base/text.hpp"
 #include "bootstrap/messages.hpp"
 
@@ -21,7 +22,6 @@ constexpr uint64_t kMillisecond = 1'000'000;
 // The server's own deadline verdict takes this long to arrive at most; after it, the server is the
 // one that hangs.
 constexpr uint64_t kServerGraceNs = 500 * kMillisecond;
-constexpr uint64_t kVerdictNs = 700 * kMillisecond;
 constexpr uint64_t kSendNs = 1'000 * kMillisecond;
 // The broadcast of a gather: every rank's blob.
 constexpr size_t kFrameOverhead = 4096;
@@ -142,13 +142,13 @@ void Membership::report(const Status& status, int culprit) {
 
 Failure Membership::report_and_ask(const Failure& mine) {
   report(mine.status, mine.rank);
-  return await_verdict(monotonic_ns() + kVerdictNs).value_or(mine);
+  return await_verdict(monotonic_ns() + kStallVerdictNs).value_or(mine);
 }
 
 Failure Membership::resolve_stall(int blamed, const Status& what) {
   (void)send(
       {std::string(1, kStall), cat(static_cast<int>(what.code())), cat(blamed), what.message()});
-  if (auto verdict = await_verdict(monotonic_ns() + kVerdictNs)) return *verdict;
+  if (auto verdict = await_verdict(monotonic_ns() + kStallVerdictNs)) return *verdict;
   std::string sentence = what.message();
   if (!closing_) {
     sentence += cat("; rank ", host_rank_, ", which hosts the rendezvous, does not answer either");

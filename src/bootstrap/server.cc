@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/pack.hpp"
+#include "base/stalls.hpp"
 #include "base/text.hpp"
 #include "bootstrap/messages.hpp"
 #include "bootstrap/proven_stream.hpp"
@@ -27,8 +28,6 @@ constexpr uint64_t kMillisecond = 1'000'000;
 // ranks.
 constexpr uint64_t kProofNs = 5'000 * kMillisecond;
 constexpr size_t kMaxStrangers = 64;
-// How long reports of who waits for whom are collected before a verdict.
-constexpr uint64_t kStallNs = 400 * kMillisecond;
 // How long a leaving server hands out what is unsent, and how long it tells ranks that are still
 // joining why there is nothing to join any more.
 constexpr uint64_t kFlushNs = 300 * kMillisecond;
@@ -80,13 +79,6 @@ struct Connection {
   ProvenStream stream;
   int expected = -1;  // who must join here
   int rank = -1;      // once joined
-};
-
-struct Stall {
-  int reporter;
-  int blamed;
-  int code;
-  std::string sentence;
 };
 
 class Loop {
@@ -220,7 +212,10 @@ class Loop {
           return fail(static_cast<Code>(to_int((*f)[1])), to_int((*f)[2]), (*f)[3]);
         break;
       case kStall:
-        if ((f = fields(3))) return stall({c.rank, to_int((*f)[2]), to_int((*f)[1]), (*f)[3]});
+        if ((f = fields(3))) {
+          return stall(
+              {c.rank, to_int((*f)[2]), Status(static_cast<Code>(to_int((*f)[1])), (*f)[3])});
+        }
         break;
       case kLeave:
         left_[static_cast<size_t>(c.rank)] = true;
@@ -300,28 +295,18 @@ class Loop {
                std::string(reinterpret_cast<const char*>(packed.data()), packed.size())});
   }
 
-  void stall(Stall report) {
+  void stall(StallReport report) {
     if (failure_) return;
-    if (stalls_.empty()) stall_deadline_ns_ = monotonic_ns() + kStallNs;
+    if (stalls_.empty()) stall_deadline_ns_ = monotonic_ns() + kStallCollectNs;
     stalls_.push_back(std::move(report));
     auto alive =
         std::count_if(member_of_.begin(), member_of_.end(), [](auto* c) { return c != nullptr; });
     if (static_cast<std::ptrdiff_t>(stalls_.size()) >= alive) resolve_stall();
   }
 
-  // From the first reporter on, follow who waits for whom to a rank that itself reported nothing.
   void resolve_stall() {
-    const Stall* last = &stalls_.front();
-    std::vector<int> seen = {last->reporter};
-    while (true) {
-      auto next = std::find_if(stalls_.begin(), stalls_.end(),
-                               [&](const Stall& s) { return s.reporter == last->blamed; });
-      if (next == stalls_.end() || std::count(seen.begin(), seen.end(), next->reporter) > 0) break;
-      seen.push_back(next->reporter);
-      last = &*next;
-    }
-    int culprit = last->blamed;
-    fail(static_cast<Code>(last->code), culprit, last->sentence);
+    const StallReport& cause = find_cause(stalls_);
+    fail(cause.status.code(), cause.blamed, cause.status.message());
   }
 
   void look_at_clock(uint64_t now) {
@@ -393,7 +378,7 @@ class Loop {
   std::vector<std::optional<std::string>> blobs_;
   int num_blobs_ = 0;
 
-  std::vector<Stall> stalls_;
+  std::vector<StallReport> stalls_;
   uint64_t stall_deadline_ns_ = 0;
   std::optional<std::vector<std::byte>> failure_;  // the frame that tells of it
 };

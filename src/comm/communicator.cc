@@ -217,38 +217,17 @@ void Communicator::look_around(uint64_t now_ns) {
   }
   auto stall = executor_.check(now_ns);
   if (!stall) return;
-  const Shape& shape = parts_.shape;
-  std::string who = stall->wait.rank < 0
-                        ? std::string("this rank")
-                        : cat("rank ", stall->wait.rank, " (node ",
-                              shape.node_of_rank[static_cast<size_t>(stall->wait.rank)], ")");
+  const Status status = describe_stall(*stall, parts_.shape, parts_.config.timeout_ms);
   if (stall->peer_lost) {
-    Status lost(Code::kRemoteError,
-                cat("rank ", shape.rank, " (node ", shape.node, ") lost ", who, " in ",
-                    stall->operation, ", waiting for ", stall->wait.stage));
-    const Failure first = parts_.membership->report_and_ask({lost, stall->wait.rank});
-    fail(first.status.message() == lost.message() ? first : in_context(first));
+    const Failure first = parts_.membership->report_and_ask({status, stall->wait.rank});
+    fail(first.status.message() == status.message() ? first : in_context(first));
     return;
   }
-  Status timeout(Code::kTimeout, cat("rank ", shape.rank, " (node ", shape.node, ") waited ",
-                                     parts_.config.timeout_ms, " ms in ", stall->operation, " for ",
-                                     who, ": ", stall->wait.stage));
-  fail(in_context(parts_.membership->resolve_stall(stall->wait.rank, timeout)));
+  fail(in_context(parts_.membership->resolve_stall(stall->wait.rank, status)));
 }
 
 Failure Communicator::in_context(const Failure& failure) const {
-  const Shape& shape = parts_.shape;
-  std::string sentence = failure.status.message();
-  if (failure.rank >= 0 && failure.rank < shape.num_ranks) {
-    sentence += cat("; rank ", failure.rank, " is on node ",
-                    shape.node_of_rank[static_cast<size_t>(failure.rank)]);
-  }
-  if (auto stall = executor_.oldest()) {
-    sentence += cat("; rank ", shape.rank, " (node ", shape.node, ") was in ", stall->operation);
-    if (stall->wait.rank >= 0)
-      sentence += cat(", waiting for rank ", stall->wait.rank, ": ", stall->wait.stage);
-  }
-  return {Status(failure.status.code(), sentence), failure.rank};
+  return hfr::in_context(failure, parts_.shape, executor_.oldest());
 }
 
 void Communicator::fail(const Failure& failure) {

@@ -133,7 +133,7 @@ bool Executor::poll_transport() {
     const TransportEvent& event = events_[i];
     switch (event.kind) {
       case TransportEvent::Kind::kPutDone:
-        own_lane(static_cast<int>(event.token))->put_finished();
+        own_lane(static_cast<int>(event.token))->put_finished(event.peer);
         break;
       case TransportEvent::Kind::kArrival:
         arrivals_.chunk_plus_one[event.tag.landing] = event.tag.chunk + 1;

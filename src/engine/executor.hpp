@@ -31,12 +31,6 @@
 
 namespace hfr {
 
-// What an operation waits for.
-struct Wait {
-  int rank = -1;
-  std::string stage;
-};
-
 class Executor {
  public:
   static constexpr uint64_t kMaxSubmitted = UserSide::kMaxOpen;
@@ -114,11 +108,6 @@ class Executor {
   // For waits that take long; about once a millisecond. Starts deadlines, and returns what the
   // oldest operation waits for once its deadline has passed, or once a peer that it waits for is
   // gone.
-  struct Stall {
-    bool peer_lost = false;  // else: deadline
-    Wait wait;
-    std::string operation;  // in words
-  };
   std::optional<Stall> check(uint64_t now_ns);
   // The oldest operation that is not complete, and what it waits for.
   std::optional<Stall> oldest() const;

@@ -3,7 +3,37 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/text.hpp"
+
 namespace hfr {
+
+Status describe_stall(const Stall& stall, const Shape& shape, uint64_t timeout_ms) {
+  const int rank = stall.wait.rank;
+  const std::string who =
+      rank < 0 ? std::string("this rank")
+               : cat("rank ", rank, " (node ", shape.node_of_rank[static_cast<size_t>(rank)], ")");
+  const std::string me = cat("rank ", shape.rank, " (node ", shape.node, ")");
+  if (stall.peer_lost) {
+    return Status(Code::kRemoteError, cat(me, " lost ", who, " in ", stall.operation,
+                                          ", waiting for ", stall.wait.stage));
+  }
+  return Status(Code::kTimeout, cat(me, " waited ", timeout_ms, " ms in ", stall.operation, " for ",
+                                    who, ": ", stall.wait.stage));
+}
+
+Failure in_context(const Failure& failure, const Shape& shape, const std::optional<Stall>& doing) {
+  std::string sentence = failure.status.message();
+  if (failure.rank >= 0 && failure.rank < shape.num_ranks) {
+    sentence += cat("; rank ", failure.rank, " is on node ",
+                    shape.node_of_rank[static_cast<size_t>(failure.rank)]);
+  }
+  if (doing) {
+    sentence += cat("; rank ", shape.rank, " (node ", shape.node, ") was in ", doing->operation);
+    if (doing->wait.rank >= 0)
+      sentence += cat(", waiting for rank ", doing->wait.rank, ": ", doing->wait.stage);
+  }
+  return {Status(failure.status.code(), sentence), failure.rank};
+}
 
 void publish_failure(FailureCell& cell, const Failure& failure) {
   uint32_t none = 0;

@@ -1,10 +1,34 @@
-// Failures: the first one on a node is written once, in words, where every local rank sees it.
+// Failures: how they are put in words. The first one on a node is written once, where every local
+// rank sees it.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+#include <string>
+
 #include "base/status.hpp"
+#include "engine/shape.hpp"
 #include "engine/staging.hpp"
 
 namespace hfr {
+
+// What an operation waits for.
+struct Wait {
+  int rank = -1;
+  std::string stage;
+};
+
+// An operation that goes on for too long.
+struct Stall {
+  bool peer_lost = false;  // else: deadline
+  Wait wait;
+  std::string operation;  // in words
+};
+
+// What the rank that found it says, before it asks anybody.
+Status describe_stall(const Stall& stall, const Shape& shape, uint64_t timeout_ms);
+// The others' word on a failure, with the node of whose it is and with what this rank is doing.
+Failure in_context(const Failure& failure, const Shape& shape, const std::optional<Stall>& doing);
 
 // Writes `failure` into the cell unless one is there. Any thread.
 void publish_failure(FailureCell& cell, const Failure& failure);

@@ -13,6 +13,13 @@ constexpr int kResultLanding = 0;
 constexpr int kFirstChildLanding = 1;
 constexpr int kFirstRoundLanding = kFirstChildLanding + kMaxChildren;
 
+size_t most_steps(const NodeSchedules& schedules) {
+  size_t most = schedules.butterfly.steps.size();
+  for (const Schedule& schedule : schedules.tree) most = std::max(most, schedule.steps.size());
+  for (const Schedule& schedule : schedules.ring) most = std::max(most, schedule.steps.size());
+  return most;
+}
+
 }  // namespace
 
 int landings_per_lane(int num_rounds) { return kFirstRoundLanding + 2 * num_rounds; }
@@ -20,6 +27,7 @@ int landings_per_lane(int num_rounds) { return kFirstRoundLanding + 2 * num_roun
 Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
     : context_(&context), arrivals_(&arrivals), idx_(idx), chunk_(static_cast<uint64_t>(idx)) {
   if (context.transport == nullptr) return;
+  puts_pending_.reserve(most_steps(context.schedules));
   Transport& transport = *context.transport;
   const Staging& staging = context.staging;
   const StagingShape& shape = staging.shape();
@@ -57,7 +65,7 @@ bool Lane::advance(Executor& executor) {
       moved = true;
       ++step_;
     }
-    if (puts_pending_ > 0) return moved;
+    if (!puts_pending_.empty()) return moved;
     free_inputs();
     ++op->retired;
     chunk_ += static_cast<uint64_t>(context_->staging.shape().window);
@@ -152,7 +160,7 @@ bool Lane::can_add(const Step& step, const Operation& op) const {
       return false;
     }
   }
-  if (!local) return puts_pending_ == 0;  // else the old sum is still being read
+  if (!local) return puts_pending_.empty();  // else the old sum is still being read
   return missing_input(op) < 0 && result_slot_free();
 }
 
@@ -240,7 +248,7 @@ bool Lane::run_put(const Step& step, Operation& op) {
                                 static_cast<Token>(idx_))) {
     return false;
   }
-  ++puts_pending_;
+  puts_pending_.push_back(peer);
   return true;
 }
 
@@ -339,12 +347,13 @@ Wait Lane::waits_for(const Operation& op) const {
   auto from = [&](SlotRef slot, const char* what) {
     return Wait{shape.owner(slot.from, idx_), cat(what, " of ", chunk, " to arrive")};
   };
+  auto taking = [&]() -> Wait {
+    if (puts_pending_.empty()) return {};
+    return {puts_pending_.front(), cat("taking ", chunk)};
+  };
   if (op.stays_inside) return waits_inside(op);
   if (step_ >= steps.size()) {
-    for (const Step& step : steps) {
-      if (step.kind == StepKind::kPut) return {shape.owner(step.peer, idx_), cat("taking ", chunk)};
-    }
-    return {};
+    return taking();
   }
   if (add_ == AddState::kUnderWay) {
     const int holder = context_->pool.holder(static_cast<Token>(idx_));
@@ -374,7 +383,7 @@ Wait Lane::waits_for(const Operation& op) const {
       return from(src, "the partial sum");
     }
   }
-  return {};
+  return taking();
 }
 
 }  // namespace hfr

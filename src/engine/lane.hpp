@@ -6,6 +6,7 @@
 //                         + 3 + 2 r + c    butterfly round r, copy c: by turns, chunk after chunk
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -36,7 +37,10 @@ class Lane {
   bool advance(Executor& executor);
 
   void add_finished() { add_ = AddState::kFinished; }
-  void put_finished() { --puts_pending_; }
+  void put_finished(int peer) {
+    const auto first = std::find(puts_pending_.begin(), puts_pending_.end(), peer);
+    if (first != puts_pending_.end()) puts_pending_.erase(first);
+  }
 
   // The chunk that is next, or under way.
   uint64_t chunk() const { return chunk_; }
@@ -88,8 +92,8 @@ class Lane {
   bool begun_ = false;
   size_t step_ = 0;
   AddState add_ = AddState::kNone;
-  uint64_t add_began_ns_ = 0;  // with a trace
-  int puts_pending_ = 0;
+  uint64_t add_began_ns_ = 0;         // with a trace
+  std::vector<int> puts_pending_;     // to whom, in order; has room for all of a schedule
   const std::byte* value_ = nullptr;  // the chunk's sum so far
   bool inputs_free_ = true;           // false: the value may lie in an input slot
   std::byte* result_ = nullptr;       // where sums and the final value go

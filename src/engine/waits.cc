@@ -46,7 +46,7 @@ Wait Executor::what_waits(const Operation& o) const {
   return {};
 }
 
-std::optional<Executor::Stall> Executor::check(uint64_t now_ns) {
+std::optional<Stall> Executor::check(uint64_t now_ns) {
   if (failed()) return std::nullopt;
   uint64_t completed = completed_.load(std::memory_order_relaxed);
   const uint64_t submitted = submitted_.load(std::memory_order_relaxed);
@@ -82,7 +82,7 @@ std::optional<Executor::Stall> Executor::check(uint64_t now_ns) {
   return oldest();
 }
 
-std::optional<Executor::Stall> Executor::oldest() const {
+std::optional<Stall> Executor::oldest() const {
   uint64_t completed = completed_.load(std::memory_order_relaxed);
   if (completed == submitted_.load(std::memory_order_relaxed)) return std::nullopt;
   const Operation& first = op(completed);

@@ -32,6 +32,7 @@ bool SimPool::submit(const ReduceDescriptor& work, Token token) {
 }
 
 void SimPool::on_event(uint64_t what) {
+  if (cancelled_) return;
   Sum& sum = sums_[what / 2];
   if (what % 2 == 0) {
     int num_inputs = 0;

@@ -29,6 +29,8 @@ class SimPool : public ReducePool, public Actor {
   void run(const ReduceDescriptor& work) override;
   bool submit(const ReduceDescriptor& work, Token token) override;
   size_t poll(std::span<Token> done) override;
+  // Its process is gone: what is under way never ends.
+  void cancel() { cancelled_ = true; }
 
   void on_event(uint64_t what) override;
 
@@ -45,6 +47,7 @@ class SimPool : public ReducePool, public Actor {
   const Place place_;
   std::vector<Sum> sums_;
   std::vector<Token> done_;
+  bool cancelled_ = false;
 };
 
 }  // namespace hfr::sim

@@ -24,6 +24,9 @@ class SimTransport::Connection : public Actor {
     return true;
   }
 
+  // The peer hears, after all that came before, that this side has ended.
+  void close() { in(latency_, What::kClosed); }
+
   void on_event(uint64_t what) override {
     switch (static_cast<What>(what)) {
       case What::kFlow:
@@ -34,12 +37,32 @@ class SimTransport::Connection : public Actor {
         return arrived();
       case What::kAcknowledged:
         return acknowledged();
+      case What::kRestored:
+        return restored();
+      case What::kGiveUp:
+        if (held_ && loop().now() >= held_since_ + owner_.parts_.gives_up_after)
+          owner_.lose(peer());
+        return;
+      case What::kClosed:
+        if (!link_up()) return owner_.parts_.links.await(*this, what);
+        return peer_.lose(owner_.place_.rank);
+      case What::kRefused:
+        return owner_.lose(peer());
     }
   }
 
  private:
   static constexpr size_t kDepth = 64;
-  enum class What : uint64_t { kFlow, kSent, kArrived, kAcknowledged };
+  enum class What : uint64_t {
+    kFlow,
+    kSent,
+    kArrived,
+    kAcknowledged,
+    kRestored,
+    kGiveUp,
+    kClosed,
+    kRefused
+  };
   struct Put {
     const void* src;
     size_t bytes;
@@ -50,6 +73,7 @@ class SimTransport::Connection : public Actor {
 
   EventLoop& loop() { return owner_.parts_.loop; }
   void in(SimTime delay, What what) { loop().in(delay, *this, static_cast<uint64_t>(what)); }
+  bool link_up() const { return owner_.parts_.links.up(owner_.place_.node, peer_.place_.node); }
 
   void begin() {
     const SimTime now = loop().now();
@@ -59,6 +83,8 @@ class SimTransport::Connection : public Actor {
   }
 
   void flow() {
+    if (owner_.stopped_) return;
+    if (!link_up() || peer_.stopped_) return hold();
     const Place& from = owner_.place_;
     const Place& to = peer_.place_;
     const Path path = owner_.parts_.machine.put(from.node, from.local_rank, to.node, to.local_rank);
@@ -66,6 +92,8 @@ class SimTransport::Connection : public Actor {
   }
 
   void sent() {
+    if (owner_.stopped_) return;
+    if (!link_up() || peer_.stopped_) return hold();
     const Put put = sending_.front();
     if (owner_.parts_.log != nullptr) {
       owner_.parts_.log->record({SpanKind::kPut, owner_.place_.rank,
@@ -84,9 +112,29 @@ class SimTransport::Connection : public Actor {
     if (!sending_.empty()) begin();
   }
 
+  // Nothing gets through. The first put, if there is one, starts again when it would.
+  void hold() {
+    if (held_) return;
+    held_ = true;
+    held_since_ = loop().now();
+    if (!link_up()) {
+      owner_.parts_.links.await(*this, static_cast<uint64_t>(What::kRestored));
+    } else {
+      in(latency_, What::kRefused);
+    }
+    if (owner_.parts_.gives_up_after != kNever) in(owner_.parts_.gives_up_after, What::kGiveUp);
+  }
+
+  void restored() {
+    if (!link_up()) return owner_.parts_.links.await(*this, static_cast<uint64_t>(What::kRestored));
+    held_ = false;
+    if (!sending_.empty()) flow();
+  }
+
   void arrived() {
     const Put put = arriving_.front();
     arriving_.pop_front();
+    if (peer_.stopped_) return hold();
     peer_.arrive(owner_.place_.rank, put.bytes, put.tag);
     if (owner_.parts_.machine.on_host()) return;
     acknowledging_.push_back(put.token);
@@ -108,6 +156,8 @@ class SimTransport::Connection : public Actor {
   std::deque<Put> sending_;  // the first one is under way
   std::deque<Put> arriving_;
   std::deque<Token> acknowledging_;
+  bool held_ = false;
+  SimTime held_since_ = 0;
 };
 
 SimTransport::SimTransport(const Parts& parts, const Place& place) : parts_(parts), place_(place) {}
@@ -127,8 +177,9 @@ SimTransport::Connection& SimTransport::connection(int peer) {
   for (auto& known : connections_) {
     if (known->peer() == peer) return *known;
   }
-  connections_.push_back(
-      std::make_unique<Connection>(*this, *parts_.directory[static_cast<size_t>(peer)]));
+  SimTransport& other = *parts_.directory[static_cast<size_t>(peer)];
+  connections_.push_back(std::make_unique<Connection>(*this, other));
+  other.known_by_.push_back(place_.rank);
   return *connections_.back();
 }
 
@@ -165,11 +216,30 @@ size_t SimTransport::poll(std::span<TransportEvent> events) {
   return count;
 }
 
+void SimTransport::lose(int peer) {
+  if (std::find(lost_.begin(), lost_.end(), peer) != lost_.end()) return;
+  lost_.push_back(peer);
+  TransportEvent event;
+  event.kind = TransportEvent::Kind::kPeerLost;
+  event.peer = peer;
+  report(event);
+  if (!stopped_) parts_.wakes.peer_lost(place_.rank);
+}
+
 void SimTransport::stop() {
+  if (stopped_) return;
+  vanish();
+  for (int peer : known_by_) connection(peer);
+  for (const auto& known : connections_) known->close();
+}
+
+void SimTransport::vanish() {
   stopped_ = true;
   events_.clear();
 }
 
-std::string SimTransport::peer_error(int peer) const { return cat("lost rank ", peer); }
+std::string SimTransport::peer_error(int peer) const {
+  return cat("lost rank ", peer, ": its connection ended, or nothing was acknowledged");
+}
 
 }  // namespace hfr::sim

@@ -2,6 +2,9 @@
 // takes the overhead of a put, then its bytes flow; they have arrived a latency later. The source
 // is free again after one more latency, when the receiver's NIC has acknowledged them; over a
 // socket at once.
+//
+// What was under way when a link broke starts again when it is back. A peer is lost when its system
+// says so, or when nothing was acknowledged for too long.
 #pragma once
 
 #include <deque>
@@ -11,6 +14,7 @@
 
 #include "ports/transport.hpp"
 #include "sim/event_loop.hpp"
+#include "sim/links.hpp"
 #include "sim/machine.hpp"
 #include "sim/spans.hpp"
 #include "sim/wakes.hpp"
@@ -29,6 +33,8 @@ class SimTransport : public Transport {
     const Machine& machine;
     Wakes& wakes;
     const TransportDirectory& directory;
+    Links& links;
+    SimTime gives_up_after;  // without an acknowledgement; kNever: it goes on trying
     bool moves_bytes;
     SpanLog* log;
   };
@@ -45,6 +51,8 @@ class SimTransport : public Transport {
   size_t poll(std::span<TransportEvent> events) override;
   void sleep(uint64_t) override {}
   void stop() override;
+  // As stop(), but no peer hears of it.
+  void vanish();
   std::string peer_error(int peer) const override;
 
   const Place& place() const { return place_; }
@@ -57,11 +65,14 @@ class SimTransport : public Transport {
   // The bytes of a put lie in its landing; it is known that they do.
   void take(const void* src, size_t bytes, const PutTag& tag);
   void arrive(int from, size_t bytes, const PutTag& tag);
+  void lose(int peer);
 
   const Parts parts_;
   const Place place_;
   std::vector<std::byte*> landings_;
   std::vector<std::unique_ptr<Connection>> connections_;  // in the order of first use
+  std::vector<int> known_by_;                             // who has a connection to this one
+  std::vector<int> lost_;
   std::deque<TransportEvent> events_;
   bool stopped_ = false;
 };

@@ -17,6 +17,8 @@ class Wakes {
   // The rank's thread has work until then.
   virtual void keep_busy(int rank, SimTime duration) = 0;
   virtual SimTime busy_until(int rank) const = 0;
+  // The rank's transport has lost a peer.
+  virtual void peer_lost(int rank) = 0;
 };
 
 // Where a port belongs.

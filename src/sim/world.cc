@@ -4,43 +4,9 @@
 #include <numeric>
 
 #include "base/text.hpp"
+#include "sim/world_parts.hpp"
 
 namespace hfr::sim {
-
-struct World::Rank : public Actor {
-  Rank(World& owner, Node& its_node) : world(owner), node(its_node) {}
-  // Its thread is free again.
-  void on_event(uint64_t) override {
-    world.observe(*this);
-    world.wake(place.rank);
-  }
-
-  World& world;
-  Node& node;
-  Place place;
-  std::unique_ptr<SimDevice> device;
-  std::unique_ptr<SimPool> pool;
-  std::unique_ptr<SimTransport> transport;
-  std::unique_ptr<EngineContext> context;
-  std::unique_ptr<Executor> executor;
-  std::vector<int> lanes;      // its own
-  std::vector<uint64_t> seen;  // added and published of each
-  SimTime busy_until = 0;
-  uint64_t submitted = 0;
-  uint64_t posted = 0;
-  uint64_t completed = 0;
-  bool woken = false;
-};
-
-struct World::Node {
-  Node(const StagingShape& shape, ReservedMemory reserved)
-      : memory(std::move(reserved)), staging(shape, memory.data()), map(staging) {}
-  ReservedMemory memory;
-  Staging staging;
-  StagingMap map;
-  std::vector<ReservedMemory> boxes;  // by local rank, where there are groups
-  std::vector<Rank*> ranks;
-};
 
 Shape make_world_shape(const ClusterSpec& cluster, int num_nodes) {
   Shape shape;
@@ -57,11 +23,16 @@ Shape make_world_shape(const ClusterSpec& cluster, int num_nodes) {
   return shape;
 }
 
-World::World(WorldSpec spec) : spec_(std::move(spec)) {}
+World::World(WorldSpec spec)
+    : spec_(std::move(spec)),
+      data_links_(loop_, spec_.num_nodes),
+      control_links_(loop_, spec_.num_nodes) {}
 World::~World() = default;
 
 Result<std::unique_ptr<World>> World::create(WorldSpec spec) {
   HFR_RETURN_IF_ERROR(check_cluster(spec.cluster));
+  HFR_RETURN_IF_ERROR(
+      check_faults(spec.faults, spec.num_nodes, spec.num_nodes * spec.cluster.node.num_ranks()));
   if (spec.hosts.empty()) {
     spec.hosts.resize(static_cast<size_t>(spec.num_nodes));
     std::iota(spec.hosts.begin(), spec.hosts.end(), 0);
@@ -82,6 +53,9 @@ Status World::build() {
     shape.node = node;
     HFR_RETURN_IF_ERROR(build_node(node, shape));
   }
+  control_ = std::make_unique<Control>(
+      loop_, control_links_, shape.num_ranks, spec_.cluster.node.num_ranks(),
+      [this](int rank, const Failure& failure) { told(rank, failure); });
   return Status();
 }
 
@@ -91,6 +65,10 @@ Status World::build_node(int idx, const Shape& node_shape) {
   nodes_.push_back(std::make_unique<Node>(spec_.staging, std::move(memory)));
   Node& node = *nodes_.back();
   const int num_local = spec_.staging.num_local;
+  // Verbs: the side that waits for a connection to be mended (docs/transports.md). A system's TCP
+  // tries for longer than any deadline.
+  const SimTime gives_up_after =
+      machine_->on_host() ? kNever : spec_.limits.timeout_ns * kPsPerNs / 2;
   if (spec_.use_groups) {
     for (int r = 0; r < num_local; ++r) {
       HFR_ASSIGN_OR_RETURN(ReservedMemory boxes,
@@ -106,6 +84,7 @@ Status World::build_node(int idx, const Shape& node_shape) {
     Rank& rank = *ranks_.back();
     node.ranks.push_back(&rank);
     rank.place = {shape.rank, idx, local};
+    rank.link_rate = loop_.flows().capacity(machine_->gpu_link(idx, local, true));
     rank.device = std::make_unique<SimDevice>(
         SimDevice::Parts{loop_, *machine_, *this, node.map, num_local, spec_.staging.slot_bytes,
                          spec_.adds, spec_.log},
@@ -113,10 +92,10 @@ Status World::build_node(int idx, const Shape& node_shape) {
     rank.pool = std::make_unique<SimPool>(
         SimPool::Parts{loop_, *machine_, *this, node.map, spec_.adds, spec_.log}, rank.place);
     if (spec_.num_nodes > 1) {
-      rank.transport =
-          std::make_unique<SimTransport>(SimTransport::Parts{loop_, *machine_, *this, directory_,
-                                                             spec_.adds != nullptr, spec_.log},
-                                         rank.place);
+      rank.transport = std::make_unique<SimTransport>(
+          SimTransport::Parts{loop_, *machine_, *this, directory_, data_links_, gives_up_after,
+                              spec_.adds != nullptr, spec_.log},
+          rank.place);
       directory_[static_cast<size_t>(shape.rank)] = rank.transport.get();
     }
     rank.context.reset(new EngineContext{.shape = std::move(shape),
@@ -155,6 +134,7 @@ Groups World::make_groups(const Node& node, int local_rank) const {
 void World::wake(int rank_idx) {
   Rank& rank = rank_at(rank_idx);
   if (rank.woken || rank.busy_until > loop_.now()) return;  // it looks when it is free
+  if (!rank.can_turn()) return;
   rank.woken = true;
   woken_.push_back(rank_idx);
 }
@@ -180,15 +160,18 @@ Status World::run(size_t num_operations, const Describe& descriptor, const Repor
   first_operation_ = end_operation_;
   end_operation_ += num_operations;
   num_done_ = 0;
+  num_ended_ = 0;
   descriptor_ = &descriptor;
   const uint64_t all = num_operations * ranks_.size();
+  for (const auto& rank : ranks_) rank->ending = {};
+  if (has_faults()) start_faults();
   for (const auto& rank : ranks_) wake(rank->place.rank);
   take_turns();
   const uint64_t per_report = std::max<uint64_t>(all / 100, 1);
   uint64_t reported = 0;
   const std::function<void()> at_rest = [this] { take_turns(); };
-  while (num_done_ < all) {
-    if (!loop_.step(at_rest)) return describe_stall();
+  while (num_ended_ < ranks_.size()) {
+    if (!loop_.step(at_rest)) return describe_stop();
     if (progress && num_done_ - reported >= per_report) {
       reported = num_done_;
       progress(num_done_, all);
@@ -207,13 +190,21 @@ void World::take_turns() {
 }
 
 void World::turn(Rank& rank) {
+  if (!rank.can_turn()) return;  // stopped since it was woken
   ++num_turns_;
+  const uint64_t submitted = rank.submitted;
   while (rank.submitted < end_operation_ && rank.executor->has_room()) {
     rank.executor->submit((*descriptor_)(rank.place.rank, rank.submitted - first_operation_));
     ++rank.submitted;
+    if (has_faults()) rank.submit_times.push_back(loop_.now());
+  }
+  if (has_faults() && rank.submitted > submitted) {
+    (void)rank.executor->check(loop_.clock().now_ns());  // deadlines start
+    look_from(rank, rank.deadline());
   }
   while (rank.busy_until <= loop_.now() && rank.executor->progress()) {
   }
+  if (rank.executor->failed()) return end(rank, Ending::How::kFailed, rank.executor->failure());
   if (rank.busy_until <= loop_.now()) observe(rank);
 }
 
@@ -223,6 +214,7 @@ void World::observe(Rank& rank) {
     ++rank.completed;
     ++num_done_;
   }
+  if (rank.completed == end_operation_) end(rank, Ending::How::kDone);
   bool freed = false;
   for (size_t i = 0; i < rank.lanes.size(); ++i) {
     const uint64_t added = staging.added(rank.lanes[i]).load();
@@ -245,8 +237,24 @@ void World::observe(Rank& rank) {
   for (Rank* other : rank.node.ranks) wake(other->place.rank);
 }
 
-Status World::describe_stall() {
+void World::end(Rank& rank, Ending::How how, const Failure& failure) {
+  if (rank.ending.how != Ending::How::kRunning) return;
+  rank.ending = {how, loop_.now() - began_, rank.completed - first_operation_, failure};
+  ++num_ended_;
+  if (how != Ending::How::kFailed) return;
+  control_->report(rank.place.rank, failure);
+  for (Rank* other : rank.node.ranks) wake(other->place.rank);
+}
+
+std::vector<Ending> World::endings() const {
+  std::vector<Ending> endings;
+  for (const auto& rank : ranks_) endings.push_back(rank->ending);
+  return endings;
+}
+
+Status World::describe_stop() {
   for (const auto& rank : ranks_) {
+    if (rank->ending.how != Ending::How::kRunning) continue;
     const auto stall = rank->executor->oldest();
     if (!stall) continue;
     return Status(Code::kInternalError,

@@ -66,6 +66,11 @@ int main(int argc, char** argv) {
   sim->add_option("--scatter", sim_options.scatter_seed,
                   "seed: nodes are at random places of the fabric; 0: side by side")
       ->capture_default_str();
+  sim->add_option("--fault", sim_options.faults,
+                  "KIND:WHERE@TIME[+DURATION], as kill:17@2ms, cut:any@any+500us, slow*4:17@0; "
+                  "several times for several");
+  sim->add_option("--seed", sim_options.fault_seed, "for what --fault leaves open with any")
+      ->capture_default_str();
   sim->add_option("--json", sim_options.json_file, "write results to this file");
   sim->add_option("--svg", sim_options.svg_file, "write a plot to this file");
   sim->add_option("--trace", sim_options.trace_file,

@@ -4,6 +4,7 @@
 
 #include "tools/progress.hpp"
 #include "tools/sim_cluster.hpp"
+#include "tools/sim_fault_report.hpp"
 #include "tools/sim_report.hpp"
 #include "tools/sim_run.hpp"
 #include "tools/write_file.hpp"
@@ -17,6 +18,11 @@ Status run(const SimOptions& options) {
   if (!options.trace_file.empty() && counts.size() > 1) {
     return Status(Code::kInvalidArgument, "--trace needs one number of GPUs");
   }
+  std::vector<FaultSpec> faults;
+  for (const std::string& text : options.faults) {
+    HFR_ASSIGN_OR_RETURN(const FaultSpec fault, parse_fault(text));
+    faults.push_back(fault);
+  }
   std::vector<SimPoint> points;
   sim::SpanLog log(options.trace_file.empty() ? 0 : options.trace_ranks);
   for (int count : counts) {
@@ -27,12 +33,14 @@ Status run(const SimOptions& options) {
       for (; percent < 100 * done / all; ++percent) progress.step();
       progress.show(cat("% of ", count, " GPUs"));
     };
-    const SimRequest request{cluster, count, options.bytes, options.tensors, options.scatter_seed};
+    const SimRequest request{
+        cluster,           count, options.bytes, options.tensors, options.scatter_seed, faults,
+        options.fault_seed};
     HFR_ASSIGN_OR_RETURN(const SimPoint point,
                          simulate(request, options.trace_file.empty() ? nullptr : &log, report));
     points.push_back(point);
   }
-  std::cout << sim_table(points);
+  std::cout << sim_table(points) << fault_table(points);
   if (!options.json_file.empty())
     HFR_RETURN_IF_ERROR(write_file(options.json_file, sim_json(cluster, points)));
   if (!options.svg_file.empty())

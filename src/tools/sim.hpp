@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace hfr::tools {
 
@@ -13,6 +14,8 @@ struct SimOptions {
   size_t bytes = size_t{186} << 20;
   int tensors = 1;
   uint64_t scatter_seed = 0;
+  std::vector<std::string> faults;
+  uint64_t fault_seed = 1;
   std::string json_file;
   std::string svg_file;
   std::string trace_file;

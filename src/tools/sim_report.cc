@@ -1,19 +1,13 @@
 #include "tools/sim_report.hpp"
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "base/text.hpp"
+#include "tools/print_format.hpp"
+#include "tools/sim_fault_report.hpp"
 
 namespace hfr::tools {
 namespace {
-
-template <typename... Values>
-std::string format(const char* pattern, Values... values) {
-  char line[256];
-  const int size = std::snprintf(line, sizeof(line), pattern, values...);
-  return std::string(line, static_cast<size_t>(size));
-}
 
 std::string gbytes(double value) { return value > 0 ? format("%.2f", value) : "-"; }
 
@@ -80,6 +74,7 @@ std::string sim_json(const sim::ClusterSpec& cluster, const std::vector<SimPoint
       point["nccl_ring_algbw"] = p.nccl_ring_algbw;
       point["nccl_tree_algbw"] = p.nccl_tree_algbw;
     }
+    if (!p.faults.empty()) add_faults(p, point);
     results.push_back(std::move(point));
   }
   return nlohmann::ordered_json{{"cluster", cluster.name}, {"results", std::move(results)}}.dump(

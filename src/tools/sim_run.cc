@@ -9,7 +9,6 @@
 #include "base/text.hpp"
 #include "comm/sizing.hpp"
 #include "sim/nccl_model.hpp"
-#include "sim/world.hpp"
 #include "tools/perf_numbers.hpp"
 
 namespace hfr::tools {
@@ -111,9 +110,6 @@ Result<SimPoint> simulate(const SimRequest& request, sim::SpanLog* log, const Si
   spec.limits = size_limits(shape, spec.staging, config, false, 0);
   spec.schedules = make_all_schedules(num_nodes, config);
   spec.use_groups = !request.cluster.node.gpu_groups.empty();
-  spec.log = log;
-  HFR_ASSIGN_OR_RETURN(auto world, sim::World::create(spec));
-
   HFR_ASSIGN_OR_RETURN(const auto buffer, sim::ReservedMemory::create(request.bytes));
   const auto num_tensors = static_cast<size_t>(request.num_tensors);
   const size_t tensor_bytes = request.bytes / num_tensors;
@@ -121,6 +117,9 @@ Result<SimPoint> simulate(const SimRequest& request, sim::SpanLog* log, const Si
     std::byte* at = buffer.data() + tensor * tensor_bytes;
     return OpDescriptor{.send = at, .recv = at, .count = tensor_bytes / sizeof(float)};
   };
+  // With faults the trace is the second run's.
+  spec.log = request.faults.empty() ? log : nullptr;
+  HFR_ASSIGN_OR_RETURN(auto world, sim::World::create(spec));
   HFR_RETURN_IF_ERROR(world->run(num_tensors, describe, report));
 
   SimPoint point;
@@ -139,6 +138,15 @@ Result<SimPoint> simulate(const SimRequest& request, sim::SpanLog* log, const Si
     point.nccl_ring_algbw = algorithm_bandwidth(request.bytes, ring.seconds);
     point.nccl_tree_algbw = algorithm_bandwidth(request.bytes, tree.seconds);
   }
+  if (request.faults.empty()) return point;
+  point.faults = place_faults(request.faults, request.fault_seed, num_nodes, request.num_gpus,
+                              world->duration());
+  world.reset();  // its memory
+  spec.faults = point.faults;
+  spec.log = log;
+  HFR_ASSIGN_OR_RETURN(world, sim::World::create(spec));
+  HFR_RETURN_IF_ERROR(world->run(num_tensors, describe));
+  point.endings = world->endings();
   return point;
 }
 

@@ -12,6 +12,8 @@
 #include "sim/cluster.hpp"
 #include "sim/machine.hpp"
 #include "sim/spans.hpp"
+#include "sim/world.hpp"
+#include "tools/sim_fault.hpp"
 
 namespace hfr::tools {
 
@@ -21,6 +23,8 @@ struct SimRequest {
   size_t bytes = 0;           // of the message
   int num_tensors = 1;        // parts of equal size, all submitted at once
   uint64_t scatter_seed = 0;  // nodes are at random places of the fabric; 0: side by side
+  std::vector<FaultSpec> faults;
+  uint64_t fault_seed = 1;
 };
 
 struct SimPoint {
@@ -37,6 +41,9 @@ struct SimPoint {
   double nccl_tree_algbw = 0;
   size_t chunk_bytes = 0;  // at most
   uint64_t num_events = 0;
+  // Of a second run, with faults; the numbers above are without. Both empty: none were wanted.
+  std::vector<sim::Fault> faults;
+  std::vector<sim::Ending> endings;  // by rank
 };
 
 // "16..1440": 16, then twice that and so on, and 1440. "16,64,128". "48".

@@ -4,6 +4,7 @@
 
 #include "clusters.hpp"
 #include "cpu/reduce.hpp"
+#include "payloads.hpp"
 #include "reduce/inline_pool.hpp"
 
 namespace hfr_tests {
@@ -23,49 +24,6 @@ void PrintTo(const Case& c, std::ostream* out) {
   *out << c.num_nodes << "x" << c.ranks << "_" << c.forest << (c.on_host ? "_host" : "");
   if (c.group > 0) *out << "_groups" << c.group;
 }
-
-// The real payloads of every rank, small enough for hundreds of nodes.
-class Payloads {
- public:
-  Payloads(int num_ranks, const std::vector<size_t>& counts) {
-    for (size_t count : counts) {
-      sends_.emplace_back();
-      recvs_.emplace_back();
-      for (int rank = 0; rank < num_ranks; ++rank) {
-        sends_.back().emplace_back(count);
-        recvs_.back().emplace_back(count, -1);
-        for (size_t i = 0; i < count; ++i) sends_.back().back()[i] = value(rank, i);
-      }
-    }
-  }
-
-  hfr::OpDescriptor descriptor(int rank, size_t op) {
-    auto& send = sends_[op][static_cast<size_t>(rank)];
-    return {.send = send.data(),
-            .recv = recvs_[op][static_cast<size_t>(rank)].data(),
-            .count = send.size(),
-            .dtype = hfr::DType::kInt64};
-  }
-
-  void check() const {
-    for (size_t op = 0; op < sends_.size(); ++op) {
-      const size_t count = sends_[op][0].size();
-      std::vector<int64_t> expected(count, 0);
-      for (size_t rank = 0; rank < sends_[op].size(); ++rank) {
-        for (size_t i = 0; i < count; ++i) expected[i] += value(static_cast<int>(rank), i);
-      }
-      for (size_t rank = 0; rank < recvs_[op].size(); ++rank) {
-        ASSERT_EQ(recvs_[op][rank], expected) << "operation " << op << ", rank " << rank;
-      }
-    }
-  }
-
- private:
-  static int64_t value(int rank, size_t i) {
-    return static_cast<int64_t>(i * 31) + (rank + 1) * 1'000'003LL * static_cast<int64_t>(i % 97);
-  }
-  std::vector<std::vector<std::vector<int64_t>>> sends_, recvs_;
-};
 
 class Correctness : public testing::TestWithParam<Case> {};
 

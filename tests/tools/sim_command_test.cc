@@ -75,6 +75,19 @@ TEST_F(SimCommand, TheTraceIsJson) {
   EXPECT_GT(copies, 0);
 }
 
+TEST_F(SimCommand, FaultsAreTheSeeds) {
+  const auto run = [](const char* seed) {
+    return run_command({"sim", "--cluster", kCluster, "--gpus", "64", "--size", "4M", "--fault",
+                        "lose:any@any", "--fault", "cut:any@any+1ms", "--seed", seed});
+  };
+  const Finished first = run("5");
+  ASSERT_EQ(first.status, 0) << first.error;
+  EXPECT_THAT(first.output, HasSubstr("lose node"));
+  EXPECT_THAT(first.output, HasSubstr("failed"));
+  EXPECT_EQ(run("5").output, first.output);
+  EXPECT_NE(run("6").output, first.output);
+}
+
 TEST_F(SimCommand, BadInputIsRefusedInWords) {
   const auto refused = [](std::vector<std::string> more, const char* word) {
     std::vector<std::string> arguments = {"sim", "--size", "1M"};
@@ -88,6 +101,8 @@ TEST_F(SimCommand, BadInputIsRefusedInWords) {
   refused({"--cluster", path("bad.json"), "--gpus", "16"}, "bad.json");
   refused({"--cluster", kCluster, "--gpus", "many"}, "many");
   refused({"--cluster", kCluster, "--gpus", "1000000"}, "1000000");
+  refused({"--cluster", kCluster, "--gpus", "16", "--fault", "cut:7@0"}, "only 2 nodes");
+  refused({"--cluster", kCluster, "--gpus", "16", "--fault", "melt:7@0"}, "--fault melt:7@0");
   refused({"--cluster", kCluster, "--gpus", "16,32", "--trace", path("t.json")}, "--trace");
   EXPECT_FALSE(std::filesystem::exists(path("t.json")));
 }

@@ -1,0 +1,22 @@
+#include "base/stalls.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace hfr {
+
+const StallReport& find_cause(std::span<const StallReport> reports) {
+  const StallReport* last = &reports.front();
+  std::vector<int> seen = {last->reporter};
+  while (true) {
+    const auto next = std::find_if(reports.begin(), reports.end(), [&](const StallReport& report) {
+      return report.reporter == last->blamed;
+    });
+    if (next == reports.end() || std::count(seen.begin(), seen.end(), next->reporter) > 0)
+      return *last;
+    seen.push_back(next->reporter);
+    last = &*next;
+  }
+}
+
+}  // namespace hfr
