@@ -7,12 +7,6 @@
 #include "base/text.hpp"
 
 namespace hfr::verbs {
-namespace {
-
-constexpr uint8_t kUnrouted = 0xff;
-
-}  // namespace
-
 Endpoint::Endpoint(int peer, Shared& shared, Control control, Agreement agreement,
                    std::vector<LinkSetUp> links)
     : peer_(peer), shared_(shared), control_(std::move(control)), agreement_(std::move(agreement)) {
@@ -22,22 +16,11 @@ Endpoint::Endpoint(int peer, Shared& shared, Control control, Agreement agreemen
     link.pairs = std::move(from.pairs);
     link.queue.resize(kQueueDepth);
   }
-  routes_.fill(kUnrouted);
-}
-
-Endpoint::Link& Endpoint::route(uint32_t landing) {
-  if (links_.size() == 1) return links_.front();
-  uint8_t& entry = routes_[landing % routes_.size()];
-  if (entry == kUnrouted) {
-    entry = next_route_;
-    next_route_ = static_cast<uint8_t>((next_route_ + 1) % links_.size());
-  }
-  return links_[entry];
 }
 
 bool Endpoint::put(const void* src, size_t bytes, const PutTag& tag, Token token) {
   if (lost_) return false;
-  Link& link = route(tag.landing);
+  Link& link = links_[routes_.of(tag.landing, links_.size())];
   if (link.queue_full()) return false;
   QueuedPut& entry = link.queue[link.end++ % kQueueDepth];
   entry.tag = tag;

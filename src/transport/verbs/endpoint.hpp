@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ports/transport.hpp"
+#include "transport/routes.hpp"
 #include "transport/verbs/control.hpp"
 #include "transport/verbs/pairs.hpp"
 #include "transport/verbs/shared.hpp"
@@ -96,7 +97,6 @@ class Endpoint {
     QueuedPut& head() { return queue[first % kQueueDepth]; }
   };
 
-  Link& route(uint32_t landing);
   void flush(Link& link);
   bool send_head(Link& link);
   const HomeCard* home(uint32_t landing, uint64_t bytes) const;
@@ -123,8 +123,7 @@ class Endpoint {
   Control control_;
   const Agreement agreement_;
   std::vector<Link> links_;
-  std::array<uint8_t, 256> routes_;
-  uint8_t next_route_ = 0;
+  LandingRoutes routes_;
   std::vector<std::optional<HomeCard>> homes_;  // the peer's, by landing, as it told
   uint32_t next_order_out_ = 0;
   uint32_t next_order_in_ = 0;
