@@ -306,7 +306,7 @@ Status Communicator::finalize() {
 Status Communicator::await_finalizing(uint64_t deadline_ns) {
   std::atomic<bool> over{false};
   std::thread attendant;
-  if (parts_.transport != nullptr) {
+  if (parts_.transport != nullptr && parts_.transport->capabilities().needs_attendance) {
     attendant = std::thread([&] {
       while (!over.load(std::memory_order_relaxed)) {
         engine_.lock(*this);

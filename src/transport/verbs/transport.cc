@@ -37,7 +37,11 @@ class VerbsTransport : public Transport {
   }
 
   TransportCapabilities capabilities() const override {
-    return {"verbs", size_t{512} << 10, verbs::kMaxSmallBytes};
+    // Both sides mend a connection.
+    return {.name = "verbs",
+            .preferred_put_bytes = size_t{512} << 10,
+            .max_inline_bytes = verbs::kMaxSmallBytes,
+            .needs_attendance = true};
   }
 
   Status register_memory(void* memory, size_t bytes) override {
