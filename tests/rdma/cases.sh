@@ -28,6 +28,7 @@ if [ -e "$newer/complete" ]; then
     --gtest_filter='*/verbs:-*StopGivesSourcesBack*'
 fi
 run "all-reduce" 90 "$tests/rdma/rdma_all_reduce_test"
+run "mending" 60 "$tests/rdma/rdma_mending_test"
 run "faults" 120 "$tests/rdma/rdma_faults_test"
 run "datapath" 60 "$tests/rdma/rdma_datapath_test"
 run "doctor" 60 "$tests/tools/tools_doctor_command_test" --gtest_filter='*MeasuresPorts*'

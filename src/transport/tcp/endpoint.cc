@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 
 namespace hfr::tcp {
+
 Endpoint::Endpoint(int peer, std::vector<UniqueFd> sockets, const LandingTable& landings)
     : peer_(peer) {
   connections_.reserve(sockets.size());

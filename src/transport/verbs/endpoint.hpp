@@ -45,7 +45,10 @@ class Endpoint {
            std::vector<LinkSetUp> links);
 
   bool put(const void* src, size_t bytes, const PutTag& tag, Token token);
-  size_t poll(std::span<TransportEvent> events);
+  // A turn: first what is done and what arrived, then all else: letters, queued puts, the peer's
+  // end.
+  size_t take(std::span<TransportEvent> events);
+  size_t move_on(std::span<TransportEvent> events);
 
   int peer() const { return peer_; }
   int control_fd() const { return control_.fd(); }
@@ -88,7 +91,8 @@ class Endpoint {
     // Mending.
     bool waiting = false;  // our card went out for the connection's epoch
     std::optional<LinkCard> theirs;
-    uint64_t broken_since_ns = 0;  // 0: whole, and proven to be
+    std::optional<uint32_t> they_joined;  // the last epoch for which the peer said so
+    uint64_t broken_since_ns = 0;         // 0: whole, and proven to be
     uint64_t next_try_ns = 0;
     uint64_t looked_ns = 0;  // by mend(), while it is not whole
     std::string why;
@@ -115,6 +119,7 @@ class Endpoint {
   // peer.
   void begin(Link& link, uint32_t epoch, uint64_t now_ns);
   void join(Link& link);
+  void start(Link& link);
   std::string way_text(const Link& link) const;
   void lose(std::string why);
 
