@@ -283,7 +283,7 @@ Status Communicator::complete_all() {
 Status Communicator::meet_all(const std::function<Status()>& meet) {
   std::atomic<bool> over{false};
   std::thread attendant;
-  if (parts_.transport != nullptr) {
+  if (parts_.transport != nullptr && parts_.transport->capabilities().needs_attendance) {
     attendant = std::thread([&] {
       while (!over.load(std::memory_order_relaxed)) {
         engine_.lock(*this);

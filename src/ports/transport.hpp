@@ -39,6 +39,8 @@ struct TransportCapabilities {
   const char* name = "";
   size_t preferred_put_bytes = 0;  // chunks of about this size move fastest
   size_t max_inline_bytes = 0;     // puts up to this many bytes may reuse their source at once
+  // A peer may need this side's poll() although nothing of this side's is under way.
+  bool needs_attendance = false;
 };
 
 class Transport {

@@ -7,8 +7,9 @@
 namespace hfr::tools {
 namespace {
 
-// Staging between nodes, at most (docs/configuration.md).
+// A node's staging, at most, and with ranks on GPUs (docs/configuration.md).
 constexpr size_t kStagingBytes = size_t{128} << 20;
+constexpr size_t kDeviceStagingBytes = size_t{768} << 20;
 
 bool is_verbs(const Link& link) { return link.kind == Link::Kind::kVerbs; }
 bool is_loopback(const Link& link) { return !is_verbs(link) && link.name == "lo"; }
@@ -91,12 +92,13 @@ void check_verbs(NetReport& report, const VerbsFacts& verbs) {
   } else if (!verbs.usable.ok() && report.transport != "verbs") {
     report.problems.push_back(verbs.usable.message());
   }
-  if (verbs.lockable && *verbs.lockable < kStagingBytes) {
-    report.problems.push_back(
-        cat("memory that may be locked is limited to ", bytes_text(*verbs.lockable),
-            ", and staging of up to ", bytes_text(kStagingBytes),
-            " has to be registered: raise it with ulimit -l unlimited (limits.conf, systemd's "
-            "LimitMEMLOCK, docker's --ulimit memlock=-1)"));
+  const size_t staging = verbs.has_gpus ? kDeviceStagingBytes : kStagingBytes;
+  if (verbs.lockable && *verbs.lockable < staging) {
+    report.problems.push_back(cat(
+        "memory that may be locked is limited to ", bytes_text(*verbs.lockable),
+        ", and staging of up to ", bytes_text(staging), verbs.has_gpus ? " for ranks on GPUs" : "",
+        " has to be registered: raise it with ulimit -l unlimited (limits.conf, systemd's "
+        "LimitMEMLOCK, docker's --ulimit memlock=-1)"));
   }
 }
 

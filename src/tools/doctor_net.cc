@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -38,10 +39,15 @@ std::optional<size_t> lockable_bytes() {
   return limit.rlim_cur;
 }
 
-bool has_device_files() {
+// Whether `folder` holds a file whose name is `name` and a number.
+bool has_numbered(const char* folder, const std::string& name) {
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/dev/infiniband", error)) {
-    if (entry.path().filename().string().starts_with("uverbs")) return true;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string found = entry.path().filename().string();
+    if (found.size() > name.size() && found.starts_with(name) &&
+        std::isdigit(static_cast<unsigned char>(found[name.size()])) != 0) {
+      return true;
+    }
   }
   return false;
 }
@@ -49,7 +55,8 @@ bool has_device_files() {
 // The rails that a node's first rank would take.
 VerbsFacts learn_verbs(const Config& config) {
   VerbsFacts facts;
-  facts.has_device_files = has_device_files();
+  facts.has_device_files = has_numbered("/dev/infiniband", "uverbs");
+  facts.has_gpus = has_numbered("/dev", "nvidia");
   facts.lockable = lockable_bytes();
   auto found = find_verbs_rails(config.ib_hca, {});
   if (!found.ok()) {

@@ -28,6 +28,7 @@ if [ -e "$newer/complete" ]; then
     --gtest_filter='*/verbs:-*StopGivesSourcesBack*'
 fi
 run "all-reduce" 240 "$tests/rdma/rdma_all_reduce_test"
+run "mending" 240 "$tests/rdma/rdma_mending_test"
 run "faults" 240 "$tests/rdma/rdma_faults_test"
 run "datapath" 240 "$tests/rdma/rdma_datapath_test"
 run "doctor" 240 "$tests/tools/tools_doctor_command_test" --gtest_filter='*MeasuresPorts*'

@@ -197,6 +197,31 @@ TEST_F(RdmaFaults, ARailThatIsDownAtTheStartIsLeftOut) {
   EXPECT_GT(sent_packets(2), before + 5);
 }
 
+// From rxe_0 there is no way to any device of node 1.
+TEST_F(RdmaFaults, ARailWithoutAWayIsPassedOverAtSetUp) {
+  const char* kWays[] = {"10.9.0.2/32 table 100", "10.9.0.4/32 table 100"};
+  for (const char* way : kWays) run_command(std::string("ip route add unreachable ") + way);
+  Train train;
+  train.end();  // after one round
+  const uint64_t before = sent_packets(0);
+  {
+    Nodes nodes(2, [&](Member& me) {
+      use_two_rails(me);
+      me.say_log();
+      ASSERT_EQ(me.join(), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+      reduce_until_end(me, train, 30'000);
+      me.leave();
+    });
+    for (int node = 0; node < 2; ++node) {
+      EXPECT_THAT(nodes.await_text(node, "trying the next pair of rails"),
+                  ContainsRegex("rxe_0.*rxe_[13]|rxe_[13].*rxe_0"));
+    }
+    nodes.join();
+  }
+  for (const char* way : kWays) run_command(std::string("ip route del unreachable ") + way);
+  EXPECT_EQ(sent_packets(0), before);
+}
+
 TEST_F(RdmaFaults, ACableThatStaysCutIsAnErrorThatNamesIt) {
   Nodes nodes(2, [&](Member& me) {
     ASSERT_EQ(me.join(kShortTimeoutMs), HFR_SUCCESS) << hfr_get_last_error(nullptr);
@@ -225,6 +250,31 @@ TEST_F(RdmaFaults, AKilledPeerIsNamed) {
   }
   nodes.join();
 }
+
+// Nodes 0 and 2 are where they are; node 1's cable is cut, its connections are being mended, and
+// then a node is killed: the one that lost its cable, or one of those that it mends with.
+class RdmaMending : public RdmaFaults, public testing::WithParamInterface<int> {};
+
+TEST_P(RdmaMending, ARankKilledInTheMiddleIsNamed) {
+  const int victim = GetParam();
+  Nodes nodes(3, [&](Member& me) {
+    me.say_log();
+    ASSERT_EQ(me.join(kShortTimeoutMs), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+    me.say("error " + reduce_until_error(me));
+    EXPECT_EQ(hfr_comm_destroy(me.comm), HFR_SUCCESS);
+  });
+  nodes.await_all("under way");
+  cut(1);
+  nodes.await_text(1, "mending it");
+  nodes.kill(victim);
+  for (int node = 0; node < 3; ++node) {
+    if (node == victim) continue;
+    EXPECT_THAT(nodes.await_line(node, "error"), HasSubstr("rank " + std::to_string(victim)));
+  }
+  nodes.join();
+}
+
+INSTANTIATE_TEST_SUITE_P(Victim, RdmaMending, testing::Values(1, 2));
 
 // Every node's error of a set-up that must fail; `prepare` runs in each node's process before.
 std::vector<std::string> errors_of_join(int num_nodes, const Nodes::Body& prepare) {

@@ -78,6 +78,10 @@ struct Member {
   int to_test;
   hfr_comm_t comm = nullptr;
 
+  // The library's log goes to the test, line by line, among what is said.
+  void say_log() const {
+    setenv("HFREDUCE_LOG_FILE", ("/proc/self/fd/" + std::to_string(to_test)).c_str(), 1);
+  }
   // Joins, as the only rank of its node.
   hfr_status_t join(uint32_t timeout_ms = kTimeoutMs, size_t chunk_bytes = 0) {
     const std::string host_id = "node" + std::to_string(node);
@@ -128,14 +132,13 @@ class Nodes {
 
   // The next line that begins with `word` from that node, without the word.
   std::string await_line(int node, const std::string& word) {
-    const auto until = std::chrono::steady_clock::now() + kPatience;
-    std::string line;
-    while (next_line(processes_[static_cast<size_t>(node)].lines, until, line)) {
-      if (line.compare(0, word.size(), word) == 0) return line.substr(word.size());
-    }
-    ADD_FAILURE() << "node " << node << " ended or hung before it said: " << word;
-    kill(node);
-    return "";
+    return await(node, word, [&](const std::string& line) { return line.starts_with(word); })
+        .substr(word.size());
+  }
+  // The next line that holds `text`.
+  std::string await_text(int node, const std::string& text) {
+    return await(node, text,
+                 [&](const std::string& line) { return line.find(text) != std::string::npos; });
   }
   void await_all(const std::string& word) {
     for (size_t node = 0; node < processes_.size(); ++node) {
@@ -203,6 +206,19 @@ class Nodes {
                 static_cast<ssize_t>(sizeof(member.id)));
     }
     body(member);
+  }
+
+  // When no such line comes the test fails, the node is ended, and `what` stands for the line.
+  std::string await(int node, const std::string& what,
+                    const std::function<bool(const std::string&)>& is_it) {
+    const auto until = std::chrono::steady_clock::now() + kPatience;
+    std::string line;
+    while (next_line(processes_[static_cast<size_t>(node)].lines, until, line)) {
+      if (is_it(line)) return line;
+    }
+    ADD_FAILURE() << "node " << node << " ended or hung before it said: " << what;
+    kill(node);
+    return what;
   }
 
   // False at the end of all lines, and at the deadline.

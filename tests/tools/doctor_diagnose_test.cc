@@ -9,6 +9,7 @@
 namespace hfr::tools {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -126,6 +127,11 @@ TEST(DoctorDiagnosis, TooLittleMemoryMayBeLocked) {
               ElementsAre(HasSubstr("limited to 8.0 MiB")));
   EXPECT_THAT(diagnose({interface("eth0", "192.0.2.1")}, Config(), facts).problems, IsEmpty())
       << "nobody registers anything";
+  facts.lockable = size_t{512} << 20;
+  EXPECT_TRUE(diagnose(links(port()), Config(), facts).healthy());
+  facts.has_gpus = true;
+  EXPECT_THAT(diagnose(links(port()), Config(), facts).problems,
+              ElementsAre(AllOf(HasSubstr("limited to 512.0 MiB"), HasSubstr("768.0 MiB"))));
   facts.lockable = size_t{1} << 30;
   EXPECT_TRUE(diagnose(links(port()), Config(), facts).healthy());
 }

@@ -37,8 +37,14 @@ inline void PrintTo(const TransportKind& kind, std::ostream* out) { *out << kind
 
 class Ranks {
  public:
-  Ranks(const TransportKind& kind, int num_ranks)
-      : kind_(kind), secret_(hfr::Secret::random()), num_ranks_(num_ranks) {
+  // `adjust` may change a rank's options of verbs.
+  using Adjust = std::function<void(int rank, hfr::VerbsOptions&)>;
+
+  Ranks(const TransportKind& kind, int num_ranks, Adjust adjust = {})
+      : kind_(kind),
+        adjust_(std::move(adjust)),
+        secret_(hfr::Secret::random()),
+        num_ranks_(num_ranks) {
     for (int rank = 0; rank < num_ranks; ++rank) {
       handshakes_.push_back(
           std::make_unique<hfr::SecretHandshake>(secret_, "transport test", rank));
@@ -97,10 +103,12 @@ class Ranks {
                               .rails = {(*rails)[static_cast<size_t>(rank) % rails->size()]},
                               .queue_pairs = kind_.connections,
                               .logger = {}};
+    if (adjust_) adjust_(rank, options);
     return hfr::make_verbs_transport(std::move(options));
   }
 
   const TransportKind kind_;
+  const Adjust adjust_;
   hfr::Secret secret_;
   const int num_ranks_;
   std::vector<std::unique_ptr<hfr::SecretHandshake>> handshakes_;

@@ -5,32 +5,16 @@
 #include "base/text.hpp"
 
 namespace hfr::tcp {
-namespace {
-
-constexpr uint8_t kUnrouted = 0xff;
-
-}  // namespace
 
 Endpoint::Endpoint(int peer, std::vector<UniqueFd> sockets, const LandingTable& landings)
     : peer_(peer) {
   connections_.reserve(sockets.size());
   for (UniqueFd& socket : sockets) connections_.emplace_back(std::move(socket), landings);
-  routes_.fill(kUnrouted);
-}
-
-Connection& Endpoint::route(uint32_t landing) {
-  if (connections_.size() == 1) return connections_.front();
-  uint8_t& entry = routes_[landing % routes_.size()];
-  if (entry == kUnrouted) {
-    entry = next_route_;
-    next_route_ = static_cast<uint8_t>((next_route_ + 1) % connections_.size());
-  }
-  return connections_[entry];
 }
 
 bool Endpoint::put(const void* src, size_t bytes, const PutTag& tag, Token token) {
   if (lost_) return false;
-  Connection& connection = route(tag.landing);
+  Connection& connection = connections_[routes_.of(tag.landing, connections_.size())];
   if (connection.send_queue_full()) return false;
   connection.send({tag.landing, next_sent_++, bytes, tag.chunk, tag.signature}, src, token);
   return true;

@@ -1,7 +1,6 @@
 // Endpoint: the datapath to one peer, over one or several connections.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -10,6 +9,7 @@
 
 #include "ports/transport.hpp"
 #include "transport/landings.hpp"
+#include "transport/routes.hpp"
 #include "transport/tcp/connection.hpp"
 
 namespace hfr::tcp {
@@ -32,15 +32,11 @@ class Endpoint {
   const std::string& error() const { return error_; }
 
  private:
-  // Puts to one landing take one connection, so that they cannot overtake each other. A landing
-  // gets its connection when first used, in turns.
-  Connection& route(uint32_t landing);
   void check_loss();
 
   int peer_;
   std::vector<Connection> connections_;
-  std::array<uint8_t, 256> routes_;
-  uint8_t next_route_ = 0;
+  LandingRoutes routes_;
   uint32_t next_sent_ = 0;      // sequence
   uint32_t next_reported_ = 0;  // sequence
   bool lost_ = false;

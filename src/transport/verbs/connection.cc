@@ -10,11 +10,11 @@
 
 #include "base/net.hpp"
 #include "base/text.hpp"
+#include "transport/verbs/device_error.hpp"
 
 namespace hfr::verbs {
 namespace {
 
-constexpr uint64_t kTellEvery = kRingSlots / 4;
 constexpr uint64_t kCloseNs = 200'000'000;
 constexpr uint32_t kPacketNumbers = 1u << 24;
 
@@ -28,8 +28,9 @@ void raise(std::byte* at, uint64_t value) {
 }  // namespace
 
 Result<std::unique_ptr<Connection>> Connection::make(std::span<const std::unique_ptr<Rail>> rails,
-                                                     uint16_t idx, uint32_t connection_idx) {
-  std::unique_ptr<Connection> connection(new Connection(rails, idx, connection_idx));
+                                                     bool& alarm, uint16_t idx,
+                                                     uint32_t connection_idx) {
+  std::unique_ptr<Connection> connection(new Connection(rails, alarm, idx, connection_idx));
   HFR_ASSIGN_OR_RETURN(connection->block_, Region::make_own(rails, BlockLayout::kBytes, false));
   return connection;
 }
@@ -56,7 +57,7 @@ Status Connection::open(size_t rail_idx, uint32_t epoch) {
     pair_ = rail.library().create_qp(rail.domain(), &init);
     if (pair_ != nullptr) break;
   }
-  if (pair_ == nullptr) return system_error(cat("a queue pair on ", rail.info().text()), errno);
+  if (pair_ == nullptr) return device_error("making a queue pair", rail.info(), errno);
   max_inline_ = init.cap.max_inline_data;
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_INIT;
@@ -64,7 +65,7 @@ Status Connection::open(size_t rail_idx, uint32_t epoch) {
   attributes.qp_access_flags = IBV_ACCESS_REMOTE_WRITE;
   const int error = rail.library().modify_qp(
       pair_, &attributes, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
-  if (error != 0) return system_error(cat("preparing a queue pair on ", rail.info().text()), error);
+  if (error != 0) return device_error("preparing a queue pair", rail.info(), error);
   first_packet_ = static_cast<uint32_t>(monotonic_ns() >> 8) % kPacketNumbers;
   state_ = State::kOpen;
   broken_ = false;
@@ -146,8 +147,7 @@ Status Connection::join(const LinkCard& theirs, const Path& path) {
                                  IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
                                      IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
   }
-  if (error != 0)
-    return system_error(cat("connecting a queue pair on ", rail.info().text()), error);
+  if (error != 0) return device_error("connecting a queue pair", rail.info(), error);
   their_rail_ = path.their_rail;
   their_block_ = theirs.block;
   their_block_key_ = theirs.block_key;
@@ -156,15 +156,20 @@ Status Connection::join(const LinkCard& theirs, const Path& path) {
   acknowledged_ = std::max(acknowledged_, theirs.received);
   posted_ = acknowledged_;
   queue_.reset();
+  state_ = State::kJoined;
+  return Status();
+}
+
+void Connection::start() {
   state_ = State::kLive;
   tell_consumed(true);  // its completion proves the path
   flush();
-  return Status();
 }
 
 void Connection::set_broken(std::string why) {
   if (broken_) return;
   broken_ = true;
+  alarm_ = true;
   why_ = std::move(why);
 }
 
@@ -175,8 +180,9 @@ void Connection::settle() {
 uint64_t Connection::credit() const { return load_word(block_->data() + BlockLayout::kCredit); }
 
 uint64_t Connection::requests_for(size_t payload_bytes) const {
+  if (payload_bytes <= kMaxSmallBytes) return 1;
   const uint64_t most = rails_[rail_idx_]->max_message_bytes();
-  return payload_bytes <= kMaxSmallBytes ? 1 : 1 + (payload_bytes + most - 1) / most;
+  return 1 + (payload_bytes + most - 1) / most;
 }
 
 bool Connection::can_send(size_t payload_bytes) const {
@@ -184,30 +190,28 @@ bool Connection::can_send(size_t payload_bytes) const {
          sent_ - reported_ < kRingSlots && queue_.has_room(requests_for(payload_bytes));
 }
 
-void Connection::send_small(Header header, const void* payload, Token token) {
-  header.number = ++sent_;
-  Slot slot = out(sent_);
+void Connection::send_small(const Header& header, const void* payload, Token token) {
+  Slot slot = out(sent_ + 1);
   if (header.bytes > 0) std::memcpy(slot.payload(header.bytes), payload, header.bytes);
-  slot.write(header);
-  Record& record = this->record(sent_);
-  record = Record();
-  record.number = sent_;
-  record.bytes = header.bytes;
-  record.token = token;
-  flush();
+  add_message(header, token).large = false;
+  post_message(sent_);
 }
 
-void Connection::send_large(Header header, const Payload& payload, Token token) {
-  header.number = ++sent_;
-  out(sent_).write(header);
-  Record& record = this->record(sent_);
-  record = Record();
-  record.number = sent_;
+void Connection::send_large(const Header& header, const Payload& payload, Token token) {
+  Record& record = add_message(header, token);
   record.payload = payload;
-  record.bytes = header.bytes;
   record.large = true;
+  post_message(sent_);
+}
+
+Connection::Record& Connection::add_message(const Header& header, Token token) {
+  const uint64_t number = ++sent_;
+  out(number).write(header, number);
+  Record& record = this->record(number);
+  record.number = number;
+  record.bytes = header.bytes;
   record.token = token;
-  flush();
+  return record;
 }
 
 void Connection::flush() {
@@ -302,9 +306,9 @@ bool Connection::has_done() const {
 }
 
 Token Connection::take_done(Bounces& bounces) {
-  Record& record = this->record(++reported_);
-  if (record.payload.bounce != Bounces::kNone) bounces.give_back(record.payload.bounce);
-  record.payload.bounce = Bounces::kNone;
+  const Record& record = this->record(++reported_);
+  if (record.large && record.payload.bounce != Bounces::kNone)
+    bounces.give_back(record.payload.bounce);
   return record.token;
 }
 
@@ -340,7 +344,7 @@ void Connection::completed(const ibv_wc& completion) {
   proven_ = true;
   if (id.receive) {
     payloads_in_ = widen(payloads_in_, ntohl(completion.imm_data));
-    if (live() && !broken_) post_receive();
+    if (!closed() && !broken_) post_receive();
   } else {
     queue_.complete(id.count);
     note_acknowledged();

@@ -31,6 +31,7 @@ struct Path {
 class Connection {
  public:
   static constexpr size_t kReceives = kRingSlots;
+  static constexpr uint64_t kTellEvery = kRingSlots / 4;  // messages consumed
   // A queue pair that breaks completes every request, also those that did not ask for it.
   static constexpr size_t kMostCompletions = kReceives + SendQueue::kDepth;
 
@@ -42,9 +43,11 @@ class Connection {
     int bounce = Bounces::kNone;
   };
 
-  // `rails` outlive the connection. `idx` is its place in the table of poll_completions.
+  // `rails` and `alarm`, which it raises when it breaks, outlive the connection. `idx` is its place
+  // in the table of poll_completions.
   static Result<std::unique_ptr<Connection>> make(std::span<const std::unique_ptr<Rail>> rails,
-                                                  uint16_t idx, uint32_t connection_idx);
+                                                  bool& alarm, uint16_t idx,
+                                                  uint32_t connection_idx);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -57,14 +60,19 @@ class Connection {
   // under way have been taken, so that the card says all that came in. `table`: all connections.
   void close(std::span<Connection* const> table);
   LinkCard card();
-  // From open to live: what the other end has not received is posted again, by flush.
+  // From open to joined: what the other end sends can come in, nothing is sent yet.
   Status join(const LinkCard& theirs, const Path& path);
+  // From joined to live, once the other end has joined, too: before, what is sent would be lost,
+  // and sent again only after a timeout. What the other end has not received is posted again.
+  void start();
   uint32_t epoch() const { return epoch_; }
   size_t rail_idx() const { return rail_idx_; }
   uint32_t connection_idx() const { return connection_idx_; }
 
   // ---- state ----
 
+  bool closed() const { return state_ == State::kClosed; }
+  bool joined() const { return state_ == State::kJoined; }
   bool live() const { return state_ == State::kLive; }
   // Something went wrong since join; why.
   bool broken() const { return broken_; }
@@ -83,8 +91,8 @@ class Connection {
 
   bool can_send(size_t payload_bytes) const;
   // Only when can_send: a message with its payload in the ring, or elsewhere.
-  void send_small(Header header, const void* payload, Token token);
-  void send_large(Header header, const Payload& payload, Token token);
+  void send_small(const Header& header, const void* payload, Token token);
+  void send_large(const Header& header, const Payload& payload, Token token);
   // Posts what was sent and is not with the device, and gives ring slots back.
   void flush();
   // The next message whose source is free, in order.
@@ -100,8 +108,14 @@ class Connection {
   bool has_message() const { return is_here(next_in_); }
   Header header() const { return in(next_in_).header(); }
   const std::byte* payload(size_t bytes) const { return in(next_in_).payload(bytes); }
-  void consume() { ++next_in_; }
+  void consume() {
+    ++next_in_;
+    if (next_in_ - 1 - told_ >= kTellEvery) flush();
+  }
   // The last letters that came; count 0 when there was none.
+  uint64_t num_asks() const {
+    return load_word(block_->data() + BlockLayout::kAsk + offsetof(Ask, count));
+  }
   Ask ask() const { return letter<Ask>(BlockLayout::kAsk); }
   Tell tell() const { return letter<Tell>(BlockLayout::kTell); }
 
@@ -109,7 +123,7 @@ class Connection {
   void completed(const ibv_wc& completion);
 
  private:
-  enum class State : uint8_t { kClosed, kOpen, kLive };
+  enum class State : uint8_t { kClosed, kOpen, kJoined, kLive };
 
   // A message that was sent, until its slot is used again.
   struct Record {
@@ -121,8 +135,9 @@ class Connection {
     bool large = false;
   };
 
-  Connection(std::span<const std::unique_ptr<Rail>> rails, uint16_t idx, uint32_t connection_idx)
-      : rails_(rails), idx_(idx), connection_idx_(connection_idx) {}
+  Connection(std::span<const std::unique_ptr<Rail>> rails, bool& alarm, uint16_t idx,
+             uint32_t connection_idx)
+      : rails_(rails), alarm_(alarm), idx_(idx), connection_idx_(connection_idx) {}
 
   Slot in(uint64_t number) const { return slot(BlockLayout::kIn, number); }
   Slot out(uint64_t number) const { return slot(BlockLayout::kOut, number); }
@@ -135,6 +150,8 @@ class Connection {
   Record& record(uint64_t number) { return records_[number % kRingSlots]; }
   const Record& record(uint64_t number) const { return records_[number % kRingSlots]; }
   uint64_t requests_for(size_t payload_bytes) const;
+  // Numbers the next message and puts its header into the ring.
+  Record& add_message(const Header& header, Token token);
   void post_message(uint64_t number);
   void post_write(const void* src, size_t bytes, uint32_t local_key, uint64_t address,
                   uint32_t remote_key, bool wants_completion, const uint32_t* immediate);
@@ -153,6 +170,7 @@ class Connection {
   void note_acknowledged();
 
   std::span<const std::unique_ptr<Rail>> rails_;
+  bool& alarm_;
   const uint16_t idx_;
   const uint32_t connection_idx_;
   std::unique_ptr<Region> block_;

@@ -14,6 +14,7 @@
 
 #include "base/text.hpp"
 #include "transport/verbs/connection.hpp"
+#include "transport/verbs/device_error.hpp"
 
 namespace hfr::verbs {
 namespace {
@@ -151,10 +152,9 @@ Result<std::unique_ptr<Rail>> Rail::open(const VerbsRail& info, int gid_index) {
     if (info.device == library->get_device_name(list.devices[i]))
       rail->context_ = library->open_device(list.devices[i]);
   }
-  if (rail->context_ == nullptr) return system_error(cat("opening ", info.device), errno);
+  if (rail->context_ == nullptr) return device_error("opening it", info, errno);
   rail->domain_ = library->alloc_pd(rail->context_);
-  if (rail->domain_ == nullptr)
-    return system_error(cat("a protection domain of ", info.device), errno);
+  if (rail->domain_ == nullptr) return device_error("making a protection domain", info, errno);
   const int flags = fcntl(rail->context_->async_fd, F_GETFL);
   fcntl(rail->context_->async_fd, F_SETFL, flags | O_NONBLOCK);
   HFR_RETURN_IF_ERROR(rail->read_port(gid_index));
@@ -170,7 +170,7 @@ Rail::~Rail() {
 Status Rail::read_port(int gid_index) {
   ibv_port_attr port;
   if (query_port(library_, context_, info_.port, port) != 0)
-    return system_error(cat("asking ", info_.text()), errno);
+    return device_error("asking for its attributes", info_, errno);
   infiniband_ = port.link_layer == IBV_LINK_LAYER_INFINIBAND;
   max_message_bytes_ = port.max_msg_sz;
   std::memcpy(card_.device.data(), info_.device.c_str(),
@@ -196,11 +196,24 @@ Status Rail::read_port(int gid_index) {
                 cat(info_.text(), " has no GID: give its network interface an address"));
 }
 
-Status Rail::make_completion_queue(size_t num_connections) {
-  const size_t entries = num_connections * Connection::kMostCompletions;
+size_t completion_entries(size_t num_connections, size_t most) {
+  return std::min(num_connections * Connection::kMostCompletions, most);
+}
+
+Status Rail::make_completion_queue(size_t num_connections, const Logger& logger) {
+  ibv_device_attr device{};
+  if (const int error = library_.query_device(context_, &device); error != 0)
+    return device_error("asking for its limits", info_, error);
+  const size_t entries = completion_entries(num_connections, static_cast<size_t>(device.max_cqe));
+  const size_t held = entries / Connection::kMostCompletions;
+  if (held < num_connections) {
+    logger.log(LogLevel::kWarn, info_.text(), ": a completion queue holds ", entries,
+               " entries at most, for ", held, " connections that break at once, and there are ",
+               num_connections, ": a lower HFREDUCE_IB_QPS makes fewer");
+  }
   completions_ = library_.create_cq(context_, static_cast<int>(entries), nullptr, nullptr, 0);
   if (completions_ != nullptr) return Status();
-  return system_error(cat("a completion queue of ", entries, " entries on ", info_.device), errno);
+  return device_error(cat("making a completion queue of ", entries, " entries"), info_, errno);
 }
 
 bool Rail::port_is_up() const {

@@ -28,8 +28,9 @@ class Rail {
   ibv_pd* domain() const { return domain_; }
   ibv_cq* completions() const { return completions_; }
 
-  // Room for the completions of so many connections. Once, before the first queue pair.
-  Status make_completion_queue(size_t num_connections);
+  // Room for the completions of so many connections, as far as the device has it. Once, before the
+  // first queue pair.
+  Status make_completion_queue(size_t num_connections, const Logger& logger);
   // Asks the device. A system call.
   bool port_is_up() const;
   // Takes the device's events, so that its descriptor is quiet again; true when this port went
@@ -49,5 +50,9 @@ class Rail {
   ibv_pd* domain_ = nullptr;
   ibv_cq* completions_ = nullptr;
 };
+
+// Room in a completion queue for so many connections, on a device whose queues hold at most
+// `most`. Pure.
+size_t completion_entries(size_t num_connections, size_t most);
 
 }  // namespace hfr::verbs

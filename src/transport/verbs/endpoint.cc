@@ -9,7 +9,15 @@
 namespace hfr::verbs {
 namespace {
 
-constexpr uint8_t kUnrouted = 0xff;
+Header header(const PutTag& tag, uint64_t bytes, uint32_t order) {
+  Header header;
+  header.landing = tag.landing;
+  header.order = order;
+  header.bytes = bytes;
+  header.chunk = tag.chunk;
+  header.signature = tag.signature;
+  return header;
+}
 
 }  // namespace
 
@@ -22,22 +30,15 @@ Endpoint::Endpoint(int peer, Shared& shared, Control control, Agreement agreemen
     link.pairs = std::move(from.pairs);
     link.queue.resize(kQueueDepth);
   }
-  routes_.fill(kUnrouted);
-}
-
-Endpoint::Link& Endpoint::route(uint32_t landing) {
-  if (links_.size() == 1) return links_.front();
-  uint8_t& entry = routes_[landing % routes_.size()];
-  if (entry == kUnrouted) {
-    entry = next_route_;
-    next_route_ = static_cast<uint8_t>((next_route_ + 1) % links_.size());
-  }
-  return links_[entry];
 }
 
 bool Endpoint::put(const void* src, size_t bytes, const PutTag& tag, Token token) {
   if (lost_) return false;
-  Link& link = route(tag.landing);
+  Link& link = links_[routes_.of(tag.landing, links_.size())];
+  if (bytes <= kMaxSmallBytes && link.first == link.end && link.connection->can_send(bytes)) {
+    link.connection->send_small(header(tag, bytes, next_order_out_++), src, token);
+    return true;
+  }
   if (link.queue_full()) return false;
   QueuedPut& entry = link.queue[link.end++ % kQueueDepth];
   entry.tag = tag;
@@ -62,12 +63,7 @@ bool Endpoint::send_head(Link& link) {
   QueuedPut& entry = link.head();
   Connection& connection = *link.connection;
   if (!connection.can_send(entry.bytes)) return false;
-  Header header;
-  header.landing = entry.tag.landing;
-  header.order = entry.order;
-  header.bytes = entry.bytes;
-  header.chunk = entry.tag.chunk;
-  header.signature = entry.tag.signature;
+  Header header = verbs::header(entry.tag, entry.bytes, entry.order);
   if (entry.bytes <= kMaxSmallBytes) {
     connection.send_small(header, entry.small.data(), entry.token);
     return true;
@@ -113,8 +109,7 @@ void Endpoint::ask(Link& link) {
 }
 
 void Endpoint::take_letters(Link& link) {
-  const Ask ask = link.connection->ask();
-  if (ask.count != link.answered) answer(link, ask);
+  if (link.connection->num_asks() != link.answered) answer(link, link.connection->ask());
   if (lost_ || !link.asked) return;
   const Tell tell = link.connection->tell();
   if (tell.count != link.num_asks) return;
@@ -151,28 +146,37 @@ bool Endpoint::has_work() const {
   return false;
 }
 
-size_t Endpoint::poll(std::span<TransportEvent> events) {
+size_t Endpoint::take(std::span<TransportEvent> events) {
+  size_t count = 0;
+  if (lost_) return count;
+  for (Link& link : links_) {
+    while (link.connection->has_done() && count < events.size()) {
+      const Token token = link.connection->take_done(shared_.bounces);
+      TransportEvent& event = events[count++];
+      event.kind = TransportEvent::Kind::kPutDone;
+      event.peer = peer_;
+      event.token = token;
+    }
+  }
+  take_messages(events, count);
+  return count;
+}
+
+size_t Endpoint::move_on(std::span<TransportEvent> events) {
   size_t count = 0;
   if (!lost_) {
-    for (Link& link : links_) {
-      while (link.connection->has_done() && count < events.size()) {
-        const Token token = link.connection->take_done(shared_.bounces);
-        TransportEvent& event = events[count++];
-        event.kind = TransportEvent::Kind::kPutDone;
-        event.peer = peer_;
-        event.token = token;
-      }
-    }
-    take_messages(events, count);
     for (Link& link : links_) {
       if (!lost_) take_letters(link);
       if (!lost_) flush(link);
     }
-    // What came before the end is reported first.
-    const bool more = std::any_of(links_.begin(), links_.end(),
-                                  [](const Link& link) { return link.connection->has_message(); });
-    if (!lost_ && control_.ended() && (!more || count < events.size()))
-      lose(cat("lost rank ", peer_, ": ", control_.why()));
+    if (!lost_ && control_.ended()) {
+      // What came before the end is reported first.
+      count = take(events);
+      const bool more = std::any_of(links_.begin(), links_.end(), [](const Link& link) {
+        return link.connection->has_message();
+      });
+      if (!more || count < events.size()) lose(cat("lost rank ", peer_, ": ", control_.why()));
+    }
   }
   if (lost_ && !loss_reported_ && count < events.size()) {
     loss_reported_ = true;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ports/transport.hpp"
+#include "transport/routes.hpp"
 #include "transport/verbs/control.hpp"
 #include "transport/verbs/pairs.hpp"
 #include "transport/verbs/shared.hpp"
@@ -44,7 +45,10 @@ class Endpoint {
            std::vector<LinkSetUp> links);
 
   bool put(const void* src, size_t bytes, const PutTag& tag, Token token);
-  size_t poll(std::span<TransportEvent> events);
+  // A turn: first what is done and what arrived, then all else: letters, queued puts, the peer's
+  // end.
+  size_t take(std::span<TransportEvent> events);
+  size_t move_on(std::span<TransportEvent> events);
 
   int peer() const { return peer_; }
   int control_fd() const { return control_.fd(); }
@@ -87,7 +91,8 @@ class Endpoint {
     // Mending.
     bool waiting = false;  // our card went out for the connection's epoch
     std::optional<LinkCard> theirs;
-    uint64_t broken_since_ns = 0;  // 0: whole, and proven to be
+    std::optional<uint32_t> they_joined;  // the last epoch for which the peer said so
+    uint64_t broken_since_ns = 0;         // 0: whole, and proven to be
     uint64_t next_try_ns = 0;
     uint64_t looked_ns = 0;  // by mend(), while it is not whole
     std::string why;
@@ -96,7 +101,6 @@ class Endpoint {
     QueuedPut& head() { return queue[first % kQueueDepth]; }
   };
 
-  Link& route(uint32_t landing);
   void flush(Link& link);
   bool send_head(Link& link);
   const HomeCard* home(uint32_t landing, uint64_t bytes) const;
@@ -115,6 +119,7 @@ class Endpoint {
   // peer.
   void begin(Link& link, uint32_t epoch, uint64_t now_ns);
   void join(Link& link);
+  void start(Link& link);
   std::string way_text(const Link& link) const;
   void lose(std::string why);
 
@@ -123,8 +128,7 @@ class Endpoint {
   Control control_;
   const Agreement agreement_;
   std::vector<Link> links_;
-  std::array<uint8_t, 256> routes_;
-  uint8_t next_route_ = 0;
+  LandingRoutes routes_;
   std::vector<std::optional<HomeCard>> homes_;  // the peer's, by landing, as it told
   uint32_t next_order_out_ = 0;
   uint32_t next_order_in_ = 0;

@@ -20,6 +20,7 @@ namespace hfr::verbs {
   X(get_device_name)           \
   X(open_device)               \
   X(close_device)              \
+  X(query_device)              \
   X(query_port)                \
   X(alloc_pd)                  \
   X(dealloc_pd)                \

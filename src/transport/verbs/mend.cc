@@ -45,12 +45,20 @@ void Endpoint::attend(uint64_t now_ns) {
                       ", which does not exist"));
     }
     Link& link = links_[card->connection_idx];
-    if (card->given_up != 0) {
-      return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke, and rank ", peer_,
-                      " could not mend it"));
+    switch (card->word) {
+      case LinkWord::kOpened:
+        if (card->epoch > link.connection->epoch() ||
+            (link.waiting && card->epoch == link.connection->epoch())) {
+          link.theirs = *card;
+        }
+        break;
+      case LinkWord::kJoined:
+        link.they_joined = card->epoch;
+        break;
+      default:
+        return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke, and rank ", peer_,
+                        " could not mend it"));
     }
-    if (card->epoch <= link.connection->epoch() && !link.waiting) continue;
-    if (card->epoch >= link.connection->epoch()) link.theirs = *card;
   }
   // The peer is gone: poll takes what it left, and reports that.
   if (control_.ended()) return;
@@ -61,7 +69,7 @@ void Endpoint::attend(uint64_t now_ns) {
 
 void Endpoint::rail_went_down(size_t rail_idx) {
   for (Link& link : links_) {
-    if ((link.connection->live() || link.waiting) && link.connection->rail_idx() == rail_idx)
+    if (!link.connection->closed() && link.connection->rail_idx() == rail_idx)
       link.connection->set_broken("its port went down");
   }
 }
@@ -85,17 +93,19 @@ void Endpoint::mend(Link& link, uint64_t now_ns) {
   if (now_ns - link.broken_since_ns > shared_.mend_ns) {
     LinkCard last;
     last.connection_idx = static_cast<uint32_t>(&link - links_.data());
-    last.given_up = 1;
+    last.word = LinkWord::kGivenUp;
     (void)control_.send(last);  // a peer that cannot be told sees the end
     return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke",
                     link.why.empty() ? "" : ": ", link.why, ", and could not be mended within ",
                     shared_.mend_ns / 1'000'000, " ms"));
   }
-  if (called || connection.broken() || !link.waiting) {
+  if (called || connection.broken() || !(link.waiting || connection.joined())) {
     if (now_ns < link.next_try_ns) return;
     begin(link, called ? link.theirs->epoch : connection.epoch() + 1, now_ns);
   }
   if (link.waiting && link.theirs && link.theirs->epoch == connection.epoch()) join(link);
+  if (connection.joined() && !connection.broken() && link.they_joined == connection.epoch())
+    start(link);
 }
 
 void Endpoint::begin(Link& link, uint32_t epoch, uint64_t now_ns) {
@@ -124,15 +134,22 @@ void Endpoint::begin(Link& link, uint32_t epoch, uint64_t now_ns) {
 void Endpoint::join(Link& link) {
   Connection& connection = *link.connection;
   const RailPair& pair = link.pairs[connection.epoch() % link.pairs.size()];
-  const Status status = connection.join(*link.theirs, agreement_.path(pair, shared_.rails));
+  Status status = connection.join(*link.theirs, agreement_.path(pair, shared_.rails));
   link.theirs.reset();
   link.waiting = false;
+  if (status.ok()) {
+    LinkCard card = connection.card();
+    card.word = LinkWord::kJoined;
+    status = control_.send(card);
+  }
+  if (!status.ok()) connection.set_broken(status.message());
+}
+
+void Endpoint::start(Link& link) {
+  Connection& connection = *link.connection;
   link.asked = false;  // the letter may be lost
   link.looked_ns = 0;
-  if (!status.ok()) {
-    connection.set_broken(status.message());
-    return;
-  }
+  connection.start();
   shared_.logger.log(LogLevel::kWarn, way_text(link), " is made anew, epoch ", connection.epoch());
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/text.hpp"
 #include "transport/tcp/setup.hpp"
+#include "transport/verbs/links.hpp"
 
 namespace hfr::verbs {
 namespace {
@@ -18,15 +19,6 @@ TcpOptions control_options(const VerbsOptions& options) {
           .logger = options.logger};
 }
 
-// A peer while its connections are made.
-struct Joining {
-  int rank = -1;
-  UniqueFd control;
-  PeerCard card;
-  Agreement agreement;
-  std::vector<LinkSetUp> links;
-};
-
 std::string rails_text(const PeerCard& card) {
   std::string text;
   for (size_t i = 0; i < card.num_rails; ++i) {
@@ -36,18 +28,6 @@ std::string rails_text(const PeerCard& card) {
       text += cat(g == 0 ? " " : ", ", rail.gids[g].text());
   }
   return text;
-}
-
-template <typename Value>
-Status send_card(const Joining& peer, const Value& card, uint64_t deadline_ns) {
-  return send_all(peer.control.get(), std::as_bytes(std::span(&card, 1)), deadline_ns,
-                  cat("setting verbs up with rank ", peer.rank));
-}
-
-template <typename Value>
-Status receive_card(const Joining& peer, Value& card, uint64_t deadline_ns) {
-  return recv_all(peer.control.get(), std::as_writable_bytes(std::span(&card, 1)), deadline_ns,
-                  cat("setting verbs up with rank ", peer.rank));
 }
 
 Status agree(const VerbsOptions& options, const PeerCard& mine, Joining& peer) {
@@ -76,39 +56,6 @@ Status agree(const VerbsOptions& options, const PeerCard& mine, Joining& peer) {
                         "HFREDUCE_IB_HCA"));
     }
     peer.links.push_back(std::move(link));
-  }
-  return Status();
-}
-
-Status open_links(Shared& shared, Joining& peer, uint64_t deadline_ns) {
-  for (size_t i = 0; i < peer.links.size(); ++i) {
-    LinkSetUp& link = peer.links[i];
-    const auto idx = static_cast<uint16_t>(shared.table.size());
-    HFR_ASSIGN_OR_RETURN(link.connection,
-                         Connection::make(shared.rails, idx, static_cast<uint32_t>(i)));
-    shared.table.push_back(link.connection.get());
-    HFR_RETURN_IF_ERROR(link.connection->open(link.pairs[0].mine, 0));
-    HFR_RETURN_IF_ERROR(send_card(peer, link.connection->card(), deadline_ns));
-  }
-  return Status();
-}
-
-Status join_links(const VerbsOptions& options, Shared& shared, Joining& peer,
-                  uint64_t deadline_ns) {
-  for (LinkSetUp& link : peer.links) {
-    LinkCard theirs;
-    HFR_RETURN_IF_ERROR(receive_card(peer, theirs, deadline_ns));
-    const RailPair& pair = link.pairs[0];
-    const Path path = peer.agreement.path(pair, shared.rails);
-    Status status = link.connection->join(theirs, path);
-    const RailCard& their_rail = peer.agreement.their_rails[pair.theirs];
-    const std::string way =
-        cat("verbs to rank ", peer.rank, ": ", shared.rails[pair.mine]->info().text(), ' ',
-            pair.gids.mine.text(), " to ", their_rail.device.data(), " port ", their_rail.port, ' ',
-            pair.gids.theirs.text(), ", MTU ", path.mtu, ", service level ",
-            int{path.service_level}, ", traffic class ", int{path.traffic_class});
-    if (!status.ok()) return Status(status.code(), cat(way, ": ", status.message()));
-    options.logger.log(LogLevel::kInfo, way);
   }
   return Status();
 }
@@ -178,16 +125,12 @@ Result<std::vector<std::unique_ptr<Endpoint>>> connect_peers(
     HFR_RETURN_IF_ERROR(agree(options, mine, peer));
     num_connections += peer.links.size();
   }
-  for (auto& rail : shared.rails) HFR_RETURN_IF_ERROR(rail->make_completion_queue(num_connections));
-  for (Joining& peer : joining) HFR_RETURN_IF_ERROR(open_links(shared, peer, deadline_ns));
-  for (Joining& peer : joining) HFR_RETURN_IF_ERROR(join_links(options, shared, peer, deadline_ns));
-  // A message that comes before its receiver has joined would wait for a retry.
-  const uint8_t ready = 1;
-  for (Joining& peer : joining) HFR_RETURN_IF_ERROR(send_card(peer, ready, deadline_ns));
+  for (auto& rail : shared.rails)
+    HFR_RETURN_IF_ERROR(rail->make_completion_queue(num_connections, options.logger));
+  HFR_RETURN_IF_ERROR(make_links(shared, joining));
+  HFR_RETURN_IF_ERROR(join_links(options, shared, joining, deadline_ns));
   std::vector<std::unique_ptr<Endpoint>> endpoints;
   for (Joining& peer : joining) {
-    uint8_t theirs = 0;
-    HFR_RETURN_IF_ERROR(receive_card(peer, theirs, deadline_ns));
     endpoints.push_back(
         std::make_unique<Endpoint>(peer.rank, shared, Control(std::move(peer.control)),
                                    std::move(peer.agreement), std::move(peer.links)));

@@ -18,6 +18,8 @@ struct Shared {
   Bounces bounces;
   std::vector<Connection*> table;  // all connections, by their idx
   uint64_t mend_ns = 0;
+  // Some connection may need mending: raised by connections, lowered by whoever looked at all.
+  bool alarm = false;
   Logger logger;
 
   // Null when it was not registered.

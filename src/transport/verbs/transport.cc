@@ -19,6 +19,7 @@ using verbs::Region;
 // Small messages need no completions, and a look costs more than the rest of a turn; a connection
 // that broke shows in them, though.
 constexpr uint64_t kTurnsBetweenLooks = 64;
+constexpr unsigned kMostShortTurns = 8;
 constexpr uint64_t kMendLookNs = 1'000'000;
 constexpr uint64_t kShortNapNs = 50'000;
 constexpr uint64_t kLongNapNs = 500'000;
@@ -37,7 +38,11 @@ class VerbsTransport : public Transport {
   }
 
   TransportCapabilities capabilities() const override {
-    return {"verbs", size_t{512} << 10, verbs::kMaxSmallBytes};
+    // Both sides mend a connection.
+    return {.name = "verbs",
+            .preferred_put_bytes = size_t{512} << 10,
+            .max_inline_bytes = verbs::kMaxSmallBytes,
+            .needs_attendance = true};
   }
 
   Status register_memory(void* memory, size_t bytes) override {
@@ -87,15 +92,16 @@ class VerbsTransport : public Transport {
 
   size_t poll(std::span<TransportEvent> events) override {
     if (stopped_ || endpoints_.empty()) return 0;
+    // Another endpoint first each time, so that a busy one does not keep the events to itself.
+    if (++first_ >= endpoints_.size()) first_ = 0;
+    size_t count = for_each_endpoint(events, [](Endpoint& e, auto room) { return e.take(room); });
+    // What is here is reported at once; all else waits for a turn that finds nothing, but not long.
+    if (count > 0 && ++num_short_turns_ < kMostShortTurns) return count;
+    num_short_turns_ = 0;
     look_around();
     if (++turn_ % kTurnsBetweenLooks == 0 || awaits_completion()) take_completions();
-    size_t count = 0;
-    // Another endpoint first each time, so that a busy one does not keep the events to itself.
-    first_ = (first_ + 1) % endpoints_.size();
-    for (size_t i = 0; i < endpoints_.size() && count < events.size(); ++i) {
-      count += endpoints_[(first_ + i) % endpoints_.size()]->poll(events.subspan(count));
-    }
-    return count;
+    return count + for_each_endpoint(events.subspan(count),
+                                     [](Endpoint& e, auto room) { return e.move_on(room); });
   }
 
   // What arrives in memory wakes nobody: looks at it, and naps.
@@ -138,15 +144,27 @@ class VerbsTransport : public Transport {
     return Status();
   }
 
+  // `fill` puts events into the room it is given and returns how many.
+  template <typename Fill>
+  size_t for_each_endpoint(std::span<TransportEvent> events, Fill fill) {
+    size_t count = 0;
+    size_t idx = first_;
+    for (size_t i = 0; i < endpoints_.size(); ++i) {
+      count += fill(*endpoints_[idx], events.subspan(count));
+      if (++idx == endpoints_.size()) idx = 0;
+    }
+    return count;
+  }
+
   bool needs_mending() const {
     return std::any_of(endpoints_.begin(), endpoints_.end(),
                        [](const auto& endpoint) { return endpoint->needs_mending(); });
   }
 
-  // Rare events. Two loads and a few compares when there are none.
+  // Rare events. Two loads when there are none.
   void look_around() {
     const bool raised = watcher_.raised();
-    if (!raised && !needs_mending()) return;
+    if (!raised && !shared_.alarm) return;
     const uint64_t now = monotonic_ns();
     if (!raised && now < next_look_ns_) return;
     next_look_ns_ = now + kMendLookNs;
@@ -157,6 +175,7 @@ class VerbsTransport : public Transport {
       }
     }
     for (auto& endpoint : endpoints_) endpoint->attend(now);
+    shared_.alarm = needs_mending();
     if (raised) watcher_.rearm();
   }
 
@@ -171,7 +190,7 @@ class VerbsTransport : public Transport {
 
   bool has_work() {
     if (stopped_ || endpoints_.empty()) return false;
-    if (watcher_.raised() || needs_mending()) return true;
+    if (watcher_.raised() || shared_.alarm) return true;
     take_completions();
     return std::any_of(endpoints_.begin(), endpoints_.end(),
                        [](const auto& endpoint) { return endpoint->has_work(); });
@@ -197,6 +216,7 @@ class VerbsTransport : public Transport {
   verbs::Watcher watcher_;
   size_t first_ = 0;
   uint64_t turn_ = 0;
+  unsigned num_short_turns_ = 0;
   uint64_t next_look_ns_ = 0;
   bool stopped_ = false;
 };

@@ -76,8 +76,10 @@ class Slot {
   static size_t offset(size_t bytes) { return kSlotBytes - sizeof(Header) - round_up(bytes, 8); }
   static size_t message_bytes(size_t payload) { return sizeof(Header) + round_up(payload, 8); }
 
-  void write(const Header& header) const {
-    std::memcpy(memory_ + kSlotBytes - sizeof(Header), &header, sizeof(header));
+  void write(const Header& header, uint64_t number) const {
+    std::byte* at = memory_ + kSlotBytes - sizeof(Header);
+    std::memcpy(at, &header, offsetof(Header, number));
+    std::memcpy(at + offsetof(Header, number), &number, sizeof(number));
   }
   // True when message `number` is there, all of it.
   bool has(uint64_t number) const {
@@ -125,7 +127,7 @@ struct RailCard {
 
 struct PeerCard {
   static constexpr uint32_t kMagic = 0x56524648;  // "HFRV"
-  static constexpr uint16_t kVersion = 1;
+  static constexpr uint16_t kVersion = 2;
   uint32_t magic = kMagic;
   uint16_t version = kVersion;
   uint16_t num_rails = 0;
@@ -138,6 +140,13 @@ struct PeerCard {
 };
 static_assert(std::is_trivially_copyable_v<PeerCard>);
 
+enum class LinkWord : uint32_t {
+  kOpened = 0,   // here is my queue pair for this epoch
+  kJoined = 1,   // it is joined to yours: you may send
+  kGivenUp = 2,  // at set-up: I have no queue pair for this epoch; later: I could not mend the
+                 // connection, and leave
+};
+
 // One end of a connection in one epoch. Sent at set-up, whenever it is made anew, and in the end.
 struct LinkCard {
   uint32_t connection_idx = 0;
@@ -146,11 +155,16 @@ struct LinkCard {
   uint32_t first_packet = 0;
   uint64_t block = 0;  // address of the block (BlockLayout)
   uint32_t block_key = 0;
-  uint32_t given_up = 0;      // not 0: the sender could not mend the connection, and leaves
+  LinkWord word = LinkWord::kOpened;
   uint64_t received = 0;      // all messages up to this one are here
   uint64_t acknowledged = 0;  // all messages up to this one were acknowledged to me
   uint64_t consumed = 0;
 };
 static_assert(std::is_trivially_copyable_v<LinkCard>);
+
+// At set-up: whether a side's queue pair is joined to the other's.
+struct Verdict {
+  std::array<char, 256> why_not{};  // zero-terminated; empty when it is
+};
 
 }  // namespace hfr::verbs

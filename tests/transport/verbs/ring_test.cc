@@ -67,9 +67,8 @@ TEST(Slot, MessagesLieAtTheEnd) {
     Header header;
     header.bytes = bytes;
     header.landing = 5;
-    header.number = 100 + bytes;
     std::memset(slot.payload(bytes), 0x55, bytes);
-    slot.write(header);
+    slot.write(header, 100 + bytes);
     EXPECT_TRUE(slot.has(100 + bytes));
     EXPECT_FALSE(slot.has(101 + bytes));
     EXPECT_EQ(slot.header().landing, 5u);
