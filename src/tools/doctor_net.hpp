@@ -58,8 +58,8 @@ struct VerbsFacts {
   Status usable;                   // whether the transport found a rail, else why not
   std::vector<std::string> rails;  // those it would use: Link::text()
   bool has_device_files = false;   // /dev/infiniband/uverbs*
-  bool has_gpus = false;           // /dev/nvidia0 and so on
   std::optional<size_t> lockable;  // bytes that may be locked; nothing: no limit
+  bool has_gpus = false;           // /dev/nvidia0 and so on
 };
 
 struct NetReport {
