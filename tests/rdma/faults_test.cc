@@ -197,31 +197,6 @@ TEST_F(RdmaFaults, ARailThatIsDownAtTheStartIsLeftOut) {
   EXPECT_GT(sent_packets(2), before + 5);
 }
 
-// From rxe_0 there is no way to any device of node 1.
-TEST_F(RdmaFaults, ARailWithoutAWayIsPassedOverAtSetUp) {
-  const char* kWays[] = {"10.9.0.2/32 table 100", "10.9.0.4/32 table 100"};
-  for (const char* way : kWays) run_command(std::string("ip route add unreachable ") + way);
-  Train train;
-  train.end();  // after one round
-  const uint64_t before = sent_packets(0);
-  {
-    Nodes nodes(2, [&](Member& me) {
-      use_two_rails(me);
-      me.say_log();
-      ASSERT_EQ(me.join(), HFR_SUCCESS) << hfr_get_last_error(nullptr);
-      reduce_until_end(me, train, 30'000);
-      me.leave();
-    });
-    for (int node = 0; node < 2; ++node) {
-      EXPECT_THAT(nodes.await_text(node, "trying the next pair of rails"),
-                  ContainsRegex("rxe_0.*rxe_[13]|rxe_[13].*rxe_0"));
-    }
-    nodes.join();
-  }
-  for (const char* way : kWays) run_command(std::string("ip route del unreachable ") + way);
-  EXPECT_EQ(sent_packets(0), before);
-}
-
 TEST_F(RdmaFaults, ACableThatStaysCutIsAnErrorThatNamesIt) {
   Nodes nodes(2, [&](Member& me) {
     ASSERT_EQ(me.join(kShortTimeoutMs), HFR_SUCCESS) << hfr_get_last_error(nullptr);

@@ -2,19 +2,20 @@
 # Runs a command in a virtual machine with the host's root mounted read-only, in this directory and environment, with
 # NODES emulated nodes that have a software RDMA device each (guest_nodes.sh), and ends with the command's exit status:
 # 77, with the reason, when the machine cannot be had, 124 when it took longer than SECONDS.
-# usage: run_in_vm.sh [-n NODES] [-t SECONDS] [-i IMAGE_DIR] -- COMMAND...
+# usage: run_in_vm.sh [-n NODES] [-t SECONDS] [-i IMAGE_DIR] [-s CPUS] -- COMMAND...
 # HFREDUCE_RDMA_REQUIRED=1 makes 77 a failure; HFREDUCE_RDMA_KVM=0 emulates the processor even where KVM works.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export PATH=$PATH:/usr/sbin:/sbin
-nodes=2 seconds=240 image=${TMPDIR:-/tmp}/hfreduce-rdma-$(id -u)
+nodes=2 seconds=240 cpus=4 image=${TMPDIR:-/tmp}/hfreduce-rdma-$(id -u)
 while [ $# -gt 0 ]; do
   case $1 in
     -n) nodes=$2; shift 2 ;;
     -t) seconds=$2; shift 2 ;;
     -i) image=$2; shift 2 ;;
+    -s) cpus=$2; shift 2 ;;
     --) shift; break ;;
-    *) echo "run_in_vm.sh: $1 is not an option; usage: run_in_vm.sh [-n NODES] [-t SECONDS] [-i IMAGE_DIR] -- COMMAND..."; exit 2 ;;
+    *) echo "run_in_vm.sh: $1 is not an option; usage: run_in_vm.sh [-n NODES] [-t SECONDS] [-i IMAGE_DIR] [-s CPUS] -- COMMAND..."; exit 2 ;;
   esac
 done
 [ $# -gt 0 ] || { echo "run_in_vm.sh: no command"; exit 2; }
@@ -62,7 +63,7 @@ case "$PWD/ $here $*" in /tmp/* | *" /tmp/"*) options+=" host_tmp" ;; esac
 boot() {
   local limit=$1 status=0
   shift
-  timeout -k 5 "$limit" qemu-system-x86_64 "$@" -machine q35 -smp 4 -m 1024 -nodefaults -no-user-config -no-reboot \
+  timeout -k 5 "$limit" qemu-system-x86_64 "$@" -machine q35 -smp "$cpus" -m 1024 -nodefaults -no-user-config -no-reboot \
     -display none -monitor none -serial stdio -kernel "$image/kernel" -initrd "$work/initramfs" -append "$options" \
     -device isa-debug-exit,iobase=0x501,iosize=2 -device virtio-9p-pci,fsdev=host,mount_tag=host \
     -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap </dev/null || status=$?

@@ -117,8 +117,7 @@ Status join_links(const VerbsOptions& options, Shared& shared, std::span<Joining
         failed.push_back(attempt);
       }
     }
-    attempts.clear();
-    for (Attempt& attempt : failed) attempts.push_back(attempt);
+    attempts.swap(failed);
   }
   return Status();
 }
