@@ -158,6 +158,8 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   if (cache_bytes == 0) cache_bytes = kUsualCacheBytes;
   limits.streaming_bytes = cache_bytes / static_cast<size_t>(shape.num_local());
   if (shape.any_on_device) limits.streaming_bytes = kDeviceStreamingBytes;
+  limits.link.chunk_bytes = staging.slot_bytes;
+  limits.link.least_chunk_bytes = limits.min_chunk_bytes;
   limits.timeout_ns = config.timeout_ms * 1'000'000;
   return limits;
 }

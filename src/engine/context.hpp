@@ -36,6 +36,7 @@ struct EngineLimits {
   bool stream_results = false;  // likewise what the copy engines alone read from staging
   size_t run_here_bytes = 0;    // the engine's own thread adds chunks that read up to so much
   size_t group_from_bytes = 0;  // from here on groups of GPUs add first
+  LinkModel link;               // for the choice between forests
   uint64_t timeout_ns = 0;
 };
 
@@ -46,7 +47,6 @@ struct NodeSchedules {
   Schedule butterfly;
   ForestKind forced = ForestKind::kDoubleBinaryTree;
   bool is_forced = false;
-  LinkModel link;
 };
 
 // The local ranks' shared heap, from which hfr_mem_alloc serves.

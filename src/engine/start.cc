@@ -136,7 +136,7 @@ const std::vector<Schedule>* Executor::choose_schedules(size_t bytes, bool in_gr
     return &schedules.tree;  // in no tree; their number is not used
   ForestKind kind = schedules.is_forced
                         ? schedules.forced
-                        : choose_forest(context_.shape.num_nodes(), bytes, schedules.link);
+                        : choose_forest(context_.shape.num_nodes(), bytes, context_.limits.link);
   const bool use_ring = kind == ForestKind::kRing && !schedules.ring.empty();
   return use_ring ? &schedules.ring : &schedules.tree;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "sim/machine.hpp"
 #include "topo/tree.hpp"
@@ -18,8 +17,8 @@ constexpr double kNetUs = 14.0;
 // Adds up what each byte of the message uses of each resource.
 class Load {
  public:
-  Load(const ClusterSpec& cluster, int num_nodes)
-      : cluster_(cluster), machine_(cluster, in_order(num_nodes), SIZE_MAX, flows_) {
+  Load(const ClusterSpec& cluster, const std::vector<int>& hosts)
+      : cluster_(cluster), machine_(cluster, hosts, SIZE_MAX, flows_) {
     used_.assign(flows_.num_resources(), 0);
   }
 
@@ -52,11 +51,6 @@ class Load {
   }
 
  private:
-  static std::vector<int> in_order(int num_nodes) {
-    std::vector<int> hosts(static_cast<size_t>(num_nodes));
-    std::iota(hosts.begin(), hosts.end(), 0);
-    return hosts;
-  }
   void add(const Path& path, double times, bool by_peer) {
     for (const Use& use : path.uses()) used_[use.resource] += use.cost * times;
     if (by_peer) most_by_peer_ = std::max(most_by_peer_, times);
@@ -82,11 +76,13 @@ int gateway(const NodeSpec& node) {
 
 }  // namespace
 
-NcclEstimate estimate_nccl_ring(const ClusterSpec& cluster, int num_nodes, size_t bytes) {
+NcclEstimate estimate_nccl_ring(const ClusterSpec& cluster, const std::vector<int>& hosts,
+                                size_t bytes) {
+  const auto num_nodes = static_cast<int>(hosts.size());
   const auto gpus = static_cast<int>(cluster.node.gpus.size());
   const int n = num_nodes * gpus;
   if (n == 1) return {};
-  Load load(cluster, num_nodes);
+  Load load(cluster, hosts);
   const double times = 2.0 * (n - 1) / n;
   // As many rings as there are NICs; ring r leaves each node at GPU r's place and enters one
   // further.
@@ -106,10 +102,12 @@ NcclEstimate estimate_nccl_ring(const ClusterSpec& cluster, int num_nodes, size_
   return load.estimate(bytes, pci_steps * kRingPciUs + net_steps * kNetUs);
 }
 
-NcclEstimate estimate_nccl_tree(const ClusterSpec& cluster, int num_nodes, size_t bytes) {
+NcclEstimate estimate_nccl_tree(const ClusterSpec& cluster, const std::vector<int>& hosts,
+                                size_t bytes) {
+  const auto num_nodes = static_cast<int>(hosts.size());
   const auto gpus = static_cast<int>(cluster.node.gpus.size());
   if (num_nodes * gpus == 1) return {};
-  Load load(cluster, num_nodes);
+  Load load(cluster, hosts);
   const int gate = gateway(cluster.node);
   // Inside a node a chain that ends at the gateway, up and down.
   std::vector<int> chain(static_cast<size_t>(gpus));

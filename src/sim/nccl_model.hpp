@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "sim/cluster.hpp"
 
@@ -14,7 +15,11 @@ struct NcclEstimate {
   std::string limiter;  // the resource that bounds its bandwidth
 };
 
-NcclEstimate estimate_nccl_ring(const ClusterSpec& cluster, int num_nodes, size_t bytes);
-NcclEstimate estimate_nccl_tree(const ClusterSpec& cluster, int num_nodes, size_t bytes);
+// `hosts[node]`: where in the fabric node `node` of the job is; the ring goes through the nodes in
+// their order.
+NcclEstimate estimate_nccl_ring(const ClusterSpec& cluster, const std::vector<int>& hosts,
+                                size_t bytes);
+NcclEstimate estimate_nccl_tree(const ClusterSpec& cluster, const std::vector<int>& hosts,
+                                size_t bytes);
 
 }  // namespace hfr::sim

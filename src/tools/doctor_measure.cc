@@ -48,21 +48,13 @@ Result<std::unique_ptr<Transport>> make_transport(const Link& link, const Config
 class Pair {
  public:
   Status open(const Link& link, const Config& config, const std::string& host) {
-    std::vector<std::byte> addresses[2];
     for (int side = 0; side < 2; ++side) {
       HFR_ASSIGN_OR_RETURN(auto transport,
                            make_transport(link, config, host, side, handshakes_[side]));
       HFR_ASSIGN_OR_RETURN(sides_[side], PortLink::make(std::move(transport), 1 - side, kPutBytes));
-      HFR_ASSIGN_OR_RETURN(addresses[side], sides_[side]->transport().listen());
     }
-    Status statuses[2];
-    run([&](PortLink& mine, int side) {
-      const int peer = 1 - side;
-      statuses[side] =
-          mine.transport().connect({&peer, 1}, {&addresses[peer], 1}, monotonic_ns() + kPatienceNs);
-    });
-    HFR_RETURN_IF_ERROR(statuses[0]);
-    return statuses[1];
+    return connect_sides(sides_[0]->transport(), sides_[1]->transport(),
+                         monotonic_ns() + kPatienceNs);
   }
 
   Result<LinkSpeed> measure() {

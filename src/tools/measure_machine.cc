@@ -2,15 +2,19 @@
 
 #include <algorithm>
 #include <array>
-#include <ctime>
+#include <barrier>
 #include <memory>
+#include <numeric>
 #include <thread>
 #include <vector>
 
 #include "base/net.hpp"
+#include "bootstrap/auth.hpp"
 #include "cpu/copy.hpp"
 #include "cpu/reduce.hpp"
 #include "reduce/inline_pool.hpp"
+#include "tools/port_link.hpp"
+#include "transport/tcp/transport.hpp"
 
 namespace hfr::tools {
 namespace {
@@ -18,81 +22,158 @@ namespace {
 constexpr size_t kChunkBytes = size_t{512} << 10;  // as between nodes
 constexpr size_t kBufferBytes = size_t{64} << 20;
 constexpr uint64_t kMeasureNs = 300'000'000;
-constexpr size_t kSentBytes = size_t{512} << 20;
+constexpr size_t kNumSlots = 8;
+constexpr size_t kFewPuts = 64;
 constexpr uint64_t kPatienceNs = 20'000'000'000;
 constexpr int kRoundTrips = 2000;
-constexpr int kTrials = 3;  // the best counts: others may be at work
 
-// Bytes per second of `piece`, which moves `bytes`, called over and over.
-template <typename Piece>
-double rate_of(size_t bytes, Piece&& piece) {
-  double best = 0;
-  piece();
-  for (int trial = 0; trial < kTrials; ++trial) {
-    size_t moved = 0;
-    const uint64_t begin = monotonic_ns();
-    uint64_t now = begin;
-    for (; now < begin + kMeasureNs / kTrials; now = monotonic_ns()) {
+// Bytes per second of what `make_piece()` returns for each thread, which moves `bytes`, called over
+// and over by `num_threads` threads at once; of one of them.
+template <typename MakePiece>
+double rate_of(int num_threads, size_t bytes, MakePiece&& make_piece) {
+  std::vector<double> rates(static_cast<size_t>(num_threads));
+  std::vector<std::thread> threads;
+  std::barrier ready(num_threads);
+  for (double& rate : rates) {
+    threads.emplace_back([&] {
+      auto piece = make_piece();
       piece();
-      moved += bytes;
-    }
-    best = std::max(best, static_cast<double>(moved) / (static_cast<double>(now - begin) * 1e-9));
+      ready.arrive_and_wait();
+      size_t moved = 0;
+      const uint64_t begin = monotonic_ns();
+      uint64_t now = begin;
+      for (; now < begin + kMeasureNs; now = monotonic_ns()) {
+        piece();
+        moved += bytes;
+      }
+      rate = static_cast<double>(moved) / (static_cast<double>(now - begin) * 1e-9);
+    });
   }
-  return best;
+  for (std::thread& thread : threads) thread.join();
+  return std::accumulate(rates.begin(), rates.end(), 0.0) / num_threads;
 }
 
-double copy_rate() {
-  std::vector<std::byte> buffer(kBufferBytes, std::byte{1});
-  std::vector<std::byte> slots(8 * kChunkBytes);
+// A user's buffer and pieces of staging, used by turns.
+struct Buffers {
+  std::vector<std::byte> user = std::vector<std::byte>(kBufferBytes, std::byte{1});
+  std::vector<std::byte> staging = std::vector<std::byte>(kNumSlots * kChunkBytes, std::byte{1});
   size_t turn = 0;
-  return rate_of(kChunkBytes, [&] {
-    copy_bytes(slots.data() + turn % 8 * kChunkBytes,
-               buffer.data() + turn % (kBufferBytes / kChunkBytes) * kChunkBytes, kChunkBytes,
-               false);
-    ++turn;
+
+  std::byte* chunk() { return user.data() + turn % (kBufferBytes / kChunkBytes) * kChunkBytes; }
+  std::byte* slot() { return staging.data() + turn % kNumSlots * kChunkBytes; }
+};
+
+// Into staging and back.
+double copy_rate(int num_threads) {
+  return rate_of(num_threads, kChunkBytes, [] {
+    return [buffers = Buffers()]() mutable {
+      if (buffers.turn % 2 == 0) {
+        copy_bytes(buffers.slot(), buffers.chunk(), kChunkBytes, false);
+      } else {
+        copy_bytes(buffers.chunk(), buffers.slot(), kChunkBytes, false);
+      }
+      ++buffers.turn;
+    };
   });
 }
 
-Result<double> add_rate() {
-  HFR_ASSIGN_OR_RETURN(const KernelTable* kernels, select_kernel_table("auto"));
-  InlinePool pool(*kernels);
-  std::vector<float> own(kBufferBytes / sizeof(float), 1);
-  std::vector<float> arrived(kChunkBytes / sizeof(float), 1);
-  std::vector<float> sum(arrived.size());
-  ReduceDescriptor work;
-  work.dsts[0] = sum.data();
-  work.srcs[1] = arrived.data();
-  work.num_dsts = 1;
-  work.num_srcs = 2;
-  work.count = arrived.size();
-  size_t turn = 0;
-  return rate_of(2 * kChunkBytes, [&] {
-    work.srcs[0] = own.data() + turn++ % (kBufferBytes / kChunkBytes) * arrived.size();
-    pool.run(work);
+// What has arrived, and the user's own, in place.
+double add_rate(int num_threads, const KernelTable& kernels) {
+  return rate_of(num_threads, 2 * kChunkBytes, [&] {
+    return [buffers = Buffers(), pool = InlinePool(kernels)]() mutable {
+      ReduceDescriptor work;
+      work.dsts[0] = buffers.chunk();
+      work.srcs[0] = buffers.chunk();
+      work.srcs[1] = buffers.slot();
+      work.num_dsts = 1;
+      work.num_srcs = 2;
+      work.count = kChunkBytes / sizeof(float);
+      pool.run(work);
+      ++buffers.turn;
+    };
   });
 }
 
 double memory_rate(int num_threads) {
-  std::vector<double> rates(static_cast<size_t>(num_threads));
-  std::vector<std::thread> threads;
-  for (double& rate : rates) {
-    threads.emplace_back([&rate] {
-      std::vector<std::byte> from(kBufferBytes, std::byte{1}), to(kBufferBytes);
-      rate = rate_of(2 * kBufferBytes,
-                     [&] { copy_bytes(to.data(), from.data(), kBufferBytes, true); });
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  double sum = 0;
-  for (double rate : rates) sum += rate;
-  return sum;
+  const double one = rate_of(num_threads, 2 * kBufferBytes, [] {
+    return [from = std::vector<std::byte>(kBufferBytes, std::byte{1}),
+            to = std::vector<std::byte>(kBufferBytes)]() mutable {
+      copy_bytes(to.data(), from.data(), kBufferBytes, true);
+    };
+  });
+  return one * num_threads;
 }
 
-double thread_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
+// Both ends of the shipped TCP transport, each sending to the other as it receives, from and into
+// what the engine would: with all else that it does for a put, in both directions at once.
+class Exchange {
+ public:
+  static Result<std::unique_ptr<Exchange>> open(uint64_t deadline) {
+    std::unique_ptr<Exchange> exchange(new Exchange);
+    for (int side = 0; side < 2; ++side) {
+      exchange->transports_[side] = make_tcp_transport({.bind_host = "127.0.0.1",
+                                                        .rank = side,
+                                                        .handshake = exchange->handshakes_[side],
+                                                        .congestion = {},
+                                                        .logger = {}});
+      for (uint32_t slot = 0; slot < kNumSlots; ++slot) {
+        exchange->transports_[side]->set_landing(
+            slot, exchange->buffers_[side].staging.data() + slot * kChunkBytes, kChunkBytes);
+      }
+    }
+    HFR_RETURN_IF_ERROR(
+        connect_sides(*exchange->transports_[0], *exchange->transports_[1], deadline));
+    return exchange;
+  }
+
+  // Of `num_puts` each way: seconds, of the slower side.
+  Result<double> run(size_t num_puts, uint64_t deadline) {
+    std::array<bool, 2> ok = {};
+    std::barrier ready(2);
+    const auto one_side = [&](int side) {
+      ready.arrive_and_wait();
+      ok[static_cast<size_t>(side)] = move(side, num_puts, deadline);
+    };
+    const uint64_t begin = monotonic_ns();
+    std::thread other([&] { one_side(1); });
+    one_side(0);
+    other.join();
+    const uint64_t end = monotonic_ns();
+    if (!ok[0] || !ok[1]) return Status(Code::kTimeout, "measuring TCP took too long");
+    return static_cast<double>(end - begin) * 1e-9;
+  }
+
+ private:
+  Exchange() = default;
+
+  bool move(int side, size_t num_puts, uint64_t deadline) {
+    Transport& transport = *transports_[side];
+    Buffers& buffers = buffers_[side];
+    std::array<TransportEvent, 32> events;
+    size_t put = 0, left = 0, arrived = 0;
+    while (left < num_puts || arrived < num_puts) {
+      // As far ahead as slots that the other side has seen emptied.
+      while (put < num_puts && put < arrived + kNumSlots &&
+             transport.put(1 - side, buffers.chunk(), kChunkBytes,
+                           PutTag{.landing = static_cast<uint32_t>(put % kNumSlots)}, 0)) {
+        ++put;
+        ++buffers.turn;
+      }
+      const size_t count = transport.poll(events);
+      for (size_t i = 0; i < count; ++i) {
+        if (events[i].kind == TransportEvent::Kind::kPeerLost) return false;
+        ++(events[i].kind == TransportEvent::Kind::kPutDone ? left : arrived);
+      }
+      if (count == 0 && monotonic_ns() > deadline) return false;
+    }
+    return true;
+  }
+
+  const Secret secret_ = Secret::random();
+  const SecretHandshake handshakes_[2] = {{secret_, "measure", 0}, {secret_, "measure", 1}};
+  Buffers buffers_[2];  // outlive the transports
+  std::unique_ptr<Transport> transports_[2];
+};
 
 // Two threads hand a small message to and fro.
 Status measure_latency(int one, int other, uint64_t deadline, MachineRates& rates) {
@@ -116,48 +197,35 @@ Status measure_latency(int one, int other, uint64_t deadline, MachineRates& rate
   return echoed;
 }
 
-// One thread sends to another, chunk by chunk, from and into memory as large as users' buffers;
-// each is charged its own time on a core.
-Status measure_tcp(MachineRates& rates) {
+Status measure_tcp(int num_threads, MachineRates& rates) {
   HFR_ASSIGN_OR_RETURN(UniqueFd listener, listen_tcp({"127.0.0.1", 0}));
   HFR_ASSIGN_OR_RETURN(const HostPort address, local_address(listener.get()));
   const uint64_t deadline = monotonic_ns() + kPatienceNs;
   HFR_ASSIGN_OR_RETURN(UniqueFd out, connect_tcp(address, "127.0.0.1", deadline));
   HFR_ASSIGN_OR_RETURN(UniqueFd in, accept_tcp(listener.get(), deadline));
   HFR_RETURN_IF_ERROR(measure_latency(out.get(), in.get(), deadline, rates));
-  Status sent;
-  std::thread sender([&] {
-    const std::vector<std::byte> buffer(kBufferBytes, std::byte{1});
-    const double begin = thread_seconds();
-    for (size_t moved = 0; moved < kSentBytes && sent.ok(); moved += kChunkBytes) {
-      sent = send_all(out.get(), std::span(buffer).subspan(moved % kBufferBytes, kChunkBytes),
-                      deadline, "measuring TCP");
-    }
-    rates.send = static_cast<double>(kSentBytes) / (thread_seconds() - begin);
-    out.reset();
-  });
-  std::vector<std::byte> buffer(kBufferBytes, std::byte{1});
-  const double begin = thread_seconds();
-  Status received;
-  for (size_t moved = 0; moved < kSentBytes && received.ok(); moved += kChunkBytes) {
-    received = recv_all(in.get(), std::span(buffer).subspan(moved % kBufferBytes, kChunkBytes),
-                        deadline, "measuring TCP");
-  }
-  rates.receive = static_cast<double>(kSentBytes) / (thread_seconds() - begin);
-  in.reset();
-  sender.join();
-  HFR_RETURN_IF_ERROR(received);
-  return sent;
+
+  HFR_ASSIGN_OR_RETURN(const auto exchange, Exchange::open(deadline));
+  HFR_ASSIGN_OR_RETURN(double seconds, exchange->run(kFewPuts, deadline));
+  const auto num_puts = static_cast<size_t>(std::clamp(
+      kFewPuts * static_cast<double>(kMeasureNs) * 1e-9 / seconds, 1.0, 100.0 * kFewPuts));
+  HFR_ASSIGN_OR_RETURN(seconds, exchange->run(num_puts, deadline));
+  // Each side's core sends and receives all the while; to tell the two apart would change nothing,
+  // as an all-reduce's owners send as much as they receive.
+  const double cores = num_threads > 1 ? 1 : 0.5;
+  rates.send = rates.receive = 2 * static_cast<double>(num_puts * kChunkBytes) / (seconds * cores);
+  return Status();
 }
 
 }  // namespace
 
 Result<MachineRates> measure_machine(int num_threads) {
   MachineRates rates;
-  rates.copy = copy_rate();
-  HFR_ASSIGN_OR_RETURN(rates.add, add_rate());
+  HFR_ASSIGN_OR_RETURN(const KernelTable* kernels, select_kernel_table("auto"));
+  rates.copy = copy_rate(num_threads);
+  rates.add = add_rate(num_threads, *kernels);
   rates.memory = memory_rate(num_threads);
-  HFR_RETURN_IF_ERROR(measure_tcp(rates));
+  HFR_RETURN_IF_ERROR(measure_tcp(num_threads, rates));
   return rates;
 }
 

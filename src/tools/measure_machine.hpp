@@ -8,16 +8,17 @@
 
 namespace hfr::tools {
 
-// Bytes per second; of one core but for the memory.
+// Bytes per second; of one core while all are at work, but for the memory.
 struct MachineRates {
-  double copy = 0;        // from memory into a piece of staging
-  double add = 0;         // inputs, of two that are summed in the cache
-  double send = 0;        // per second of the sending thread's time, over loopback TCP
+  double copy = 0;        // between memory and a piece of staging
+  double add = 0;         // inputs, of two that are summed
+  double send = 0;        // of a put over loopback TCP, by who sends; receiving comes beside it
   double receive = 0;     // likewise
   double latency_us = 0;  // of a small message over loopback TCP, one way
   double memory = 0;      // reads and writes of all cores together
 };
 
+// By as many threads as there are CPUs to use.
 Result<MachineRates> measure_machine(int num_threads);
 
 }  // namespace hfr::tools

@@ -4,6 +4,8 @@
 
 #include <cstring>
 #include <new>
+#include <thread>
+#include <vector>
 
 namespace hfr::tools {
 
@@ -27,6 +29,18 @@ Result<std::unique_ptr<PortLink>> PortLink::make(std::unique_ptr<Transport> tran
   HFR_RETURN_IF_ERROR(link->transport_->register_memory(memory.source(), 2 * memory.half()));
   link->transport_->set_landing(0, memory.landing(), memory.half());
   return link;
+}
+
+Status connect_sides(Transport& one, Transport& other, uint64_t deadline_ns) {
+  HFR_ASSIGN_OR_RETURN(const std::vector<std::byte> ones, one.listen());
+  HFR_ASSIGN_OR_RETURN(const std::vector<std::byte> others, other.listen());
+  const int sides[2] = {0, 1};
+  Status connected;
+  std::thread thread([&] { connected = other.connect({&sides[0], 1}, {&ones, 1}, deadline_ns); });
+  const Status status = one.connect({&sides[1], 1}, {&others, 1}, deadline_ns);
+  thread.join();
+  HFR_RETURN_IF_ERROR(status);
+  return connected;
 }
 
 bool PortLink::progress() {

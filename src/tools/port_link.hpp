@@ -12,6 +12,9 @@
 
 namespace hfr::tools {
 
+// Joins two transports of one process, side 0's and side 1's, that have not listened yet.
+Status connect_sides(Transport& one, Transport& other, uint64_t deadline_ns);
+
 class PortLink {
  public:
   // For messages of up to `most_bytes`; their memory is named to the transport.

@@ -133,8 +133,8 @@ Result<SimPoint> simulate(const SimRequest& request, sim::SpanLog* log, const Si
   point.num_events = world->num_events();
   fill_utilisation(*world, point);
   if (!request.cluster.node.gpus.empty() && request.num_gpus > 1) {
-    const auto ring = sim::estimate_nccl_ring(request.cluster, num_nodes, request.bytes);
-    const auto tree = sim::estimate_nccl_tree(request.cluster, num_nodes, request.bytes);
+    const auto ring = sim::estimate_nccl_ring(request.cluster, spec.hosts, request.bytes);
+    const auto tree = sim::estimate_nccl_tree(request.cluster, spec.hosts, request.bytes);
     point.nccl_ring_algbw = algorithm_bandwidth(request.bytes, ring.seconds);
     point.nccl_tree_algbw = algorithm_bandwidth(request.bytes, tree.seconds);
   }

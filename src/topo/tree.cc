@@ -128,7 +128,8 @@ double forest_time_ns(const ForestCost& cost, size_t bytes, const LinkModel& lin
   // A plan gives every tree two chunks at least. A hop passes a chunk on when it is there as a
   // whole; the last hop's transfer is part of the busiest node's time.
   const double chunk =
-      std::min(message / (2 * cost.num_trees), static_cast<double>(link.chunk_bytes));
+      std::clamp(message / (2 * cost.num_trees), static_cast<double>(link.least_chunk_bytes),
+                 static_cast<double>(link.chunk_bytes));
   const int fill_hops = std::max(0, cost.hops - 1);
   return cost.hops * link.hop_latency_ns +
          (fill_hops * chunk + cost.busiest_send * message) / link.bytes_per_ns;

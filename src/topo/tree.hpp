@@ -58,6 +58,7 @@ struct LinkModel {
   double hop_latency_ns = 10'000;
   double bytes_per_ns = 3.0;
   size_t chunk_bytes = size_t{512} << 10;  // the largest chunk
+  size_t least_chunk_bytes = 0;            // and the smallest
 };
 double forest_time_ns(const ForestCost& cost, size_t bytes, const LinkModel& link);
 ForestKind choose_forest(int num_nodes, size_t bytes, const LinkModel& link);

@@ -56,6 +56,27 @@ TEST(ChunkBytes, NoSmallOnesOnGpus) {
   EXPECT_EQ(smallest(8, 64 * kKiB), 64 * kKiB);
 }
 
+// The forest is chosen by the chunks that the plan makes. In host memory they are those of the
+// documented table; eight GPUs' are so large that a few of them cannot fill a ring's long way.
+TEST(Forest, IsChosenByTheChunksThatThePlanMakes) {
+  auto link = [](int num_nodes, int local, bool on_device) {
+    std::vector<int> node_of_rank;
+    for (int rank = 0; rank < num_nodes * local; ++rank) node_of_rank.push_back(rank / local);
+    Shape shape = make_shape(0, node_of_rank);
+    shape.any_on_device = on_device;
+    return size_limits(shape, size_staging(shape, {}), {}, false, 0).link;
+  };
+  for (int num_nodes = 3; num_nodes <= 8; ++num_nodes) {
+    for (size_t bytes = kKiB; bytes <= kKiB << 20; bytes *= 2) {
+      EXPECT_EQ(choose_forest(num_nodes, bytes, link(num_nodes, 1, false)),
+                choose_forest(num_nodes, bytes, {}))
+          << num_nodes << " nodes, " << bytes;
+    }
+  }
+  EXPECT_EQ(choose_forest(8, 4 * kKiB * kKiB, {}), ForestKind::kRing);
+  EXPECT_EQ(choose_forest(8, 4 * kKiB * kKiB, link(8, 8, true)), ForestKind::kDoubleBinaryTree);
+}
+
 TEST(FlatBytes, ThePostsHoldThem) {
   for (int ranks : {2, 4, 8, 64}) {
     for (bool crowded : {false, true}) {

@@ -55,6 +55,9 @@ TEST(SimRun, ScatteredNodesAreTheSeeds) {
   const double one = hfr::tools::simulate(scattered, nullptr, {})->seconds;
   EXPECT_EQ(hfr::tools::simulate(scattered, nullptr, {})->seconds, one);
   EXPECT_GT(one, side_by_side);
+  const double scattered_ring = hfr::tools::simulate(scattered, nullptr, {})->nccl_ring_algbw;
+  scattered.scatter_seed = 0;
+  EXPECT_LT(scattered_ring, hfr::tools::simulate(scattered, nullptr, {})->nccl_ring_algbw);
   scattered.scatter_seed = 2;
   EXPECT_NE(hfr::tools::simulate(scattered, nullptr, {})->seconds, one);
 }
