@@ -106,8 +106,8 @@ struct QuickPlainCodec : PlainCodec<T, kVectors> {
 };
 #endif
 
-// What takes C's place where there are two sources: plain types go in shorter steps (measured:
-// docs/kernels.md).
+// What takes C's place past the caches where there are two sources: plain types go in shorter steps
+// (measured: docs/kernels.md).
 template <typename C>
 struct OfTwoSources {
   using Type = C;

@@ -208,7 +208,8 @@ class Reduction {
   // The same for two sources and one destination, with nothing to look up between two steps.
   template <bool kFar>
   HWY_INLINE size_t add_two(size_t i) const {
-    using C = typename OfTwoSources<Codec>::Type;
+    // Inside the caches the fewer turns of the loop are the better foreseen.
+    using C = std::conditional_t<kFar, typename OfTwoSources<Codec>::Type, Codec>;
     const size_t step = C::step();
     const size_t count = args_.count;
     const bool streaming = args_.streaming;
