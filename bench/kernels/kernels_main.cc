@@ -68,8 +68,13 @@ class Bench {
   void run() {
     for (const Place& place : places_) {
       for (int n : options_.inputs) {
-        for (const Limit& limit : limits(place)) add_limit(place, n, limit);
-        for (const std::string& type : options_.types) add_kernel(place, n, type);
+        for (const Limit& limit : limits(place)) add_limit(place, n, limit, limit.name);
+        for (const std::string& type : options_.types) {
+          add_kernel(place, n, type);
+          for (const Limit& limit : instructions(place, type)) {
+            add_limit(place, n, limit, type + " " + limit.name);
+          }
+        }
       }
     }
     benchmark::RunSpecifiedBenchmarks(&collector_);
@@ -90,6 +95,12 @@ class Bench {
         for (const std::string& type : options_.types) {
           const double rate = print_rate(name(place, n, type), n, type.c_str(), best, fp32);
           if (type == "float32") fp32 = rate;
+          double most = 0;
+          for (const Limit& limit : instructions(place, type)) {
+            most = std::max(
+                most, print_rate(name(place, n, type + " " + limit.name), n, limit.name, 0, fp32));
+          }
+          if (most > 0) std::printf("%33s %.3f of its instructions\n", type.c_str(), rate / most);
         }
       }
     }
@@ -98,6 +109,10 @@ class Bench {
  private:
   static std::span<const Limit> limits(const Place& place) {
     return place.streaming ? streaming_limits() : cached_limits();
+  }
+  // Past the caches memory is what limits.
+  static std::span<const Limit> instructions(const Place& place, const std::string& type) {
+    return place.streaming ? std::span<const Limit>() : instruction_limits(parse_type(type));
   }
   static std::string name(const Place& place, int n, const std::string& what) {
     return place.name + " " + std::to_string(n) + " " + what;
@@ -123,12 +138,12 @@ class Bench {
         ->Repetitions(options_.repetitions);
   }
 
-  void add_limit(const Place& place, int n, const Limit& limit) {
+  void add_limit(const Place& place, int n, const Limit& limit, const std::string& what) {
     const auto num = static_cast<size_t>(n);
     const size_t bytes = Arenas::array_bytes(place.bytes_each, num + 1);
     // A limit that only reads is compared by the bytes that it reads.
     const size_t moved = bytes * (place.streaming ? num + 1 : num);
-    add(name(place, n, limit.name), [this, num, n, bytes, moved, limit](benchmark::State& state) {
+    add(name(place, n, what), [this, num, n, bytes, moved, limit](benchmark::State& state) {
       const auto srcs = sources_->of(state.thread_index()).arrays(num, bytes);
       void* dst = results_->of(state.thread_index()).arrays(1, bytes)[0];
       for (auto _ : state) limit.run(dst, srcs.data(), n, bytes);

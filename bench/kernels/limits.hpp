@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <span>
 
+#include "base/types.hpp"
+
 namespace hfr_bench {
 
 // dst[i] = srcs[0][i] ^ srcs[1][i] ^ ..., or with dst null only read. `count`: bytes, a multiple of
@@ -16,8 +18,12 @@ struct Limit {
   LimitLoop run;
 };
 
+// Those that use no more than the instructions which adding `dtype` takes (sums are rubbish).
+// Empty: nothing is known for this type and processor.
+std::span<const Limit> instruction_limits(hfr::DType dtype);
+
 // Those with the widest vectors that this processor has.
 std::span<const Limit> streaming_limits();  // past the caches, with several prefetch distances
-std::span<const Limit> cached_limits();     // reading only: what the load ports deliver
+std::span<const Limit> cached_limits();     // what the load and store ports deliver
 
 }  // namespace hfr_bench

@@ -12,6 +12,9 @@
 // A codec that is quick because it cannot hold every number gives up on a step that has such a one,
 // by new_guard() and holds(), and its Fallback takes the step.
 //
+// kMultiplier says how many of the four sums the multiplier makes, as b * 1 + a, which rounds as a
+// + b does: where nothing but additions and conversions is to be done it has nothing else to do.
+//
 // Included by kernels/cpu/reduce_body.hpp only, once per instruction set, as is codec_float8.hpp.
 #pragma once
 
@@ -32,13 +35,15 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <typename D>
 using Vec = hn::Vec<D>;
 
+enum class Multiplier { kNone, kEverySecond, kAll };
+
 // What codecs that hold everything have in common. leave() turns accumulators into the numbers that
 // Fallback stores.
 template <typename Self>
 struct NeverGivesUp {
   using Fallback = Self;
   static constexpr bool kMayBeNan = true;
-  static constexpr bool kMultiplierIsFree = false;
+  static constexpr auto kMultiplier = Multiplier::kNone;
   static HWY_INLINE int new_guard() { return 0; }
   template <typename... Sums>
   static HWY_INLINE bool holds(int, const Sums&...) {
@@ -79,8 +84,30 @@ struct PlainCodec : NeverGivesUp<PlainCodec<T, kVectors>> {
   }
 };
 
-// What takes C's place where there are two sources: plain types go in shorter steps (measured:
-// docs/kernels.md).
+#if HWY_TARGET == HWY_AVX3
+// Floats that are added as they are: gives up on NaN, as one comparison finds it in two vectors.
+template <typename T, int kVectors = 4>
+struct QuickPlainCodec : PlainCodec<T, kVectors> {
+  using Fallback = PlainCodec<T, kVectors>;
+  using typename Fallback::D;
+  static constexpr bool kMayBeNan = false;
+
+  static HWY_INLINE bool holds(int) { return true; }
+  static HWY_INLINE bool holds(int, Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3) {
+    if constexpr (kVectors == 2) return !any_nan(a0, a1);
+    return (any_nan(a0, a1) | any_nan(a2, a3)) == 0;
+  }
+
+ private:
+  static HWY_INLINE unsigned any_nan(Vec<D> a, Vec<D> b) {
+    if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(a.raw, b.raw, _CMP_UNORD_Q);
+    if constexpr (sizeof(T) == 8) return _mm512_cmp_pd_mask(a.raw, b.raw, _CMP_UNORD_Q);
+  }
+};
+#endif
+
+// What takes C's place past the caches where there are two sources: plain types go in shorter steps
+// (measured: docs/kernels.md).
 template <typename C>
 struct OfTwoSources {
   using Type = C;
@@ -89,6 +116,12 @@ template <typename T>
 struct OfTwoSources<PlainCodec<T>> {
   using Type = PlainCodec<T, 2>;
 };
+#if HWY_TARGET == HWY_AVX3
+template <typename T>
+struct OfTwoSources<QuickPlainCodec<T>> {
+  using Type = QuickPlainCodec<T, 2>;
+};
+#endif
 
 using DF = hn::ScalableTag<float>;
 using DU = hn::ScalableTag<uint32_t>;
@@ -135,7 +168,7 @@ HWY_INLINE Vec<DU> round_at(Vec<DU> x) {
 #if HWY_TARGET != HWY_SCALAR
 
 struct BFloat16Codec : NeverGivesUp<BFloat16Codec> {
-  static constexpr bool kMultiplierIsFree = true;
+  static constexpr auto kMultiplier = Multiplier::kEverySecond;
   using D = DF;
   using D16 = hn::ScalableTag<uint16_t>;
 
@@ -206,11 +239,17 @@ struct QuickBFloat16Codec : BFloat16Codec {
 };
 #endif
 
-// By the processor's own conversions.
+// By the processor's own conversions. On AVX-512 in vectors of 32 bytes: to convert eight numbers
+// from memory is one operation there, sixteen take a shuffle for each half (measured:
+// docs/kernels.md).
 struct Float16Codec : NeverGivesUp<Float16Codec> {
-  static constexpr bool kMultiplierIsFree = true;
+  static constexpr auto kMultiplier = Multiplier::kAll;
+#if HWY_TARGET == HWY_AVX3
+  using D = hn::Half<DF>;
+#else
   using D = DF;
-  using D16 = hn::Rebind<hwy::float16_t, DF>;
+#endif
+  using D16 = hn::Rebind<hwy::float16_t, D>;
 
   static size_t step() { return 4 * hn::Lanes(D()); }
 
@@ -226,7 +265,7 @@ struct Float16Codec : NeverGivesUp<Float16Codec> {
   }
   template <typename Sink>
   static HWY_INLINE void store(Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3, int, const Sink& sink) {
-    const hn::Rebind<uint16_t, DF> bits;
+    const hn::Rebind<uint16_t, D> bits;
     const D16 half;
     const size_t n = hn::Lanes(D());
     sink(bits, hn::BitCast(bits, hn::DemoteTo(half, a0)), size_t{0});
@@ -243,9 +282,14 @@ struct QuickFloat16Codec : Float16Codec {
 
   static HWY_INLINE bool holds(int) { return true; }
   static HWY_INLINE bool holds(int, Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3) {
+#if HWY_TARGET == HWY_AVX3
+    return (_mm256_cmp_ps_mask(a0.raw, a1.raw, _CMP_UNORD_Q) |
+            _mm256_cmp_ps_mask(a2.raw, a3.raw, _CMP_UNORD_Q)) == 0;
+#else
     // A sum of NaN is one; so may others be, which costs time and nothing else.
     const auto all = hn::Add(hn::Add(a0, a1), hn::Add(a2, a3));
     return hn::AllFalse(D(), hn::IsNaN(all));
+#endif
   }
 };
 

@@ -74,7 +74,7 @@ struct Float8Codec {
   using Format = Float8Format<T>;
   using Fallback = Float8Codec<T, false>;
   static constexpr bool kMayBeNan = !kScaled;
-  static constexpr bool kMultiplierIsFree = false;
+  static constexpr auto kMultiplier = Multiplier::kNone;
 
   static size_t step() { return hn::Lanes(D8()); }
 

@@ -42,7 +42,7 @@ std::vector<const KernelTable*> supported_kernel_tables() {
   if (__builtin_cpu_supports("avx2") && has_f16c()) tables.push_back(&kAvx2Kernels);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("bmi2")) {
+      __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma")) {
     tables.push_back(&kAvx512Kernels);
     // FP16's own arithmetic has no use here, as sums are FP32: BF16 is what makes the difference.
     // Only one processor line has BF16 without VBMI.

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #if defined(__x86_64__)
-#include <xmmintrin.h>
+#include <immintrin.h>
 #endif
 
 namespace hfr {
@@ -14,17 +14,38 @@ namespace {
 class FloatMode {
  public:
 #if defined(__x86_64__)
-  FloatMode() : saved_(_mm_getcsr()) {
-    if (saved_ != wanted()) _mm_setcsr(wanted());
+  FloatMode() {
+    if (is_wanted()) return;
+    saved_ = _mm_getcsr();
+    changed_ = saved_ != wanted();
+    if (changed_) _mm_setcsr(wanted());
   }
   ~FloatMode() {
-    if (saved_ != wanted()) _mm_setcsr(saved_);
+    if (changed_) _mm_setcsr(saved_);
   }
 
  private:
   // Rounding mode, flush-to-zero and denormals-are-zero off; flags and masks as they are.
   unsigned wanted() const { return saved_ & ~0xe040u; }
-  unsigned saved_;
+#if defined(__AVX512VL__)
+  // Tries what the mode does: reading it waits for everything before, a seventh of the time that 4
+  // KiB take. Neither operation can raise an exception, whatever is unmasked.
+  static bool is_wanted() {
+    __m128 tiny = _mm_castsi128_ps(_mm_cvtsi32_si128(1));
+    __m128 quarters = _mm_setr_ps(0.75f, -0.75f, 0, 0);
+    asm("" : "+v"(tiny), "+v"(quarters));  // lest the compiler does the arithmetic
+    const __m128 kept = _mm_add_round_ss(tiny, tiny, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m128 rounded =
+        _mm_roundscale_ps(quarters, _MM_FROUND_CUR_DIRECTION | _MM_FROUND_NO_EXC);
+    return _mm_cvtsi128_si32(_mm_castps_si128(kept)) == 2 &&
+           _mm_cvtsi128_si64(_mm_castps_si128(rounded)) == kPlusMinusOne;
+  }
+  static constexpr int64_t kPlusMinusOne = static_cast<int64_t>(0xbf8000003f800000ull);
+#else
+  static bool is_wanted() { return false; }
+#endif
+  unsigned saved_ = 0;
+  bool changed_ = false;
 #elif defined(__aarch64__)
   FloatMode() {
     asm volatile("mrs %0, fpcr" : "=r"(saved_));

@@ -41,7 +41,11 @@ struct CodecOf {
 #else
 template <typename T, Op kOp>
 struct CodecOf {
+#if HWY_TARGET == HWY_AVX3
+  using Type = std::conditional_t<std::is_floating_point_v<T>, QuickPlainCodec<T>, PlainCodec<T>>;
+#else
   using Type = PlainCodec<T>;
+#endif
 };
 template <Op kOp>
 struct CodecOf<BFloat16, kOp> {
@@ -180,6 +184,7 @@ class Reduction {
     const int num_dsts = args_.num_dsts;
     const void* const* srcs = args_.srcs;
     void* const* dsts = args_.dsts;
+    T* const dst = static_cast<T*>(dsts[0]);
     const bool streaming = args_.streaming;
     if (num_srcs == 2 && num_dsts == 1) return add_two<kFar>(i);
     for (; i + step <= count; i += step) {
@@ -190,7 +195,8 @@ class Reduction {
           },
           num_srcs,
           [=](auto d, auto vector, size_t offset) {
-            for (int k = 0; k < num_dsts; ++k) {
+            put<kFar>(d, vector, dst + i + offset, streaming);
+            for (int k = 1; k < num_dsts; ++k) {
               put<kFar>(d, vector, static_cast<T*>(dsts[k]) + i + offset, streaming);
             }
           });
@@ -202,7 +208,8 @@ class Reduction {
   // The same for two sources and one destination, with nothing to look up between two steps.
   template <bool kFar>
   HWY_INLINE size_t add_two(size_t i) const {
-    using C = typename OfTwoSources<Codec>::Type;
+    // Inside the caches the fewer turns of the loop are the better foreseen.
+    using C = std::conditional_t<kFar, typename OfTwoSources<Codec>::Type, Codec>;
     const size_t step = C::step();
     const size_t count = args_.count;
     const bool streaming = args_.streaming;
@@ -304,10 +311,10 @@ class Reduction {
     for (int s = 1; s < num_srcs; ++s) {
       C::load(source_at(s), b0, b1, b2, b3, guard);
       scale(s, b0, b1, b2, b3);
-      a0 = combine<kOp>(d, a0, b0);
-      a2 = combine<kOp>(d, a2, b2);
-      a1 = combine_aside<C>(a1, b1);
-      a3 = combine_aside<C>(a3, b3);
+      a0 = combine_by<C::kMultiplier == Multiplier::kAll>(a0, b0);
+      a1 = combine_by<C::kMultiplier != Multiplier::kNone>(a1, b1);
+      a2 = combine_by<C::kMultiplier == Multiplier::kAll>(a2, b2);
+      a3 = combine_by<C::kMultiplier != Multiplier::kNone>(a3, b3);
     }
     if constexpr (kOp == Op::kAvg) {
       using Fallback = typename C::Fallback;
@@ -325,16 +332,14 @@ class Reduction {
   }
 
   using V = Vec<D>;
-  // combine() for every second accumulator.
-  template <typename C>
-  static HWY_INLINE V combine_aside(V a, V b) {
+  template <bool kMultiplier>
+  static HWY_INLINE V combine_by(V a, V b) {
 #if HWY_TARGET == HWY_AVX3
-    // b * 1 + a rounds as a + b does, and the multiplier is free where nothing but additions and
-    // conversions is to be done.
-    if constexpr (C::kMultiplierIsFree && (kOp == Op::kSum || kOp == Op::kAvg)) {
-      __m512 one = _mm512_set1_ps(1.0f);
-      asm("" : "+v"(one));  // lest the compiler makes it an addition again
-      return V{_mm512_fmadd_ps(b.raw, one, a.raw)};
+    if constexpr (kMultiplier && (kOp == Op::kSum || kOp == Op::kAvg)) {
+      auto one = hn::Set(D(), 1.0f);
+      asm("" : "+v"(one.raw));  // lest the compiler makes it an addition again
+      if constexpr (sizeof(V) == 64) return V{_mm512_fmadd_ps(b.raw, one.raw, a.raw)};
+      if constexpr (sizeof(V) == 32) return V{_mm256_fmadd_ps(b.raw, one.raw, a.raw)};
     }
 #endif
     return combine<kOp>(D(), a, b);
