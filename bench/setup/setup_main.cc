@@ -27,6 +27,8 @@ namespace {
 
 struct Cost {
   double set_up_ms = 0;
+  double split_ms = 0;   // all ranks, one color
+  double shrink_ms = 0;  // nobody gone: the calls and a communicator as large
   double tear_down_ms = 0;
   double pss_kib = 0;
   double files = 0;
@@ -83,9 +85,21 @@ Cost live(const hfr_unique_id_t& id, int rank, int num_ranks, int ranks_per_node
   cost.pss_kib += pss_kib();
   cost.files += open_files();
   meet();
+  hfr_comm_t child = nullptr;
   start = now_ms();
-  check(hfr_comm_finalize(comm), comm);
+  check(hfr_comm_split(comm, 0, rank, &child), comm);
+  cost.split_ms = now_ms() - start;
+  check(hfr_comm_finalize(child), child);
+  check(hfr_comm_destroy(child), nullptr);
+  meet();
+  start = now_ms();
+  check(hfr_comm_shrink(comm, nullptr, &child), comm);
+  cost.shrink_ms = now_ms() - start;
   check(hfr_comm_destroy(comm), nullptr);
+  meet();
+  start = now_ms();
+  check(hfr_comm_finalize(child), child);
+  check(hfr_comm_destroy(child), nullptr);
   cost.tear_down_ms = now_ms() - start;
   return cost;
 }
@@ -107,6 +121,8 @@ Cost run_threads(int num_ranks, int ranks_per_node) {
   Cost worst = costs[0];
   for (const Cost& cost : costs) {
     worst.set_up_ms = std::max(worst.set_up_ms, cost.set_up_ms);
+    worst.split_ms = std::max(worst.split_ms, cost.split_ms);
+    worst.shrink_ms = std::max(worst.shrink_ms, cost.shrink_ms);
     worst.tear_down_ms = std::max(worst.tear_down_ms, cost.tear_down_ms);
   }
   return worst;
@@ -141,7 +157,7 @@ class ProcessGate {
   }
 
  private:
-  static constexpr size_t kMeetings = 3;
+  static constexpr size_t kMeetings = 5;
   int num_ranks_;
   int up_[2];
   int down_[kMeetings][2];
@@ -188,6 +204,8 @@ Cost run_processes(int num_ranks, int ranks_per_node) {
       throw std::runtime_error("a rank ended");
     }
     total.set_up_ms = std::max(total.set_up_ms, cost.set_up_ms);
+    total.split_ms = std::max(total.split_ms, cost.split_ms);
+    total.shrink_ms = std::max(total.shrink_ms, cost.shrink_ms);
     total.tear_down_ms = std::max(total.tear_down_ms, cost.tear_down_ms);
     total.pss_kib += cost.pss_kib;
     total.files += cost.files;
@@ -234,9 +252,10 @@ void print_runs(const char* kind, Cost (*run)(int, int), int most, int ranks_per
     auto [least, largest] =
         std::minmax_element(costs.begin(), costs.end(),
                             [](const Cost& a, const Cost& b) { return a.set_up_ms < b.set_up_ms; });
-    std::printf("%-9s %5d %5d %9.1f  %6.1f-%-7.1f %9.1f %11.0f %10.1f\n", kind, ranks,
+    std::printf("%-9s %5d %5d %9.1f  %6.1f-%-7.1f %8.1f %9.1f %9.1f %11.0f %10.1f\n", kind, ranks,
                 (ranks + per_node - 1) / per_node, median(&Cost::set_up_ms), least->set_up_ms,
-                largest->set_up_ms, median(&Cost::tear_down_ms), median(&Cost::pss_kib) / ranks,
+                largest->set_up_ms, median(&Cost::split_ms), median(&Cost::shrink_ms),
+                median(&Cost::tear_down_ms), median(&Cost::pss_kib) / ranks,
                 median(&Cost::files) / ranks);
     std::fflush(stdout);
   }
@@ -254,8 +273,9 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[i], "--max-threads") == 0) max_threads = value;
     if (std::strcmp(argv[i], "--max-processes") == 0) max_processes = value;
   }
-  std::printf("%-9s %5s %5s %9s  %14s %9s %11s %10s\n", "ranks as", "ranks", "nodes", "set-up ms",
-              "least-most", "end ms", "KiB/rank", "files/rank");
+  std::printf("%-9s %5s %5s %9s  %14s %8s %9s %9s %11s %10s\n", "ranks as", "ranks", "nodes",
+              "set-up ms", "least-most", "split ms", "shrink ms", "end ms", "KiB/rank",
+              "files/rank");
   try {
     print_runs("threads", run_threads, max_threads, ranks_per_node);
     print_runs("processes", run_processes, max_processes, ranks_per_node);

@@ -10,11 +10,21 @@ namespace hfr {
 
 class CancelFlag {
  public:
+  // Set when `parent`, which may be null, is; it outlives this.
+  explicit CancelFlag(const CancelFlag* parent = nullptr) : parent_(parent) {}
+  virtual ~CancelFlag() = default;
+  CancelFlag(const CancelFlag&) = delete;
+  CancelFlag& operator=(const CancelFlag&) = delete;
+
   void set() { set_.store(true, std::memory_order_release); }
-  bool is_set() const { return set_.load(std::memory_order_acquire); }
+  // Any thread.
+  virtual bool is_set() const {
+    return set_.load(std::memory_order_acquire) || (parent_ != nullptr && parent_->is_set());
+  }
 
  private:
   std::atomic<bool> set_{false};
+  const CancelFlag* const parent_;
 };
 
 class CancelScope {
@@ -27,6 +37,8 @@ class CancelScope {
 
   // The calling thread's flag is set.
   static bool cancelled();
+  // That flag, to install it in threads that help; null when there is none.
+  static const CancelFlag* current();
 
  private:
   const CancelFlag* previous_;

@@ -177,6 +177,7 @@ class Loop {
   void lose(Connection& c) {
     const int rank = c.rank < 0 ? c.expected : c.rank;
     if (rank < 0) return;
+    if (c.rank < 0) ++num_refused_;  // it will not be late
     member_of_[static_cast<size_t>(rank)] = nullptr;
     if (left_[static_cast<size_t>(rank)]) return;
     fail(Code::kRemoteError, rank,

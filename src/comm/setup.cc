@@ -133,6 +133,17 @@ std::vector<int> peer_ranks(const Parts& parts) {
   return {ranks.begin(), ranks.end()};
 }
 
+// Set, too, once the others tell of a failure: who waits for a rank that died waits no longer.
+class VerdictFlag : public CancelFlag {
+ public:
+  VerdictFlag(const CancelFlag* parent, Membership& membership)
+      : CancelFlag(parent), membership_(membership) {}
+  bool is_set() const override { return CancelFlag::is_set() || membership_.poll().has_value(); }
+
+ private:
+  Membership& membership_;
+};
+
 class SetUp {
  public:
   explicit SetUp(JoinSpec spec) : spec_(std::move(spec)) {
@@ -305,6 +316,8 @@ class SetUp {
     parts_.heap_bytes = round_up(parts_.heap_bytes, kHugePageBytes);
     size_t heap_bytes = parts_.heap_bytes * static_cast<size_t>(shape.num_local());
     const Handshake& handshake = parts_.membership->handshake();
+    VerdictFlag flag(spec_.cancel, *parts_.membership);
+    CancelScope scope(&flag);
     if (shape.local_rank == 0) {
       HFR_ASSIGN_OR_RETURN(parts_.memory, make_node_memory(staging_bytes, heap_bytes));
       const SharedMemory& staging = parts_.memory->staging();
@@ -465,6 +478,8 @@ class SetUp {
     std::vector<int> peers = peer_ranks(parts_);
     std::vector<std::vector<std::byte>> theirs;
     for (int peer : peers) theirs.push_back(addresses[static_cast<size_t>(peer)]);
+    VerdictFlag flag(spec_.cancel, *parts_.membership);
+    CancelScope scope(&flag);
     return parts_.transport->connect(peers, theirs, deadline_ns_);
   }
 

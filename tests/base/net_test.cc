@@ -76,6 +76,34 @@ TEST(Net, DeadlinesAndCancellationEndWaits) {
   EXPECT_EQ(accept_tcp(listener->get(), in_ms(60'000)).status().code(), Code::kAborted);
 }
 
+TEST(Net, ACancelFlagFollowsItsParentAlsoInThreadsThatHelp) {
+  CancelFlag parent;
+  CancelScope scope(&parent);
+  CancelFlag child(CancelScope::current());
+  std::thread helper([&] {
+    EXPECT_EQ(CancelScope::current(), nullptr);
+    CancelScope here(&child);
+    EXPECT_FALSE(CancelScope::cancelled());
+    parent.set();
+    EXPECT_TRUE(CancelScope::cancelled());
+  });
+  helper.join();
+}
+
+TEST(Net, OneAttemptTellsARefusalFromAConnection) {
+  auto listener = listen_tcp({"127.0.0.1", 0});
+  auto address = local_address(listener->get());
+  auto there = connect_once(*address, "127.0.0.1", in_ms(5000));
+  ASSERT_TRUE(there.ok()) << there.status().message();
+  EXPECT_TRUE(there->has_value());
+  listener->reset();
+  auto gone = connect_once(*address, "", in_ms(5000));
+  ASSERT_TRUE(gone.ok()) << gone.status().message();
+  EXPECT_FALSE(gone->has_value());
+  // An address that nobody has: not known is not refused.
+  EXPECT_FALSE(connect_once({"192.0.2.1", 9}, "127.0.0.1", in_ms(50)).ok());
+}
+
 TEST(Net, ConnectingToNobodyEndsAtTheDeadline) {
   // Bound, so that no other process gets the port, but it does not listen.
   UniqueFd holder(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

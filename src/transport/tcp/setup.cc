@@ -166,6 +166,7 @@ Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int li
                                                uint64_t deadline_ns) {
   const int per_peer = num_connections(options);
   Collection collection(peers, per_peer);
+  CancelFlag stop(CancelScope::current());
   std::vector<std::thread> threads;
   for (size_t i = 0; i < peers.size(); ++i) {
     const int peer = peers[i];
@@ -179,6 +180,7 @@ Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int li
     }
     for (int idx = 0; idx < per_peer; ++idx) {
       threads.emplace_back([&, peer, idx, address = *address] {
+        CancelScope scope(&stop);
         Status status = connect_one(options, peer, idx, address, deadline_ns, collection);
         if (!status.ok()) {
           collection.fail(
@@ -212,10 +214,12 @@ Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int li
     uint64_t patience = std::min(deadline_ns, now + options.handshake_ns);
     auto held = std::make_shared<UniqueFd>(std::move(*fd));
     threads.emplace_back([&, held, patience] {
+      CancelScope scope(&stop);
       Status status = accept_one(options, std::move(*held), patience, collection);
       if (status.code() == Code::kMismatch) collection.fail(status);
     });
   }
+  if (!failure.ok()) stop.set();
   for (std::thread& thread : threads) thread.join();
   if (!failure.ok()) return failure;
   std::vector<PeerSockets> result;
