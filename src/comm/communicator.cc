@@ -108,8 +108,12 @@ void Communicator::tell_failure() {
   parts_.logger.log(LogLevel::kError, failure.status.message());
 }
 
+bool Communicator::takes_operations() const {
+  return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
+}
+
 Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
-  if (!executor_.failed() && !finalized_.load(std::memory_order_relaxed)) {
+  if (takes_operations()) {
     if (auto number = executor_.submit(desc)) return *number;
   }
   Waiter waiter(parts_.wait);
@@ -144,6 +148,7 @@ Status Communicator::check_in_host(const OpDescriptor& desc, void* stream) {
 Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t* request) {
   if (user_side_ != nullptr) return all_reduce_on_gpu(desc, stream, request);
   HFR_RETURN_IF_ERROR(check_in_host(desc, stream));
+  if (stream == nullptr && request == nullptr) return all_reduce_now(desc);
   engine_.lock(*this);
   OpDescriptor checked = desc;
   checked.ready = stream == nullptr;
@@ -154,22 +159,6 @@ Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t
   }
   const uint64_t op = *number;
   if (request != nullptr) *request = op;
-  if (stream == nullptr && request == nullptr) {
-    if (executor_.finish_flat(op, flat_looks_)) {
-      engine_.unlock();
-      return Status();
-    }
-    if (!executor_.done(op)) {
-      const bool shared = progress_running_.load(std::memory_order_relaxed);
-      if (shared) drivers_.fetch_add(1, std::memory_order_relaxed);
-      drive([&] { return executor_.done(op); });
-      if (shared) drivers_.fetch_sub(1, std::memory_order_relaxed);
-    }
-    bool more = !at_rest();
-    engine_.unlock();
-    if (more) wake_progress_thread();
-    return status_of(op);
-  }
   if (stream == nullptr)
     executor_.progress();  // announce it now, and finish it if the others are there
   engine_.unlock();
@@ -179,6 +168,35 @@ Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t
   }
   wake_progress_thread();
   return Status();
+}
+
+Status Communicator::all_reduce_now(const OpDescriptor& desc) {
+  engine_.lock(*this);
+  std::optional<uint64_t> number;
+  if (takes_operations()) number = executor_.submit_and_finish(desc, flat_looks_);
+  if (number && executor_.completed(*number)) {
+    engine_.unlock();
+    return Status();
+  }
+  if (!number) {
+    Result<uint64_t> later = submit(desc);
+    if (!later.ok()) {
+      engine_.unlock();
+      return later.status();
+    }
+    number = *later;
+  }
+  const uint64_t op = *number;
+  if (!executor_.done(op)) {
+    const bool shared = progress_running_.load(std::memory_order_relaxed);
+    if (shared) drivers_.fetch_add(1, std::memory_order_relaxed);
+    drive([&] { return executor_.done(op); });
+    if (shared) drivers_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  bool more = !at_rest();
+  engine_.unlock();
+  if (more) wake_progress_thread();
+  return status_of(op);
 }
 
 Status Communicator::run_in_stream(uint64_t op) {

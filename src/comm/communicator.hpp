@@ -85,7 +85,11 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     std::atomic<int> wanted_{0};
   };
 
+  // Neither failed nor finalized.
+  bool takes_operations() const;
   Result<uint64_t> submit(const OpDescriptor& desc);
+  // On host memory, and the caller waits for it.
+  Status all_reduce_now(const OpDescriptor& desc);
   // What an operation on host memory must be, before it is submitted.
   Status check_in_host(const OpDescriptor& desc, void* stream);
   // How operation `op` ended.

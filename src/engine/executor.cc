@@ -114,7 +114,6 @@ bool Executor::start_operations() {
     Operation& o = op(posted_);
     if (!input_ready(o)) break;
     post(o);
-    ++posted_;
     moved = true;
   }
   while (running_ < posted_) {

@@ -43,10 +43,10 @@ class Executor {
   // The descriptor is checked by the caller.
   std::optional<uint64_t> submit(const OpDescriptor& desc);
 
-  // For a blocking caller: the whole of operation `number` in one call, when it travels the flat
-  // path with nothing before it and the other ranks' posts come within `num_looks` looks. False: it
-  // goes on by progress(), as if nothing had been tried.
-  bool finish_flat(uint64_t number, uint32_t num_looks);
+  // For a blocking caller: submits the operation, and finishes it where it travels the flat path
+  // with nothing before it and the other ranks' posts come within `num_looks` looks. Its number; what
+  // is not done() goes on by progress(), as if nothing had been tried.
+  std::optional<uint64_t> submit_and_finish(const OpDescriptor& desc, uint32_t num_looks);
   // Of an operation that was submitted undecided. `early`: its copies are handed over early.
   void decide(uint64_t op, bool early);
   // Submits all copies of `op`, just submitted, at once (UserSide::submit_early). Needs all_fed()
@@ -133,8 +133,10 @@ class Executor {
     return !in_host(op) && (op.bytes > 0 || context_.shape.num_nodes() > 1);
   }
   void post(Operation& op);
+  void announced(Operation& op);
   // What a post offers beside the signature; returns its flags.
-  uint32_t offer_flat(const Operation& op, Post& post) const;
+  uint32_t offer_flat(const OpDescriptor& desc, size_t bytes, Post& post) const;
+  bool finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t num_looks);
   uint32_t offer_buffers(const Operation& op, Post& post) const;
   bool gather_posts(Operation& op);
   bool choose_path(Operation& op);

@@ -9,6 +9,7 @@
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
+#include "sched/signature.hpp"
 
 namespace hfr {
 namespace {
@@ -28,48 +29,60 @@ bool await_post(const Post& post, uint64_t number, uint32_t& num_looks) {
 
 }  // namespace
 
-uint32_t Executor::offer_flat(const Operation& o, Post& p) const {
+uint32_t Executor::offer_flat(const OpDescriptor& desc, size_t bytes, Post& p) const {
   // Reading in place costs the owner a wait for its readers: worth it past a few cache lines, and
   // impossible in place, where the result would overwrite what others still read.
-  if (o.bytes > context_.limits.publish_bytes && o.desc.send != o.desc.recv && context_.direct) {
+  if (bytes > context_.limits.publish_bytes && desc.send != desc.recv && context_.direct) {
     const bool in_heap = !context_.one_process;
-    if (!in_heap || context_.heap.contains(o.desc.send, o.bytes)) {
-      p.send = context_.heap.where(o.desc.send, in_heap);
+    if (!in_heap || context_.heap.contains(desc.send, bytes)) {
+      p.send = context_.heap.where(desc.send, in_heap);
       return Post::kSendDirect;
     }
   }
-  if (o.bytes > 0) std::memcpy(p.payload, o.desc.send, o.bytes);
+  if (bytes > 0) std::memcpy(p.payload, desc.send, bytes);
   return Post::kPublished;
 }
 
-bool Executor::finish_flat(uint64_t number, uint32_t num_looks) {
-  Operation& o = op(number);
-  if (running_ != number || completed_.load(std::memory_order_relaxed) != number ||
-      !takes_flat(o.bytes) || num_local_ > ReduceDescriptor::kMaxSources || o.bytes == 0 ||
-      o.desc.op == Op::kPremulSum || !context_.device.host_accessible() || failed()) {
-    return false;
+std::optional<uint64_t> Executor::submit_and_finish(const OpDescriptor& desc, uint32_t num_looks) {
+  const uint64_t number = submitted_.load(std::memory_order_relaxed);
+  const bool alone = completed_.load(std::memory_order_relaxed) == number;
+  if (alone && desc.count > 0 && desc.op != Op::kPremulSum &&
+      num_local_ <= ReduceDescriptor::kMaxSources && context_.device.host_accessible() &&
+      takes_flat(desc.count * dtype_size(desc.dtype)) && !failed()) {
+    if (finish_flat(desc, number, num_looks)) return number;
+    submit(desc);
+    announced(op(number));
+    return number;
   }
-  if (posted_ == number) {
-    post(o);
-    ++posted_;
-  }
+  return submit(desc);
+}
+
+// Without an Operation, which would cost as much as the adding does. False: the operation is posted,
+// and not finished.
+bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t num_looks) {
+  const uint64_t signature = make_signature(desc.count, desc.dtype, desc.op);
+  Post& mine = context_.staging.post(me_, number);
+  mine.flags = offer_flat(desc, desc.count * dtype_size(desc.dtype), mine);
+  mine.scale = desc.scale;
+  mine.signature = signature;
+  mine.seq.store(number + 1, std::memory_order_release);
   ReduceDescriptor work;
   for (int r = 0; r < num_local_; ++r) {
     const Post& p = context_.staging.post(r, number);
-    if (!await_post(p, number, num_looks) || p.signature != o.signature ||
+    if (!await_post(p, number, num_looks) || p.signature != signature ||
         (p.flags & Post::kPublished) == 0) {
       return false;
     }
-    work.srcs[work.num_srcs++] = r == me_ ? o.desc.send : p.payload;
+    work.srcs[work.num_srcs++] = r == me_ ? desc.send : p.payload;
   }
-  work.dsts[work.num_dsts++] = o.desc.recv;
-  work.count = o.desc.count;
-  work.dtype = o.desc.dtype;
-  work.op = o.desc.op;
+  work.dsts[work.num_dsts++] = desc.recv;
+  work.count = desc.count;
+  work.dtype = desc.dtype;
+  work.op = desc.op;
   work.divisor = context_.shape.num_ranks;
   context_.pool.run(work);
-  o.state = OpState::kDone;
-  running_ = number + 1;
+  posted_ = running_ = number + 1;
+  submitted_.store(number + 1, std::memory_order_relaxed);
   completed_.store(number + 1, std::memory_order_release);
   return true;
 }

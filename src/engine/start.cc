@@ -15,15 +15,20 @@ void Executor::post(Operation& o) {
   if (is_staged(o)) {
     p.flags = Post::kStaged;
   } else if (takes_flat(o.bytes)) {
-    p.flags = offer_flat(o, p);
+    p.flags = offer_flat(o.desc, o.bytes, p);
   } else {
     p.flags = o.bytes == 0 ? Post::kPublished : offer_buffers(o, p);  // nothing to fetch
   }
   p.scale = o.desc.scale;
   p.signature = o.signature;
   p.seq.store(o.number + 1, std::memory_order_release);
+  announced(o);
+}
+
+void Executor::announced(Operation& o) {
   o.state = OpState::kPosted;
   o.posts_seen = 0;
+  ++posted_;
 }
 
 uint32_t Executor::offer_buffers(const Operation& o, Post& p) const {

@@ -11,7 +11,34 @@ namespace {
 // A result on its way to a streaming destination is read back from the first-level cache.
 constexpr size_t kBlockBytes = size_t{8} << 10;
 
-void add(const KernelTable& kernels, const ReduceDescriptor& work, size_t first, size_t count) {
+// Elements from `srcs` to `dsts`, which are the descriptor's or a place in them.
+void add(const KernelTable& kernels, const ReduceDescriptor& work, const void* const* srcs,
+         void* const* dsts, size_t count) {
+  ReduceArgs args;
+  args.dsts = dsts;
+  args.num_dsts = work.num_dsts;
+  args.srcs = srcs;
+  args.num_srcs = work.num_srcs;
+  args.count = count;
+  args.divisor = work.divisor;
+  args.streaming = work.streaming;
+  // As kernels take them: packed, in the type that accumulates.
+  alignas(uint64_t) std::byte scales[sizeof(work.scales)];
+  if (work.op == Op::kPremulSum) {
+    const size_t size = accumulator_size(work.dtype);
+    for (int s = 0; s < work.num_srcs; ++s) {
+      std::memcpy(scales + static_cast<size_t>(s) * size, &work.scales[s], size);
+    }
+    args.scales = scales;
+  }
+  kernels.reduce[static_cast<int>(work.dtype)][static_cast<int>(work.op)](args);
+}
+
+void add_from(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
+              size_t count) {
+  // What a small message costs: the addresses were stored just now, one by one, and to load several
+  // at once the processor would have to wait for them.
+  if (first == 0) return add(kernels, work, work.srcs, work.dsts, count);
   const size_t offset = first * dtype_size(work.dtype);
   const void* srcs[ReduceDescriptor::kMaxSources];
   void* dsts[ReduceDescriptor::kMaxDestinations];
@@ -21,24 +48,7 @@ void add(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
   for (int d = 0; d < work.num_dsts; ++d) {
     dsts[d] = static_cast<std::byte*>(work.dsts[d]) + offset;
   }
-  // As kernels take them: packed, in the type that accumulates.
-  alignas(uint64_t) std::byte scales[sizeof(work.scales)];
-  if (work.op == Op::kPremulSum) {
-    const size_t size = accumulator_size(work.dtype);
-    for (int s = 0; s < work.num_srcs; ++s) {
-      std::memcpy(scales + static_cast<size_t>(s) * size, &work.scales[s], size);
-    }
-  }
-  ReduceArgs args;
-  args.dsts = dsts;
-  args.num_dsts = work.num_dsts;
-  args.srcs = srcs;
-  args.num_srcs = work.num_srcs;
-  args.count = count;
-  args.divisor = work.divisor;
-  args.scales = scales;
-  args.streaming = work.streaming;
-  kernels.reduce[static_cast<int>(work.dtype)][static_cast<int>(work.op)](args);
+  add(kernels, work, srcs, dsts, count);
 }
 
 }  // namespace
@@ -46,14 +56,14 @@ void add(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
 void run_piece(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
                size_t count) {
   if (work.streaming_dst == nullptr) {
-    add(kernels, work, first, count);
+    add_from(kernels, work, first, count);
     return;
   }
   const size_t element = dtype_size(work.dtype);
   const size_t step = kBlockBytes / element;
   for (const size_t end = first + count; first < end; first += step) {
     const size_t size = std::min(step, end - first);
-    add(kernels, work, first, size);
+    add_from(kernels, work, first, size);
     copy_bytes(static_cast<std::byte*>(work.streaming_dst) + first * element,
                static_cast<const std::byte*>(work.dsts[0]) + first * element, size * element, true);
   }
