@@ -1,7 +1,6 @@
 #include "base/config.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -9,17 +8,10 @@
 namespace hfr {
 namespace {
 
-std::optional<uint64_t> parse_number(const std::string& text) {
-  uint64_t value = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
-}
-
 ConfigVariable number(std::string name, std::string initial, uint64_t low, uint64_t high,
                       uint64_t Config::*field, std::string meaning) {
   auto set = [=](const std::string& text, Config& config) {
-    auto value = parse_number(text);
+    auto value = parse_whole<uint64_t>(text);
     if (!value || *value < low || *value > high) return false;
     config.*field = *value;
     return true;
@@ -75,7 +67,7 @@ ConfigVariable on_off(std::string name, bool initial, bool Config::*field, std::
 
 ConfigVariable gid_index() {
   auto set = [](const std::string& text, Config& config) {
-    const auto value = parse_number(text);
+    const auto value = parse_whole<uint64_t>(text);
     if (text != "auto" && (!value || *value > 63)) return false;
     config.ib_gid_index = text;
     return true;
@@ -209,26 +201,7 @@ Status load_file(const std::string& path, Config& config) {
     return Status(Code::kInvalidArgument, cat("HFREDUCE_CONFIG_FILE=", path,
                                               " cannot be read; it must be a readable file"));
   }
-  std::string line;
-  for (int number = 1; std::getline(file, line); ++number) {
-    line = trim(line.substr(0, line.find('#')));
-    if (line.empty()) continue;
-    std::string where = cat(path, ":", number);
-    size_t equals = line.find('=');
-    if (equals == std::string::npos) {
-      return Status(Code::kInvalidArgument, cat(where, ": '", line, "' is not NAME=VALUE"));
-    }
-    std::string name = trim(line.substr(0, equals));
-    const auto& variables = config_variables();
-    auto found = std::find_if(variables.begin(), variables.end(),
-                              [&](const ConfigVariable& v) { return v.name == name; });
-    if (found == variables.end()) {
-      return Status(Code::kInvalidArgument, cat(where, ": no setting is called ", name,
-                                                "; docs/configuration.md lists them"));
-    }
-    HFR_RETURN_IF_ERROR(set_variable(*found, trim(line.substr(equals + 1)), where, config));
-  }
-  return Status();
+  return apply_config_lines(file, path, config);
 }
 
 }  // namespace
@@ -236,6 +209,29 @@ Status load_file(const std::string& path, Config& config) {
 const std::vector<ConfigVariable>& config_variables() {
   static const std::vector<ConfigVariable> kVariables = make_variables();
   return kVariables;
+}
+
+Status apply_config_lines(std::istream& in, const std::string& name, Config& config) {
+  std::string line;
+  for (int number = 1; std::getline(in, line); ++number) {
+    line = trim(line.substr(0, line.find('#')));
+    if (line.empty()) continue;
+    std::string where = cat(name, ":", number);
+    size_t equals = line.find('=');
+    if (equals == std::string::npos) {
+      return Status(Code::kInvalidArgument, cat(where, ": '", line, "' is not NAME=VALUE"));
+    }
+    std::string variable = trim(line.substr(0, equals));
+    const auto& variables = config_variables();
+    auto found = std::find_if(variables.begin(), variables.end(),
+                              [&](const ConfigVariable& v) { return v.name == variable; });
+    if (found == variables.end()) {
+      return Status(Code::kInvalidArgument, cat(where, ": no setting is called ", variable,
+                                                "; docs/configuration.md lists them"));
+    }
+    HFR_RETURN_IF_ERROR(set_variable(*found, trim(line.substr(equals + 1)), where, config));
+  }
+  return Status();
 }
 
 Environment process_environment() {
@@ -281,7 +277,7 @@ std::optional<uint64_t> parse_size(const std::string& text) {
       break;
   }
   if (scale != 1) digits.pop_back();
-  auto value = parse_number(digits);
+  auto value = parse_whole<uint64_t>(digits);
   if (!value || *value > UINT64_MAX / scale) return std::nullopt;
   return *value * scale;
 }

@@ -74,6 +74,9 @@ const std::vector<ConfigVariable>& config_variables();
 // looked for.
 Result<Config> load_config(const Environment& environment);
 
+// The lines of such a file; `name` is for sentences.
+Status apply_config_lines(std::istream& in, const std::string& name, Config& config);
+
 // "64", "64K", "4M", "1G" (powers of 1024).
 std::optional<uint64_t> parse_size(const std::string& text);
 

@@ -140,6 +140,7 @@ Result<HostPort> parse_host_port(const std::string& text, bool any_port) {
   } else if (host.find(':') != std::string::npos) {
     return bad;
   }
+  if (host.find_first_of("[]") != std::string::npos) return bad;
   const char* begin = text.data() + colon + 1;
   const char* end = text.data() + text.size();
   uint32_t port = 0;

@@ -24,6 +24,11 @@ enum class Code : int {
   kInternalError = 11,
 };
 
+// Of a number that came from elsewhere: it is a Code, and none of success.
+constexpr bool is_failure_code(int code) {
+  return code > static_cast<int>(Code::kOk) && code <= static_cast<int>(Code::kInternalError);
+}
+
 // A code and a sentence for the user. Success carries no sentence.
 class [[nodiscard]] Status {
  public:

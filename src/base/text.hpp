@@ -1,6 +1,8 @@
 // cat("rank ", 3, " of ", 8): builds a sentence from parts. Set-up and failure paths only.
 #pragma once
 
+#include <charconv>
+#include <optional>
 #include <sstream>
 #include <string>
 
@@ -11,6 +13,16 @@ std::string cat(const Parts&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return out.str();
+}
+
+// The number that the whole text is, in decimal digits.
+template <typename Number>
+std::optional<Number> parse_whole(const std::string& text) {
+  Number number = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return number;
 }
 
 // "4.0 MiB", "512 B": for people.

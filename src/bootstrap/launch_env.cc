@@ -1,7 +1,5 @@
 #include "bootstrap/launch_env.hpp"
 
-#include <charconv>
-
 #include "base/text.hpp"
 
 namespace hfr {
@@ -21,14 +19,13 @@ constexpr Family kFamilies[] = {
 constexpr int kMaxRanks = 1 << 20;
 
 Result<int> read_number(const char* name, const std::string& value, int low, int high) {
-  int number = 0;
-  auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-  if (error != std::errc() || end != value.data() + value.size() || number < low || number > high) {
+  const auto number = parse_whole<int>(value);
+  if (!number || *number < low || *number > high) {
     return Status(Code::kInvalidArgument,
                   cat(name, "=", value, " is not allowed: it must be a whole number from ", low,
                       " to ", high));
   }
-  return number;
+  return *number;
 }
 
 }  // namespace

@@ -73,7 +73,10 @@ class Asker {
       const auto kind = static_cast<char>((*frame)[4]);
       if (kind == kRefused) {
         if (auto fields = unpack(*frame, 3)) {
-          return Status(static_cast<Code>(std::atoi((*fields)[1].c_str())), (*fields)[2]);
+          const auto code = parse_whole<int>((*fields)[1]);
+          if (code && is_failure_code(*code)) {
+            return Status(static_cast<Code>(*code), (*fields)[2]);
+          }
         }
       } else if (auto fields = unpack(*frame, 2)) {
         auto decisions = decode_decisions((*fields)[1]);

@@ -6,7 +6,7 @@
 #include <cerrno>
 
 #include "base/pack.hpp"
-#include "base/text.hpp"
+#include "bootstrap/messages.hpp"
 
 namespace hfr {
 
@@ -30,15 +30,11 @@ bool ProvenStream::receive() {
 }
 
 Result<std::optional<std::vector<std::byte>>> ProvenStream::next_frame(size_t limit) {
-  std::optional<std::vector<std::byte>> frame;
-  auto take = [&](size_t count) {
-    in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(count));
-  };
   while (handshake_ != nullptr) {
     size_t want = handshake_->wants();
-    if (in_.size() < want) return frame;
+    if (in_.size() < want) return std::optional<std::vector<std::byte>>();
     auto answer = handshake_->feed(std::span(in_).first(want));
-    take(want);
+    in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(want));
     if (!answer.ok()) return answer.status();
     out_.insert(out_.end(), answer->begin(), answer->end());
     flush();
@@ -47,17 +43,7 @@ Result<std::optional<std::vector<std::byte>>> ProvenStream::next_frame(size_t li
       handshake_.reset();
     }
   }
-  if (in_.size() < 4) return frame;
-  size_t size = 0;
-  for (size_t i = 0; i < 4; ++i) size |= std::to_integer<size_t>(in_[i]) << (8 * i);
-  if (size > limit) {
-    return Status(Code::kRemoteError,
-                  cat("a frame of ", size, " bytes, at most ", limit, " are allowed"));
-  }
-  if (in_.size() < 4 + size) return frame;
-  frame.emplace(in_.begin() + 4, in_.begin() + 4 + static_cast<std::ptrdiff_t>(size));
-  take(4 + size);
-  return frame;
+  return rendezvous::take_frame(in_, limit);
 }
 
 void ProvenStream::send(const std::vector<std::byte>& framed) {

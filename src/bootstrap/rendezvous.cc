@@ -23,8 +23,6 @@ constexpr uint64_t kMillisecond = 1'000'000;
 // one that hangs.
 constexpr uint64_t kServerGraceNs = 500 * kMillisecond;
 constexpr uint64_t kSendNs = 1'000 * kMillisecond;
-// The broadcast of a gather: every rank's blob.
-constexpr size_t kFrameOverhead = 4096;
 
 Status explain_unreachable(const JoinRequest& request, const Status& why) {
   return Status(why.code(), cat("rank ", request.rank, " cannot join at ", text(request.address),
@@ -182,52 +180,29 @@ void Membership::receive() {
       lose_server("its control connection closed");
       return;
     }
-    while (buffer_.size() >= 4) {
-      size_t size = 0;
-      for (size_t i = 0; i < 4; ++i) size |= std::to_integer<size_t>(buffer_[i]) << (8 * i);
-      if (size > num_ranks_ * (kMaxBlobBytes + 4) + kFrameOverhead) {
-        lose_server("it sent a frame that cannot be read");
+    while (true) {
+      auto frame = take_frame(buffer_, max_server_frame(num_ranks_));
+      if (!frame.ok()) {
+        lose_server(cat("it sent ", frame.status().message()));
         return;
       }
-      if (buffer_.size() < 4 + size) break;
-      handle(std::span(buffer_).subspan(4, size));
-      buffer_.erase(buffer_.begin(), buffer_.begin() + 4 + static_cast<std::ptrdiff_t>(size));
+      if (!*frame) break;
+      handle(**frame);
     }
   }
 }
 
 void Membership::handle(std::span<const std::byte> frame) {
-  if (frame.size() < 5) return;
-  switch (static_cast<char>(frame[4])) {
-    case kGathered:
-      if (auto fields = unpack(frame, 2)) {
-        auto blobs = unpack(std::as_bytes(std::span((*fields)[1])), num_ranks_);
-        if (!blobs) break;
-        gathered_.emplace();
-        for (const std::string& blob : *blobs) {
-          auto bytes = std::as_bytes(std::span(blob));
-          gathered_->emplace_back(bytes.begin(), bytes.end());
-        }
-        return;
-      }
-      break;
-    case kFailure:
-      if (auto fields = unpack(frame, 4)) {
-        if (!verdict_) {
-          verdict_ =
-              Failure{Status(static_cast<Code>(std::atoi((*fields)[1].c_str())), (*fields)[3]),
-                      std::atoi((*fields)[2].c_str())};
-        }
-        return;
-      }
-      break;
-    case kClosing:
-      closing_ = true;
-      return;
-    default:
-      break;
+  auto message = read_server_message(frame, num_ranks_);
+  if (!message) {
+    lose_server("it sent a frame that cannot be read");
+  } else if (auto* gathered = std::get_if<GatheredBlobs>(&*message)) {
+    gathered_ = std::move(gathered->blobs);
+  } else if (auto* verdict = std::get_if<Verdict>(&*message)) {
+    if (!verdict_) verdict_ = std::move(verdict->failure);
+  } else {
+    closing_ = true;
   }
-  lose_server("it sent a frame that cannot be read");
 }
 
 void Membership::lose_server(const std::string& why) {

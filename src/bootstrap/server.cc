@@ -33,8 +33,6 @@ constexpr size_t kMaxStrangers = 64;
 constexpr uint64_t kFlushNs = 300 * kMillisecond;
 constexpr uint64_t kLateJoinNs = 1'500 * kMillisecond;
 
-int to_int(const std::string& text) { return std::atoi(text.c_str()); }
-
 std::string member_name(int rank, const std::string& label) {
   return label.empty() ? cat("rank ", rank) : cat("rank ", rank, " (", label, ")");
 }
@@ -109,11 +107,6 @@ class Loop {
   }
 
  private:
-  struct Join {
-    bool here = false;
-    std::string version, num_ranks, settings, label;
-  };
-
   bool anything_unsent() const {
     return std::any_of(connections_.begin(), connections_.end(),
                        [](const auto& c) { return c->stream.unsent(); });
@@ -162,7 +155,7 @@ class Loop {
       auto frame = c.stream.next_frame(kMaxMemberFrame);
       if (!frame.ok()) return drop(c, frame.status().message());
       if (!*frame) return;
-      handle(c, **frame);
+      handle(c, read_member_message(**frame));
     }
   }
 
@@ -189,47 +182,34 @@ class Loop {
     return setting_up() ? cat(" during set-up (", stage_, ")") : "";
   }
   bool setting_up() const { return gathering_ && !stage_.empty(); }
-  const std::string& label(int rank) const { return joined_[static_cast<size_t>(rank)].label; }
+  std::string label(int rank) const {
+    const auto& joined = joined_[static_cast<size_t>(rank)];
+    return joined ? joined->label : "";
+  }
 
-  void handle(Connection& c, std::span<const std::byte> frame) {
-    if (frame.size() < 5) return drop(c, "an empty frame");
-    char kind = static_cast<char>(frame[4]);
-    auto fields = [&](size_t count) { return unpack(frame, count + 1); };
-    if (c.rank < 0 && kind != kJoin) {
+  void handle(Connection& c, std::optional<MemberMessage> message) {
+    if (c.rank < 0 && (!message || !std::holds_alternative<Join>(*message))) {
       // Whom we refused may not have heard of it yet.
       if (!failure_) drop(c, "a member spoke before it joined");
       return;
     }
-    std::optional<std::vector<std::string>> f;
-    switch (kind) {
-      case kJoin:
-        if ((f = fields(5))) return join(c, *f);
-        break;
-      case kGather:
-        if ((f = fields(3))) return gather(c, *f);
-        break;
-      case kReport:
-        if ((f = fields(3)))
-          return fail(static_cast<Code>(to_int((*f)[1])), to_int((*f)[2]), (*f)[3]);
-        break;
-      case kStall:
-        if ((f = fields(3))) {
-          return stall(
-              {c.rank, to_int((*f)[2]), Status(static_cast<Code>(to_int((*f)[1])), (*f)[3])});
-        }
-        break;
-      case kLeave:
-        left_[static_cast<size_t>(c.rank)] = true;
-        return;
-      default:
-        break;
+    if (!message) return drop(c, "a frame that cannot be read");
+    if (auto* joining = std::get_if<Join>(&*message)) {
+      join(c, *joining);
+    } else if (auto* gathering = std::get_if<Gather>(&*message)) {
+      gather(c, *gathering);
+    } else if (auto* report = std::get_if<Report>(&*message)) {
+      fail(report->failure.status.code(), report->failure.rank, report->failure.status.message());
+    } else if (auto* stalling = std::get_if<Stall>(&*message)) {
+      const Failure& failure = stalling->failure;
+      stall({c.rank, failure.rank, failure.status});
+    } else {
+      left_[static_cast<size_t>(c.rank)] = true;
     }
-    drop(c, "a frame that cannot be read");
   }
 
-  void join(Connection& c, const std::vector<std::string>& f) {
-    const int rank = to_int(f[2]);
-    Join mine{true, f[1], f[3], f[4], f[5]};
+  void join(Connection& c, const Join& mine) {
+    const int rank = mine.rank;
     if (c.rank >= 0) return drop(c, "a member joined twice");
     if (c.expected >= 0 && c.expected != rank) return drop(c, "a member joined as another");
     auto tell = [&] {
@@ -245,14 +225,14 @@ class Loop {
       return refuse(cat("rank ", rank, " joined with num_ranks ", mine.num_ranks, "; rank ",
                         options_.host_rank, " joined with num_ranks ", options_.num_ranks));
     }
-    Join& slot = joined_[static_cast<size_t>(rank)];
-    if (slot.here) {
-      return refuse(cat("two processes joined as rank ", rank, ": ", member_name(rank, slot.label),
+    std::optional<Join>& slot = joined_[static_cast<size_t>(rank)];
+    if (slot) {
+      return refuse(cat("two processes joined as rank ", rank, ": ", member_name(rank, slot->label),
                         " and ", member_name(rank, mine.label)));
     }
     for (int other = 0; other < options_.num_ranks; ++other) {
-      const Join& theirs = joined_[static_cast<size_t>(other)];
-      if (!theirs.here) continue;
+      if (!joined_[static_cast<size_t>(other)]) continue;
+      const Join& theirs = *joined_[static_cast<size_t>(other)];
       auto both = [&](const char* what, const std::string& a, const std::string& b) {
         return cat(member_name(rank, mine.label), " has ", what, a, "; ",
                    member_name(other, theirs.label), " has ", what, b);
@@ -275,18 +255,17 @@ class Loop {
     ++num_joined_;
   }
 
-  void gather(Connection& c, const std::vector<std::string>& f) {
+  void gather(Connection& c, Gather& message) {
     if (!gathering_) {
       gathering_ = true;
       num_blobs_ = 0;
       for (auto& blob : blobs_) blob.reset();
-      gather_deadline_ns_ =
-          monotonic_ns() + static_cast<uint64_t>(std::max(0, to_int(f[2]))) * kMillisecond;
+      gather_deadline_ns_ = monotonic_ns() + message.left_ms * kMillisecond;
     }
-    stage_ = f[1];
+    stage_ = message.stage;
     auto& blob = blobs_[static_cast<size_t>(c.rank)];
     if (blob) return drop(c, "a member gathered twice");
-    blob = f[3];
+    blob = std::move(message.blob);
     if (++num_blobs_ < options_.num_ranks) return;
     gathering_ = false;
     std::vector<std::string> all;
@@ -322,7 +301,7 @@ class Loop {
     if (failure_) return;
     if (num_joined_ < options_.num_ranks) {
       if (now > options_.deadline_ns) {
-        auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)].here; });
+        auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)]; });
         fail(Code::kTimeout, missing.first,
              cat(missing.second, " did not join before the deadline"));
       }
@@ -368,7 +347,7 @@ class Loop {
   bool stopping_ = false;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> member_of_;  // by rank; null when not there
-  std::vector<Join> joined_;
+  std::vector<std::optional<Join>> joined_;
   std::vector<bool> left_;
   int num_joined_ = 0;
   int num_refused_ = 0;

@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -61,10 +62,16 @@ Result<UniqueId> decode_unique_id(std::span<const std::byte, kUniqueIdBytes> byt
                   "the unique id is damaged or was never made: pass on all 128 bytes that "
                   "hfr_get_unique_id wrote");
   }
+  const auto host = bytes.subspan<kHostAt, kHostBytes>();
+  const auto host_end = std::find(host.begin(), host.end(), std::byte{0});
+  if (host_end == host.end()) {
+    return Status(Code::kInvalidArgument, "the unique id names a host without an end");
+  }
   UniqueId id;
   id.address.port = static_cast<uint16_t>(std::to_integer<unsigned>(bytes[kPortAt]) |
                                           std::to_integer<unsigned>(bytes[kPortAt + 1]) << 8);
-  id.address.host = reinterpret_cast<const char*>(&bytes[kHostAt]);
+  id.address.host.assign(reinterpret_cast<const char*>(host.data()),
+                         static_cast<size_t>(host_end - host.begin()));
   id.secret = Secret::from_bytes(bytes.subspan<kSecretAt, Secret::kBytes>());
   return id;
 }

@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "bootstrap/launch_env.hpp"
 #include "bootstrap/unique_id.hpp"
+#include "capi/options.hpp"
 
 namespace hfr {
 namespace {
@@ -20,65 +21,14 @@ Status check_rank(int num_ranks, int rank) {
   return Status();
 }
 
-// One setting of an option struct, checked by the very rule of its environment variable.
-Status override_setting(const char* name, const std::string& value, Config& config) {
-  for (const ConfigVariable& variable : config_variables()) {
-    if (variable.name != name) continue;
-    if (variable.set(value, config)) return Status();
-    return invalid(cat("hfr_comm_options_t: ", value, " for what ", name,
-                       " sets is not allowed: it must be ", variable.allowed));
-  }
-  return Status(Code::kInternalError, cat("no setting is called ", name));
-}
-
-Result<StartOptions> read_settings(const hfr_comm_options_t* options) {
-  StartOptions start;
-  HFR_ASSIGN_OR_RETURN(start.config, load_config(process_environment()));
-  if (options == nullptr) return start;
-  hfr_comm_options_t known = HFR_COMM_OPTIONS_INIT;
-  if (options->size < sizeof(options->size) || options->size > 4096) {
-    return invalid(
-        cat("hfr_comm_options_t: size is ", options->size, "; start from HFR_COMM_OPTIONS_INIT"));
-  }
-  std::memcpy(&known, options, std::min(options->size, sizeof(known)));
-  start.non_blocking = known.non_blocking != 0;
-  Config& config = start.config;
-  if (known.timeout_ms != 0) {
-    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_TIMEOUT_MS", cat(known.timeout_ms), config));
-  }
-  if (known.chunk_bytes != 0) {
-    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_CHUNK_BYTES", cat(known.chunk_bytes), config));
-  }
-  if (known.window != 0) {
-    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_WINDOW", cat(known.window), config));
-  }
-  if (known.host_id != nullptr) {
-    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_HOSTID", known.host_id, config));
-  }
-  if (known.service_level != 0) {
-    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_IB_SL", cat(known.service_level), config));
-  }
-  if (known.traffic_class != 0) {
-    HFR_RETURN_IF_ERROR(override_setting("HFREDUCE_IB_TC", cat(known.traffic_class), config));
-  }
-  switch (known.device) {
-    case HFR_DEVICE_DEFAULT:
-      return start;
-    case HFR_DEVICE_HOST:
-      config.device = "host";
-      return start;
-    case HFR_DEVICE_CUDA:
-      config.device = "cuda";
-      return start;
-  }
-  return invalid(
-      cat("hfr_comm_options_t: device ", static_cast<int>(known.device), " is no hfr_device_t"));
-}
-
 }  // namespace
 
 Result<StartOptions> read_options(const hfr_comm_options_t* options) {
-  HFR_ASSIGN_OR_RETURN(StartOptions start, read_settings(options));
+  StartOptions start;
+  HFR_ASSIGN_OR_RETURN(start.config, load_config(process_environment()));
+  if (options != nullptr) {
+    HFR_RETURN_IF_ERROR(apply_options(options, start.config, start.non_blocking));
+  }
   // Looked at here: set-up may run on another thread.
   if (start.config.device == "cuda") start.cuda_context = current_gpu_context();
   return start;

@@ -2,17 +2,12 @@
 // boxes (docs/cuda.md). All ranks call it alike.
 #pragma once
 
+#include "comm/set_up_data.hpp"
 #include "comm/setup.hpp"
 #include "device/cuda/cuda_device.hpp"
 #include "topo/gpu_groups.hpp"
 
 namespace hfr {
-
-// What a rank says of its GPU and of what its build can do with it.
-struct GroupFinding {
-  GpuFacts gpu;
-  bool has_kernels = false;
-};
 
 // Each node's groups. Pure, and the same on all ranks.
 Result<std::vector<GpuGroups>> plan_gpu_groups(const Shape& shape, const std::string& setting,

@@ -8,10 +8,9 @@
 #include <cstdlib>
 #include <optional>
 #include <set>
-#include <sstream>
 
-#include "base/pack.hpp"
 #include "comm/group_setup.hpp"
+#include "comm/set_up_data.hpp"
 #include "comm/sizing.hpp"
 #include "comm/transport_setup.hpp"
 #include "device/cuda/cuda_device.hpp"
@@ -35,74 +34,6 @@ std::string process_identity() {
   struct stat info {};
   uint64_t inode = stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
   return cat(getpid(), "@", inode);
-}
-
-// What each rank tells the others first.
-struct RankInfo {
-  std::string node_name;  // equal: shares a node
-  std::string process;
-  std::string machine;
-  std::string door;
-  PeerMemory::Process memory;
-  std::string cpus;      // that it may run on
-  std::string device;    // host, cuda
-  int quota = 0;         // of CPUs, by its cgroup; 0: none
-  std::string no_rails;  // why it cannot use verbs; empty: it can
-  HostPort meeting_point;
-};
-
-std::vector<std::byte> encode(const RankInfo& info) {
-  return pack({info.node_name, info.process, info.machine, info.door, cat(info.memory.pid),
-               cat(info.memory.probe), cat(info.memory.target), info.cpus, info.device,
-               cat(info.quota), info.no_rails, info.meeting_point.host,
-               cat(info.meeting_point.port)});
-}
-
-Result<RankInfo> decode(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 13);
-  if (!fields)
-    return Status(Code::kInternalError,
-                  cat("rank ", rank, " sent set-up data that cannot be read"));
-  return RankInfo{(*fields)[0],
-                  (*fields)[1],
-                  (*fields)[2],
-                  (*fields)[3],
-                  {static_cast<pid_t>(std::strtol((*fields)[4].c_str(), nullptr, 10)),
-                   std::strtoull((*fields)[5].c_str(), nullptr, 10),
-                   std::strtoull((*fields)[6].c_str(), nullptr, 10)},
-                  (*fields)[7],
-                  (*fields)[8],
-                  static_cast<int>(std::strtol((*fields)[9].c_str(), nullptr, 10)),
-                  (*fields)[10],
-                  {(*fields)[11], static_cast<uint16_t>(std::atoi((*fields)[12].c_str()))}};
-}
-
-// What each rank tells the others when its device is open.
-struct Findings {
-  bool reaches_peers = false;  // their private memory, as try_peer_memory found
-  GroupFinding group;
-  uint64_t mates_key = 0;  // GpuMates
-};
-
-std::vector<std::byte> encode(const Findings& findings) {
-  const GroupFinding& group = findings.group;
-  std::string reaches;
-  for (const std::string& gpu : group.gpu.reaches) reaches += gpu + ' ';
-  return pack({findings.reaches_peers ? "1" : "0", group.has_kernels ? "1" : "0", group.gpu.gpu,
-               reaches, cat(findings.mates_key)});
-}
-
-Result<Findings> decode_findings(std::span<const std::byte> bytes, int rank) {
-  auto fields = unpack(bytes, 5);
-  if (!fields)
-    return Status(Code::kInternalError,
-                  cat("rank ", rank, " sent set-up data that cannot be read"));
-  Findings findings{(*fields)[0] == "1",
-                    {{(*fields)[2], {}}, (*fields)[1] == "1"},
-                    std::strtoull((*fields)[4].c_str(), nullptr, 10)};
-  std::istringstream reaches((*fields)[3]);
-  for (std::string gpu; reaches >> gpu;) findings.group.gpu.reaches.push_back(gpu);
-  return findings;
 }
 
 // The nodes whose owners this node's owners exchange messages with, over all forests and the
@@ -265,7 +196,7 @@ class SetUp {
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
     for (int rank = 0; rank < spec_.num_ranks; ++rank) {
-      HFR_ASSIGN_OR_RETURN(RankInfo info, decode(blobs[static_cast<size_t>(rank)], rank));
+      HFR_ASSIGN_OR_RETURN(RankInfo info, decode_rank_info(blobs[static_cast<size_t>(rank)], rank));
       names.push_back(info.node_name);
       infos_.push_back(std::move(info));
     }

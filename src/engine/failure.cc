@@ -49,7 +49,11 @@ void publish_failure(FailureCell& cell, const Failure& failure) {
 
 Failure read_failure(const FailureCell& cell) {
   if (cell.state.load(std::memory_order_acquire) != 2) return Failure{};
-  return Failure{Status(static_cast<Code>(cell.code), cell.text), cell.rank};
+  // Another process wrote it.
+  const std::string text(cell.text, strnlen(cell.text, FailureCell::kTextBytes));
+  const Code code =
+      is_failure_code(cell.code) ? static_cast<Code>(cell.code) : Code::kInternalError;
+  return Failure{Status(code, text), cell.rank};
 }
 
 }  // namespace hfr

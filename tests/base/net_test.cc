@@ -27,8 +27,8 @@ TEST(HostPort, Parses) {
   EXPECT_EQ(parse_host_port("10.0.0.1:80")->port, 80);
   EXPECT_EQ(parse_host_port("[::1]:4000")->host, "::1");
   EXPECT_EQ(text(*parse_host_port("[::1]:4000")), "[::1]:4000");
-  for (const char* bad :
-       {"", "host", ":1", "host:", "host:0", "host:70000", "host:1x", "::1:5", "[]:5", "[::1:5"}) {
+  for (const char* bad : {"", "host", ":1", "host:", "host:0", "host:70000", "host:1x", "::1:5",
+                          "[]:5", "[::1:5", "[[::1]:5", "a]:5"}) {
     EXPECT_FALSE(parse_host_port(bad).ok()) << bad;
   }
   EXPECT_TRUE(parse_host_port("host:0", true).ok());

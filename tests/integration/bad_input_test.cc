@@ -88,6 +88,8 @@ TEST(BadInput, InitArguments) {
   options.size = 1;
   EXPECT_EQ(hfr_comm_init_rank(&comm, 1, &id, 0, &options), HFR_INVALID_ARGUMENT);
   EXPECT_THAT(last_error(nullptr), HasSubstr("HFR_COMM_OPTIONS_INIT"));
+  options.size = offsetof(hfr_comm_options_t, host_id) + 1;
+  EXPECT_EQ(hfr_comm_init_rank(&comm, 1, &id, 0, &options), HFR_INVALID_ARGUMENT);
   options.size = sizeof(options);
   options.chunk_bytes = 4097;
   EXPECT_EQ(hfr_comm_init_rank(&comm, 1, &id, 0, &options), HFR_INVALID_ARGUMENT);

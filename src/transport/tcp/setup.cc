@@ -15,7 +15,6 @@
 
 #include "base/cancel.hpp"
 #include "base/text.hpp"
-#include "transport/tcp/wire.hpp"
 
 namespace hfr::tcp {
 namespace {
@@ -95,15 +94,7 @@ Status exchange_hello(int fd, const Hello& mine, Hello& theirs, bool connecting,
   if (connecting) HFR_RETURN_IF_ERROR(send());
   HFR_RETURN_IF_ERROR(
       recv_all(fd, std::as_writable_bytes(std::span(&theirs, 1)), deadline_ns, what));
-  if (theirs.magic != Hello::kMagic || theirs.version != Hello::kVersion) {
-    return Status(Code::kMismatch,
-                  "the other side speaks another version of the transport's protocol");
-  }
-  if (theirs.num_connections != mine.num_connections) {
-    return Status(Code::kMismatch,
-                  cat("HFREDUCE_TCP_CONNECTIONS is ", mine.num_connections, " here and ",
-                      theirs.num_connections, " there; it must be the same on all ranks"));
-  }
+  HFR_RETURN_IF_ERROR(check_hello(mine, theirs));
   return connecting ? Status() : send();
 }
 
@@ -151,6 +142,19 @@ std::string list_ranks(const std::vector<int>& ranks) {
 }
 
 }  // namespace
+
+Status check_hello(const Hello& mine, const Hello& theirs) {
+  if (theirs.magic != Hello::kMagic || theirs.version != Hello::kVersion) {
+    return Status(Code::kMismatch,
+                  "the other side speaks another version of the transport's protocol");
+  }
+  if (theirs.num_connections != mine.num_connections) {
+    return Status(Code::kMismatch,
+                  cat("HFREDUCE_TCP_CONNECTIONS is ", mine.num_connections, " here and ",
+                      theirs.num_connections, " there; it must be the same on all ranks"));
+  }
+  return Status();
+}
 
 int num_connections(const TcpOptions& options) {
   return options.connections == 0 ? kDefaultTcpConnections : options.connections;

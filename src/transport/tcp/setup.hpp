@@ -9,6 +9,7 @@
 #include "base/net.hpp"
 #include "base/status.hpp"
 #include "transport/tcp/transport.hpp"
+#include "transport/tcp/wire.hpp"
 
 namespace hfr::tcp {
 
@@ -19,6 +20,9 @@ struct PeerSockets {
 
 // Connections per peer, with the default filled in.
 int num_connections(const TcpOptions& options);
+
+// Whether the other side's greeting is of this protocol and fits ours.
+Status check_hello(const Hello& mine, const Hello& theirs);
 
 // Checks the options and listens on options.bind_host, any port.
 Result<UniqueFd> open_listener(const TcpOptions& options);

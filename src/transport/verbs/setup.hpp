@@ -25,7 +25,4 @@ Result<std::vector<std::unique_ptr<Endpoint>>> connect_peers(
 // What a side says of itself.
 PeerCard peer_card(const VerbsOptions& options, std::span<const std::unique_ptr<Rail>> rails);
 
-// Whether two sides' cards fit; a sentence that names both when not.
-Status check_cards(int my_rank, const PeerCard& mine, int their_rank, const PeerCard& theirs);
-
 }  // namespace hfr::verbs

@@ -1,7 +1,6 @@
-#include "transport/verbs/setup.hpp"
-
 #include <gmock/gmock.h>
 
+#include "transport/verbs/cards.hpp"
 #include "transport/verbs/library.hpp"
 
 namespace hfr::verbs {
@@ -49,7 +48,9 @@ TEST(CheckCards, WhatCannotBeReadIsRefused) {
         Case{"too many rails", [](PeerCard& p) { p.num_rails = kMaxVerbsRails + 1; }},
         Case{"too many GIDs", [](PeerCard& p) { p.rails[0].num_gids = kMaxGids + 1; }},
         Case{"no end of a name", [](PeerCard& p) { p.rails[0].device.fill('x'); }},
-        Case{"no MTU", [](PeerCard& p) { p.rails[0].mtu = 0; }}}) {
+        Case{"no MTU", [](PeerCard& p) { p.rails[0].mtu = 0; }},
+        Case{"an MTU that is none", [](PeerCard& p) { p.rails[0].mtu = 1500; }},
+        Case{"a small MTU is asked for", [](PeerCard& p) { p.mtu = 5; }}}) {
     PeerCard theirs = sound_card();
     c.spoil(theirs);
     const Status status = check_cards(0, sound_card(), 1, theirs);
