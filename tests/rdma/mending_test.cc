@@ -32,8 +32,8 @@ int count_lines(int rank, const std::string& text) {
 // and that one gives up at the first that does not come: whoever sent before the other had joined
 // would break what is being mended, time and again.
 TEST_F(RdmaMending, NothingIsSentBeforeBothSidesHaveJoined) {
-  constexpr int kTimeout = 13;  // 34 ms
-  constexpr std::chrono::milliseconds kPause{100};
+  constexpr int kTimeout = 16;  // 268 ms
+  constexpr std::chrono::milliseconds kPause{600};
   constexpr int kMostTurns = 60;
   for (int rank = 0; rank < 2; ++rank) std::remove(log_path(rank).c_str());
   Ranks ranks({"verbs", 1, true}, 2, [](int rank, hfr::VerbsOptions& options) {

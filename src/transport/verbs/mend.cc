@@ -76,7 +76,8 @@ void Endpoint::rail_went_down(size_t rail_idx) {
 
 void Endpoint::mend(Link& link, uint64_t now_ns) {
   Connection& connection = *link.connection;
-  if (connection.proven()) link.broken_since_ns = 0;
+  // While it is being mended the proof is of what the other side, which has started, sends already.
+  if (link.looked_ns == 0 && connection.proven()) link.broken_since_ns = 0;
   // Time in which nobody drove this side does not count.
   const bool paused = link.looked_ns != 0 && now_ns - link.looked_ns > kPauseNs;
   if (paused && link.broken_since_ns != 0) link.broken_since_ns += now_ns - link.looked_ns;
