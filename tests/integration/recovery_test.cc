@@ -101,7 +101,7 @@ TEST(Split, OfSplitsAndAfterStartedOperations) {
 }
 
 TEST(Split, WhoDoesNotComeIsNamed) {
-  run_cluster({.ranks_per_node = {3}, .timeout_ms = 300}, [](int rank, hfr_comm_t comm) {
+  run_cluster({.ranks_per_node = {3}, .timeout_ms = 5'000}, [](int rank, hfr_comm_t comm) {
     hfr_status_t status = HFR_SUCCESS;
     if (rank == 1) {
       while (status == HFR_SUCCESS) hfr_comm_get_async_error(comm, &status);

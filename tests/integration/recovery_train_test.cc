@@ -35,7 +35,7 @@ constexpr auto kHang = std::chrono::seconds(100);
 struct Job {
   int nodes = 2;
   int ranks_per_node = 4;
-  uint32_t timeout_ms = 60'000;
+  bool may_stick = false;  // ranks look whether the driver wants them to shrink
   int num_ranks() const { return nodes * ranks_per_node; }
   unsigned all() const { return (1u << num_ranks()) - 1; }
 };
@@ -45,6 +45,8 @@ struct Page {
   hfr_unique_id_t id;
   std::atomic<bool> id_made{false};
   std::atomic<bool> stop{false};
+  std::atomic<bool> stuck{false};  // a rank was stopped: the others shrink
+  std::atomic<uint32_t> shrink_ms{0};
   struct Rank {
     std::atomic<uint64_t> steps{0};    // sums that were checked, ever
     std::atomic<unsigned> members{0};  // of its communicator, by first rank
@@ -96,7 +98,7 @@ class Rank {
     const std::string host_id = "node" + std::to_string(rank_ / job_.ranks_per_node);
     hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
     options.host_id = host_id.c_str();
-    options.timeout_ms = job_.timeout_ms;
+    options.timeout_ms = 60'000;
     if (hfr_comm_init_rank(&comm_, job_.num_ranks(), &page_.id, rank_, &options) != HFR_SUCCESS) {
       fail("init: %s", hfr_get_last_error(nullptr));
     }
@@ -110,12 +112,15 @@ class Rank {
   bool sum_step() {
     std::mt19937 random(static_cast<unsigned>(step_));
     const size_t count = random() % 2 == 0 ? 1 + random() % 100 : 1 + random() % 60'000;
-    std::vector<float> data(count + 1, input(rank_, step_));
+    std::vector<float>& data = data_;
+    data.assign(count + 1, input(rank_, step_));
     data[count] = page_.stop ? 1.0f : 0.0f;
+    hfr_request_t request = 0;
     if (hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32, HFR_SUM, comm_, nullptr,
-                       nullptr) != HFR_SUCCESS) {
+                       job_.may_stick ? &request : nullptr) != HFR_SUCCESS) {
       return false;
     }
+    if (job_.may_stick && !complete(request)) return false;
     float want = 0;
     for (int r = 0; r < job_.num_ranks(); ++r) {
       if ((members_ >> r & 1) != 0) want += input(r, step_);
@@ -130,12 +135,25 @@ class Rank {
     return true;
   }
 
+  // False: it failed, or hangs on a rank that was stopped. Shrinking then ends it.
+  bool complete(hfr_request_t request) {
+    int done = 0;
+    while (done == 0) {
+      if (hfr_test(comm_, request, &done) != HFR_SUCCESS) return false;
+      if (page_.stuck && members_ == job_.all()) return false;
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    return true;
+  }
+
   // Shrinks until survivors have agreed who they are and where they go on. False: they went on
   // without this rank.
   bool recover() {
     while (true) {
       hfr_comm_t child = nullptr;
-      const hfr_status_t status = hfr_comm_shrink(comm_, nullptr, &child);
+      hfr_shrink_options_t options = HFR_SHRINK_OPTIONS_INIT;
+      options.timeout_ms = page_.shrink_ms;
+      const hfr_status_t status = hfr_comm_shrink(comm_, &options, &child);
       if (status != HFR_SUCCESS) {
         snprintf(mine_.error, sizeof(mine_.error), "shrink: %s", hfr_get_last_error(comm_));
         if (status != HFR_REMOTE_ERROR && status != HFR_TIMEOUT) _exit(1);
@@ -173,6 +191,7 @@ class Rank {
   unsigned members_ = 0;
   uint64_t step_ = 0;
   bool last_ = false;
+  std::vector<float> data_;  // an operation may have it until the shrink
 };
 
 class Driver {
@@ -346,7 +365,7 @@ TEST(Stopped, AStopShorterThanTheDeadlineIsRiddenOut) {
 
 // Longer: the others go on without it, and it is told when it wakes up. Rank 0 would have convened.
 TEST(Stopped, WhoStopsForLongerIsLeftBehindAndToldSo) {
-  const Job job{.nodes = 2, .ranks_per_node = 2, .timeout_ms = 2'000};
+  const Job job{.nodes = 2, .ranks_per_node = 2, .may_stick = true};
   const std::vector<int> victims = {0, 3};
   std::vector<std::unique_ptr<Driver>> drivers;  // at once: most of their time is waiting
   for (int victim : victims) {
@@ -354,9 +373,12 @@ TEST(Stopped, WhoStopsForLongerIsLeftBehindAndToldSo) {
     ASSERT_TRUE(drivers.back()->advance(3));
     drivers.back()->signal(victim, SIGSTOP);
     drivers.back()->give_up_on(victim);
+    drivers.back()->page().shrink_ms = 12'000;  // the silent one uses half of it up
+    drivers.back()->page().stuck = true;
   }
   for (size_t i = 0; i < victims.size(); ++i) {
     ASSERT_TRUE(drivers[i]->settled() && drivers[i]->advance(3));
+    drivers[i]->page().shrink_ms = 200;  // it waits for nobody
     drivers[i]->signal(victims[i], SIGCONT);
   }
   for (size_t i = 0; i < victims.size(); ++i) {
