@@ -50,8 +50,8 @@ class Convener {
         key_(line.secret.derive(kPurpose)),
         excluded_(request.excluded),
         deadline_ns_(request.deadline_ns) {
-    for (int member : line.members) {
-      if (member != line.self) probes_[member];
+    for (int rank : request.callers) {
+      if (rank != line.self) probes_[rank];
     }
   }
 
@@ -63,12 +63,9 @@ class Convener {
         HFR_RETURN_IF_ERROR(line_.follow(*news_));
         return std::optional<Gathered>();
       }
-      if (!all_accounted_for() && monotonic_ns() < deadline_ns_) continue;
-      std::vector<Standing> standings;
-      for (int member : line_.members) {
-        if (excluded_.count(member) == 0) standings.push_back(standing(member));
-      }
-      if (!may_go_on(standings)) return give_up();
+      const bool may = may_go_on(standings());
+      if (!(may && all_accounted_for()) && monotonic_ns() < deadline_ns_) continue;
+      if (!may) return give_up();
       HFR_ASSIGN_OR_RETURN(Gathered gathered, decide());
       return std::optional<Gathered>(std::move(gathered));
     }
@@ -85,6 +82,15 @@ class Convener {
   Standing standing(int member) {
     if (member == line_.self || guest_of(member) != nullptr) return Standing::kCame;
     return probes_[member].gone ? Standing::kGone : Standing::kSilent;
+  }
+
+  // Of those who are not members any more, too: they can be gone, but not come.
+  std::vector<Standing> standings() {
+    std::vector<Standing> found;
+    for (int rank : request_.callers) {
+      if (excluded_.count(rank) == 0) found.push_back(standing(rank));
+    }
+    return found;
   }
 
   bool all_accounted_for() {
@@ -231,7 +237,7 @@ class Convener {
   Status give_up() {
     std::string silent;
     size_t came = 0;
-    for (int member : line_.members) {
+    for (int member : request_.callers) {
       if (excluded_.count(member) > 0) continue;
       const Standing found = standing(member);
       if (found == Standing::kCame) ++came;
@@ -239,7 +245,7 @@ class Convener {
     }
     Status status(
         Code::kTimeout,
-        cat("shrinking: ", came, " of ", line_.members.size(),
+        cat("shrinking: ", came, " of ", request_.callers.size(),
             " ranks came, and nothing was heard of rank ", silent,
             ", which may live and be more: pass ranks that are known to be dead as excluded, or "
             "try again"));

@@ -43,7 +43,7 @@ struct Line {
   std::vector<Decision> history;  // the newest last; older ones are known to all members
   std::shared_ptr<MeetingPoint> point;
 
-  // What a random number makes of this line without `absent`.
+  // The child with these members, with a new random id. This line does not follow it yet.
   Decision decide(const std::set<int>& members_left) const;
   // Follows decisions that begin at this id. Fails where one goes on without this rank.
   Status follow(std::span<const Decision> decisions);
@@ -67,7 +67,8 @@ std::optional<std::vector<int>> decode_ranks(const std::string& text);
 
 enum class Standing { kCame, kGone, kSilent };
 // Whether those who came may make a child: nobody is silent, or they are more than half of the
-// members, or half with the first of them.
+// members, or half with the first of them. The members are those of the last communicator that was
+// set up: who was counted in a decision since may not have heard of it, and be in another one.
 bool may_go_on(std::span<const Standing> members);
 
 }  // namespace hfr

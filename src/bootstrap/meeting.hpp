@@ -12,8 +12,10 @@
 namespace hfr {
 
 struct MeetingRequest {
-  std::set<int> excluded;    // first ranks that are taken for gone, by the caller's word
-  std::vector<int> callers;  // first ranks, by rank in the communicator that the user shrinks
+  std::set<int> excluded;  // first ranks that are taken for gone, by the caller's word
+  // First ranks, by rank in the communicator that the user shrinks: the last one that was set up on
+  // all its members, whatever was decided since.
+  std::vector<int> callers;
   uint64_t deadline_ns = 0;
   Logger logger;
 };

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace hfr {
 namespace {
 
@@ -65,6 +67,55 @@ TEST(MayGoOn, NotBesideAnOlderChildOfWhichOneRankLives) {
       }
     }
   }
+}
+
+// A was decided, and some of its members did not hear of it. B is decided by those and others. Then
+// what is left of A decides again. Ranks die at any time.
+TEST(MayGoOn, WhatIsLeftOfADecisionIsNotBesideTheNextOne) {
+  enum Fate {
+    kHeardLives,
+    kHeardDiesBeforeB,
+    kHeardDiesAfterB,
+    kUnheardInB,
+    kUnheardInBDiesAfter,
+    kOnlyB,
+    kOnlyBDiesAfter,
+    kNever,
+    kNumFates
+  };
+  using Fates = std::vector<Fate>;
+  const auto seen = [](const Fates& fates, const std::set<Fate>& came, const std::set<Fate>& gone) {
+    std::vector<Standing> standings;
+    for (Fate fate : fates) {
+      standings.push_back(came.count(fate) > 0   ? Standing::kCame
+                          : gone.count(fate) > 0 ? Standing::kGone
+                                                 : Standing::kSilent);
+    }
+    return standings;
+  };
+  const std::set<Fate> in_b = {kUnheardInB, kUnheardInBDiesAfter, kOnlyB, kOnlyBDiesAfter};
+  const std::set<Fate> in_a = {kHeardLives, kHeardDiesBeforeB, kHeardDiesAfterB, kUnheardInB,
+                               kUnheardInBDiesAfter};
+  const std::set<Fate> dead = {kHeardDiesBeforeB, kHeardDiesAfterB, kUnheardInBDiesAfter,
+                               kOnlyBDiesAfter, kNever};
+  int beside = 0, beside_by_members_of_a = 0;
+  for (size_t ranks = 2, count = 64; ranks <= 5; ++ranks, count *= kNumFates) {
+    for (size_t number = 0; number < count; ++number) {
+      Fates fates, of_a;
+      for (size_t r = 0, rest = number; r < ranks; ++r, rest /= kNumFates) {
+        fates.push_back(static_cast<Fate>(rest % kNumFates));
+        if (in_a.count(fates.back()) > 0) of_a.push_back(fates.back());
+      }
+      const auto has = [&](Fate fate) { return std::count(fates.begin(), fates.end(), fate) > 0; };
+      if (!has(kHeardLives) || (!has(kUnheardInB) && !has(kOnlyB))) continue;
+      if (!may_go_on(seen(fates, in_a, {kNever}))) continue;
+      if (!may_go_on(seen(fates, in_b, {kNever, kHeardDiesBeforeB}))) continue;
+      beside += may_go_on(seen(fates, {kHeardLives}, dead));
+      beside_by_members_of_a += may_go_on(seen(of_a, {kHeardLives}, dead));
+    }
+  }
+  EXPECT_EQ(beside, 0);
+  EXPECT_GT(beside_by_members_of_a, 0);  // so it must be counted over all
 }
 
 TEST(MayGoOn, Examples) {

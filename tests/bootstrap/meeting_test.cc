@@ -218,11 +218,29 @@ TEST(Meeting, TheConvenerTellsOfADecisionThatOthersMissed) {
   std::thread convener([&] { convened = meet(world.of(1), world.request(20'000)).status(); });
   auto left_out = world.meet({3});
   EXPECT_EQ(left_out[0].status().code(), Code::kRemoteError) << left_out[0].status().message();
+  world.kill(3);  // it starts anew; two of four are not enough while it lives
   auto told = world.meet({2});
   convener.join();
   EXPECT_TRUE(convened.ok() && told[0].ok()) << convened.message() << told[0].status().message();
   EXPECT_THAT(world.of(2).members, ElementsAre(1, 2));
   EXPECT_EQ(world.of(2).id, world.of(1).id);
+}
+
+// Rank 2 was counted in {0, 1, 2}, did not hear of it, and is in {2, 3, 4} now. Rank 1 heard.
+TEST(Meeting, WhatIsLeftOfADecisionIsNoChildBesideAnother) {
+  World world(5);
+  const Decision decision = world.of(0).decide({0, 1, 2});
+  ASSERT_TRUE(world.of(1).follow({&decision, 1}).ok());
+  world.kill(0);
+  expect_agreed(world, {2, 3, 4}, world.meet_in_growing_time({2, 3, 4}));
+  world.kill(2);
+  auto answers = world.meet({1}, 100);
+  EXPECT_EQ(answers[0].status().code(), Code::kTimeout) << answers[0].status().message();
+  EXPECT_THAT(answers[0].status().message(), HasSubstr("nothing was heard of rank 3, 4"));
+  // As soon as nobody can be in another one, it is.
+  world.kill(3);
+  world.kill(4);
+  expect_agreed(world, {1}, world.meet({1}));
 }
 
 TEST(Meeting, StrangersAtTheDoorChangeNothing) {
