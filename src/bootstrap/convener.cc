@@ -22,6 +22,7 @@ using namespace meeting;
 
 constexpr uint64_t kMillisecond = 1'000'000;
 constexpr size_t kMaxStrangers = 64;
+constexpr uint64_t kAcceptAgainNs = 100 * kMillisecond;  // after the system refused to
 constexpr int kTurnMs = 20;
 constexpr uint64_t kProofNs = 5'000 * kMillisecond;
 constexpr uint64_t kProbeAgainNs = 20 * kMillisecond;
@@ -101,7 +102,9 @@ class Convener {
 
   void turn() {
     look_for_the_absent();
-    std::vector<pollfd> entries = {{line_.point->listener.get(), POLLIN, 0}};
+    // poll() leaves a negative descriptor out: what cannot be accepted would wake it for nothing.
+    const bool accepts = room_for_strangers() && monotonic_ns() >= accept_again_ns_;
+    std::vector<pollfd> entries = {{accepts ? line_.point->listener.get() : -1, POLLIN, 0}};
     for (const auto& [member, probe] : probes_) {
       if (probe.attempt) entries.push_back({probe.attempt->fd(), POLLOUT, 0});
       if (probe.held.valid()) entries.push_back({probe.held.get(), POLLIN, 0});
@@ -117,7 +120,7 @@ class Convener {
       if (entries[at++].revents != 0) connecting ? end_attempt(probe) : end_held(probe);
     }
     for (auto& guest : guests_) {
-      if (entries[at++].revents != 0) serve(*guest);
+      if (entries[at++].revents != 0 && guest->stream.open()) serve(*guest);
     }
     const uint64_t now = monotonic_ns();
     std::erase_if(guests_, [&](const auto& guest) {
@@ -155,11 +158,21 @@ class Convener {
     probe.held.reset();
   }
 
+  // Those who came do not count: strangers take no member's place.
+  bool room_for_strangers() const {
+    const auto strangers = std::count_if(guests_.begin(), guests_.end(),
+                                         [](const auto& guest) { return guest->rank < 0; });
+    return static_cast<size_t>(strangers) < line_.members.size() + kMaxStrangers;
+  }
+
   void accept_all() {
-    while (guests_.size() < line_.members.size() + kMaxStrangers) {
+    while (room_for_strangers()) {
       UniqueFd fd(
           accept4(line_.point->listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-      if (!fd.valid()) return;
+      if (!fd.valid()) {
+        if (errno != EAGAIN) accept_again_ns_ = monotonic_ns() + kAcceptAgainNs;
+        return;
+      }
       guests_.push_back(std::make_unique<Guest>(ProvenStream(std::move(fd), key_, line_.self)));
     }
   }
@@ -215,6 +228,11 @@ class Convener {
       if (other->rank >= 0 && excluded_.count(other->rank) > 0) turn_away(*other);
     }
     if (!member || excluded_.count(rank) > 0) return turn_away(guest);
+    // It asks anew: it does not hear what the older connection is told.
+    if (Guest* older = guest_of(rank)) {
+      older->rank = -1;
+      older->stream.close();
+    }
     guest.rank = rank;
     probes_[rank] = Probe();
     deadline_ns_ = std::min(deadline_ns_, monotonic_ns() + left_ms * kMillisecond);
@@ -288,6 +306,7 @@ class Convener {
   std::set<int> excluded_;
   uint64_t deadline_ns_;
   std::vector<std::unique_ptr<Guest>> guests_;
+  uint64_t accept_again_ns_ = 0;
   std::map<int, Probe> probes_;  // by first rank
   std::optional<std::vector<Decision>> news_;
 };

@@ -89,12 +89,17 @@ Result<ShrinkOptions> read_shrink_options(const hfr_shrink_options_t* options, c
   ShrinkOptions read;
   if (options == nullptr) return read;
   hfr_shrink_options_t known = HFR_SHRINK_OPTIONS_INIT;
-  if (options->size < sizeof(options->size) || options->size > 4096) {
+  // The sizes that the struct has had, and those that it may have one day.
+  if (options->size < sizeof(known) || options->size > 4096) {
     return invalid(cat("hfr_shrink_options_t: size is ", options->size,
                        "; start from HFR_SHRINK_OPTIONS_INIT"));
   }
   std::memcpy(&known, options, std::min(options->size, sizeof(known)));
   read.timeout_ns = uint64_t{known.timeout_ms} * 1'000'000;
+  if (known.num_excluded > shape.num_ranks) {
+    return invalid(cat("hfr_shrink_options_t: num_excluded is ", known.num_excluded, " of ",
+                       shape.num_ranks, " ranks"));
+  }
   if (known.num_excluded < 0 || (known.num_excluded > 0 && known.excluded == nullptr)) {
     return invalid(cat("hfr_shrink_options_t: num_excluded is ", known.num_excluded,
                        known.num_excluded > 0 ? " but excluded is NULL" : ""));

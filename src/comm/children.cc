@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/cancel.hpp"
 #include "base/pack.hpp"
 #include "base/text.hpp"
 #include "bootstrap/meeting.hpp"
@@ -45,6 +46,25 @@ Result<std::pair<int, int>> decode_color(const std::vector<std::byte>& bytes, in
 
 }  // namespace
 
+class Communicator::ChildCancel {
+ public:
+  explicit ChildCancel(Communicator& owner) : owner_(owner) { install(&flag_); }
+  ~ChildCancel() { install(nullptr); }
+  ChildCancel(const ChildCancel&) = delete;
+  ChildCancel& operator=(const ChildCancel&) = delete;
+
+  const CancelFlag* flag() const { return &flag_; }
+
+ private:
+  void install(CancelFlag* flag) {
+    const std::lock_guard lock(owner_.child_cancel_mutex_);
+    owner_.child_cancel_ = flag;
+  }
+
+  Communicator& owner_;
+  CancelFlag flag_;
+};
+
 JoinSpec Communicator::child_spec(const std::string& kind) const {
   JoinSpec spec;
   spec.config = parts_.config;
@@ -56,6 +76,7 @@ JoinSpec Communicator::child_spec(const std::string& kind) const {
 
 Result<std::shared_ptr<Communicator>> Communicator::split(int color, int key) {
   const std::lock_guard lock(children_mutex_);
+  const ChildCancel cancel(*this);
   HFR_RETURN_IF_ERROR(complete_all());
   const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
   Membership& membership = *parts_.membership;
@@ -63,6 +84,7 @@ Result<std::shared_ptr<Communicator>> Communicator::split(int color, int key) {
   std::vector<std::pair<int, int>> colors_and_keys;
   Part part;
   JoinSpec spec = child_spec(cat("split", ++num_splits_, "-", color));
+  spec.cancel = cancel.flag();
   HFR_RETURN_IF_ERROR(meet_all([&]() -> Status {
     HFR_ASSIGN_OR_RETURN(auto blobs,
                          membership.all_gather(pack({cat(color), cat(key)}), deadline_ns, stage));
@@ -99,6 +121,8 @@ void Communicator::revoke(const std::string& call) {
   if (!executor_.failed()) {
     publish_failure(context_.staging.failure(), failure);
     parts_.membership->report(failure.status, failure.rank);
+  } else {
+    tell_failure();
   }
   engine_.lock(*this);
   executor_.fail(failure);
@@ -116,6 +140,8 @@ Result<std::shared_ptr<Communicator>> Communicator::shrink(const std::vector<int
   }
   const uint64_t start_ns = monotonic_ns();
   const uint64_t end_ns = start_ns + (timeout_ns != 0 ? timeout_ns : parts_.limits.timeout_ns);
+  const ChildCancel cancel(*this);
+  const CancelScope scope(cancel.flag());
   revoke("hfr_comm_shrink");
   Line& line = parts_.line;
   MeetingRequest request;
@@ -126,6 +152,7 @@ Result<std::shared_ptr<Communicator>> Communicator::shrink(const std::vector<int
     const uint64_t now = monotonic_ns();
     request.deadline_ns = now + (end_ns > now ? (end_ns - now) / 2 : 0);
     JoinSpec spec = child_spec("shrunk");
+    spec.cancel = cancel.flag();
     HFR_ASSIGN_OR_RETURN(spec.gathered, meet(line, request));
     const auto at = std::find(line.members.begin(), line.members.end(), line.self);
     spec.rank = static_cast<int>(at - line.members.begin());

@@ -361,6 +361,10 @@ void Communicator::abort() {
   Failure failure{Status(Code::kAborted, cat("rank ", parts_.shape.rank, " (node ",
                                              parts_.shape.node, ") called hfr_comm_abort")),
                   parts_.shape.rank};
+  {
+    const std::lock_guard lock(child_cancel_mutex_);
+    if (child_cancel_ != nullptr) child_cancel_->set();
+  }
   // Whoever drives the engine sees the cell in its next turn.
   publish_failure(context_.staging.failure(), failure);
   parts_.membership->report(failure.status, failure.rank);

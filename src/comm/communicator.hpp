@@ -16,6 +16,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/cancel.hpp"
 #include "comm/graph_ops.hpp"
 #include "comm/heap.hpp"
 #include "comm/host_stream.hpp"
@@ -104,6 +105,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   void revoke(const std::string& call);
   // What a child has from this one; `kind` tells its trace from others.
   JoinSpec child_spec(const std::string& kind) const;
+  // While it lives, abort() sets its flag, too.
+  class ChildCancel;
   // The failure that all later calls return; ok while there is none.
   Status sticky();
   // A failure that this rank found by itself goes to the other nodes.
@@ -177,6 +180,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::mutex children_mutex_;  // one split or shrink at a time
   int num_splits_ = 0;
   bool shrunk_ = false;
+  std::mutex child_cancel_mutex_;
+  CancelFlag* child_cancel_ = nullptr;  // of the call that makes a child; null outside of it
 
   std::once_flag heap_once_;
   Status heap_status_;

@@ -243,6 +243,34 @@ TEST(Meeting, WhatIsLeftOfADecisionIsNoChildBesideAnother) {
   expect_agreed(world, {1}, world.meet({1}));
 }
 
+TEST(Meeting, WhoComesTwiceIsHeardOnItsLastConnection) {
+  World world(3);
+  std::vector<std::thread> threads;
+  std::vector<Status> ends(3);
+  const auto comes = [&](int rank) {
+    threads.emplace_back([&, rank] {
+      ends[static_cast<size_t>(rank)] = meet(world.of(rank), world.request(20'000)).status();
+    });
+  };
+  comes(0);
+  auto first = connect_once(world.of(0).addresses[0], "127.0.0.1", in_ms(20'000));
+  SecretHandshake handshake(world.of(1).secret, meeting::kPurpose, 1);
+  EXPECT_TRUE(handshake.run((*first)->get(), Handshake::Side::kConnecting, in_ms(20'000)).ok());
+  EXPECT_TRUE(send_frame((*first)->get(),
+                         pack({std::string(1, meeting::kCome), Line::kFirst, "20000", "",
+                               encode(std::span<const Decision>())}),
+                         in_ms(20'000), "coming")
+                  .ok());
+  comes(1);
+  // The first one ends, while rank 2 is waited for.
+  std::byte heard{};
+  EXPECT_EQ(recv_all((*first)->get(), {&heard, 1}, in_ms(20'000), "hearing").code(),
+            Code::kRemoteError);
+  comes(2);
+  for (std::thread& thread : threads) thread.join();
+  for (const Status& end : ends) EXPECT_TRUE(end.ok()) << end.message();
+}
+
 TEST(Meeting, StrangersAtTheDoorChangeNothing) {
   World world(3);
   std::vector<UniqueFd> strangers;

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <atomic>
 #include <barrier>
+#include <chrono>
 #include <hfreduce/hfreduce.hpp>
+#include <thread>
 
 #include "cluster.hpp"
 
@@ -231,6 +233,30 @@ TEST(Shrink, TooFewIsAnErrorInTimeAndCanBeTriedAgain) {
   });
 }
 
+TEST(Shrink, AnAbortEndsTheCallWhichCanBeTriedAgain) {
+  std::atomic<bool> ended{false};
+  run_cluster({.ranks_per_node = {2}}, [&](int rank, hfr_comm_t comm) {
+    hfr_comm_t child = nullptr;
+    if (rank == 0) {
+      // Again and again: one that comes before the call has begun does not end it.
+      std::thread aborting([&] {
+        while (!ended) {
+          EXPECT_EQ(hfr_comm_abort(comm), HFR_SUCCESS);
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+      });
+      EXPECT_EQ(hfr_comm_shrink(comm, nullptr, &child), HFR_ABORTED);
+      EXPECT_EQ(child, nullptr);
+      ended = true;
+      aborting.join();
+    }
+    while (!ended) std::this_thread::yield();
+    ASSERT_EQ(hfr_comm_shrink(comm, nullptr, &child), HFR_SUCCESS) << hfr_get_last_error(comm);
+    EXPECT_EQ(sum_over(child, rank), 1);
+    end(child);
+  });
+}
+
 TEST(Shrink, BadInputStartsNothing) {
   run_cluster({.ranks_per_node = {2}}, [](int rank, hfr_comm_t comm) {
     hfr_comm_t child = nullptr;
@@ -245,11 +271,15 @@ TEST(Shrink, BadInputStartsNothing) {
       options.excluded = &bad;
       EXPECT_TRUE(refused()) << bad;
     }
-    options.num_excluded = -1;
-    EXPECT_TRUE(refused());
+    for (const int count : {-1, 3}) {
+      options.num_excluded = count;
+      EXPECT_TRUE(refused()) << count;
+    }
     options = HFR_SHRINK_OPTIONS_INIT;
-    options.size = 3;
-    EXPECT_TRUE(refused());
+    for (const size_t size : {size_t{3}, sizeof(options) - 4}) {
+      options.size = size;  // the second one ends inside a pointer
+      EXPECT_TRUE(refused()) << size;
+    }
     EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("HFR_SHRINK_OPTIONS_INIT"));
     EXPECT_EQ(sum_over(comm, rank), 1);
   });
