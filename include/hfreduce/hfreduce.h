@@ -211,10 +211,11 @@ HFR_API hfr_status_t hfr_comm_abort(hfr_comm_t comm);
 /* Collective over a communicator that has not failed: ranks with the same color (0 or more) form
  * one, ordered by key, then by rank in `comm`. With HFR_SPLIT_NOCOLOR a rank takes part and *child
  * is NULL. The child has the options of `comm`, which stays usable beside it; started operations
- * are completed first. Returns when all ranks of the child are there. No other call on `comm` may
- * run beside it but queries and hfr_comm_abort. Errors: HFR_INVALID_ARGUMENT (nothing was started),
- * those of hfr_comm_init_rank when the child cannot be made, and those of an operation, after which
- * `comm` has failed. */
+ * are completed first. Returns when all ranks of the child are there. Completing, meeting and the
+ * child's set-up each end at a deadline of `comm`, so it blocks for three of them at most. No other
+ * call on `comm` may run beside it but queries and hfr_comm_abort, which ends it. Errors:
+ * HFR_INVALID_ARGUMENT (nothing was started), those of hfr_comm_init_rank when the child cannot be
+ * made, and those of an operation, after which `comm` has failed. */
 HFR_API hfr_status_t hfr_comm_split(hfr_comm_t comm, int color, int key, hfr_comm_t* child);
 
 /* Makes a communicator of the ranks of `comm` that are left, without the help of those that are
@@ -224,16 +225,17 @@ HFR_API hfr_status_t hfr_comm_split(hfr_comm_t comm, int color, int key, hfr_com
  * communicator exist beside each other: when ranks are silent, neither dead for certain nor in this
  * call, the others go on only if they are more than half of `comm` (or half, with its rank 0), and
  * after half of the deadline. `options` may be NULL. Blocks until its deadline and 2 s at most. No
- * other call on `comm` may run beside it but queries and hfr_comm_abort; ranks that are threads
- * call from a thread each. Errors: HFR_INVALID_ARGUMENT, HFR_INVALID_USAGE (finalized, shrunk
- * before, or this rank was excluded by another), HFR_TIMEOUT (too few came) and HFR_REMOTE_ERROR
- * (another rank died, or the others went on without this one): the call may be repeated.
- * docs/recovery.md says more. */
+ * other call on `comm` may run beside it but queries and hfr_comm_abort, which ends it with
+ * HFR_ABORTED; ranks that are threads call from a thread each. A rank that calls when all others
+ * have ended gets a child of itself alone: ask hfr_comm_count. Errors: HFR_INVALID_ARGUMENT,
+ * HFR_INVALID_USAGE (finalized, shrunk before, or this rank was excluded by another), HFR_TIMEOUT
+ * (too few came) and HFR_REMOTE_ERROR (another rank died, or the others went on without this one):
+ * the call may be repeated. docs/recovery.md says more. */
 HFR_API hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t* options,
                                      hfr_comm_t* child);
 
-/* HFR_IN_PROGRESS while a non-blocking init runs, else the sticky status. Any thread, never blocks.
- */
+/* HFR_IN_PROGRESS while a non-blocking init runs, else the sticky status. Any thread. Does not
+ * wait, except when an operation is failing: it may then take 2 s to ask the other ranks why. */
 HFR_API hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status);
 
 /* Queries: never block, any thread. Nodes are numbered by their lowest rank. */
@@ -310,8 +312,8 @@ HFR_API hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t c
 
 /* Waits for a request of `comm`; returns the operation's status. Waiting again is allowed. */
 HFR_API hfr_status_t hfr_wait(hfr_comm_t comm, hfr_request_t request);
-/* Sets *done to 1 when the request has completed or failed, else 0; makes progress; never blocks.
- */
+/* Sets *done to 1 when the request has completed or failed, else 0; makes progress. Waits
+ * no more than hfr_comm_get_async_error. */
 HFR_API hfr_status_t hfr_test(hfr_comm_t comm, hfr_request_t request, int* done);
 
 #ifdef __cplusplus
