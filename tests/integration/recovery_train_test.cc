@@ -373,7 +373,7 @@ TEST(Stopped, WhoStopsForLongerIsLeftBehindAndToldSo) {
     ASSERT_TRUE(drivers.back()->advance(3));
     drivers.back()->signal(victim, SIGSTOP);
     drivers.back()->give_up_on(victim);
-    drivers.back()->page().shrink_ms = 12'000;  // the silent one uses half of it up
+    drivers.back()->page().shrink_ms = 40'000;  // the silent one uses half of it up
     drivers.back()->page().stuck = true;
   }
   for (size_t i = 0; i < victims.size(); ++i) {
