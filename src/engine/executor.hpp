@@ -44,8 +44,8 @@ class Executor {
   std::optional<uint64_t> submit(const OpDescriptor& desc);
 
   // For a blocking caller: submits the operation, and finishes it where it travels the flat path
-  // with nothing before it and the other ranks' posts come within `num_looks` looks. Its number; what
-  // is not done() goes on by progress(), as if nothing had been tried.
+  // with nothing before it and the other ranks' posts come within `num_looks` looks. Its number;
+  // what is not done() goes on by progress(), as if nothing had been tried.
   std::optional<uint64_t> submit_and_finish(const OpDescriptor& desc, uint32_t num_looks);
   // Of an operation that was submitted undecided. `early`: its copies are handed over early.
   void decide(uint64_t op, bool early);

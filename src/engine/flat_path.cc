@@ -57,8 +57,8 @@ std::optional<uint64_t> Executor::submit_and_finish(const OpDescriptor& desc, ui
   return submit(desc);
 }
 
-// Without an Operation, which would cost as much as the adding does. False: the operation is posted,
-// and not finished.
+// Without an Operation, which would cost as much as the adding does. False: the operation is
+// posted, and not finished.
 bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t num_looks) {
   const uint64_t signature = make_signature(desc.count, desc.dtype, desc.op);
   Post& mine = context_.staging.post(me_, number);
