@@ -39,8 +39,10 @@ std::vector<const KernelTable*> supported_kernel_tables() {
   std::vector<const KernelTable*> tables = {&kScalarKernels};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && has_f16c()) tables.push_back(&kAvx2Kernels);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && has_f16c();
+  if (has_avx2) tables.push_back(&kAvx2Kernels);
+  // The kernels for AVX-512 convert FP16 in AVX2's vectors.
+  if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma")) {
     tables.push_back(&kAvx512Kernels);
