@@ -2,6 +2,7 @@
 #pragma once
 
 #include <charconv>
+#include <locale>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -11,6 +12,8 @@ namespace hfr {
 template <typename... Parts>
 std::string cat(const Parts&... parts) {
   std::ostringstream out;
+  // Numbers go to other ranks and come back: the application's locale may write 1,000.
+  out.imbue(std::locale::classic());
   (out << ... << parts);
   return out.str();
 }
