@@ -47,6 +47,20 @@ bool same_user(int fd) {
   return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == getuid();
 }
 
+// Where the other side's end may be the cause, it is that rank's failure: set-up then asks first
+// whether somebody is known to be gone.
+Status peer_error(const std::string& what, int error_number) {
+  const Status status = system_error(what, error_number);
+  switch (error_number) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case EPIPE:
+      return Status(Code::kRemoteError, status.message());
+    default:
+      return status;
+  }
+}
+
 // What goes through the door: in one process the address of a shared_ptr, which the receiver copies
 // before it answers; else two descriptors beside the byte.
 Status send_descriptors(int fd, int staging, int heap) {
@@ -65,7 +79,7 @@ Status send_descriptors(int fd, int staging, int heap) {
   header->cmsg_len = CMSG_LEN(sizeof(fds));
   std::memcpy(CMSG_DATA(header), fds.data(), sizeof(fds));
   if (sendmsg(fd, &message, MSG_NOSIGNAL) != 1)
-    return system_error("handing shared memory over", errno);
+    return peer_error("handing shared memory over", errno);
   return Status();
 }
 
@@ -78,8 +92,8 @@ Result<std::array<UniqueFd, 2>> receive_descriptors(int fd) {
   message.msg_iovlen = 1;
   message.msg_control = control.data();
   message.msg_controllen = control.size();
-  if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != 1)
-    return system_error("receiving shared memory", errno);
+  const ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  if (received != 1) return peer_error("receiving shared memory", received == 0 ? EPIPE : errno);
   cmsghdr* header = CMSG_FIRSTHDR(&message);
   if (header == nullptr || header->cmsg_type != SCM_RIGHTS ||
       header->cmsg_len != CMSG_LEN(2 * sizeof(int))) {
@@ -194,10 +208,10 @@ Result<std::shared_ptr<NodeMemory>> fetch_node_memory(const std::string& name, i
   if (!fd.valid()) return system_error("local socket", errno);
   LocalAddress address = abstract_address(name);
   if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address.storage), address.length) != 0) {
-    return system_error(
-        "cannot reach the node's shared memory (ranks with one HFREDUCE_HOSTID must be on one "
-        "machine and in one "
-        "network namespace)",
+    return peer_error(
+        cat("cannot reach the node's shared memory at rank ", door_rank,
+            ", which has ended, or is elsewhere (ranks with one HFREDUCE_HOSTID must be on one "
+            "machine and in one network namespace)"),
         errno);
   }
   deadline_ns += kDoorGraceNs;
