@@ -238,6 +238,12 @@ HFR_API hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t
  * wait, except when an operation is failing: it may then take 2 s to ask the other ranks why. */
 HFR_API hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status);
 
+/* Copies the record of what this rank did last to a new file at `path`, for `hfreduce inspect`;
+ * "%r" in it stands for the rank. Any thread, never blocks on the communicator. Errors:
+ * HFR_INVALID_ARGUMENT, HFR_SYSTEM_ERROR (the file cannot be written), HFR_INVALID_USAGE
+ * (HFREDUCE_RECORDER_DIR is off). docs/diagnosis.md says more. */
+HFR_API hfr_status_t hfr_comm_dump(hfr_comm_t comm, const char* path);
+
 /* Queries: never block, any thread. Nodes are numbered by their lowest rank. */
 HFR_API hfr_status_t hfr_comm_count(hfr_comm_t comm, int* num_ranks);
 HFR_API hfr_status_t hfr_comm_rank(hfr_comm_t comm, int* rank);

@@ -76,6 +76,16 @@ ConfigVariable gid_index() {
           "The GID that every port uses; auto: chosen by which can reach each other.", set};
 }
 
+ConfigVariable recorder_dir() {
+  auto set = [](const std::string& text, Config& config) {
+    if (text.empty() || text.size() > 4000) return false;
+    config.recorder_dir = text;
+    return true;
+  };
+  return {"HFREDUCE_RECORDER_DIR", "chosen", "off or the path of a folder",
+          "Folder of the ranks' records, for hfreduce inspect.", set};
+}
+
 ConfigVariable log_level() {
   static const std::map<std::string, LogLevel> kLevels = {{"off", LogLevel::kOff},
                                                           {"error", LogLevel::kError},
@@ -177,6 +187,10 @@ std::vector<ConfigVariable> make_variables() {
           "HFREDUCE_TRACE", "a path; %r stands for the rank", 4096, &Config::trace,
           "File that gets each chunk's stages with their times, as Chrome's trace events, when the "
           "communicator is destroyed."),
+      recorder_dir(),
+      choice("HFREDUCE_RECORDER_SIGNAL", "off", {"off", "USR1", "USR2", "HUP", "QUIT"},
+             &Config::recorder_signal,
+             "On this signal a process copies its ranks' records to the folder dumps beside them."),
   };
 }
 

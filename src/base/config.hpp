@@ -51,7 +51,9 @@ struct Config {
   std::string huge_pages = "auto";  // auto, off
   LogLevel log_level = LogLevel::kWarn;
   std::string log_file;
-  std::string trace;  // a path; empty: no trace
+  std::string trace;                    // a path; empty: no trace
+  std::string recorder_dir;             // off, a folder; empty: the first default one
+  std::string recorder_signal = "off";  // off, USR1, USR2, HUP, QUIT
 };
 
 // Value of a variable, or nothing. Tests pass their own.

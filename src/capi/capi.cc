@@ -2,10 +2,10 @@
 #include <cstring>
 #include <new>
 
+#include "base/signature.hpp"
 #include "base/text.hpp"
 #include "capi/handle.hpp"
 #include "hfreduce/hfreduce.h"
-#include "sched/signature.hpp"
 
 namespace {
 
@@ -282,6 +282,13 @@ hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status) {
   return guarded(comm, [&] {
     *status = keep(comm, comm->async_error());
     return Status();
+  });
+}
+
+hfr_status_t hfr_comm_dump(hfr_comm_t comm, const char* path) {
+  return on_comm(comm, "hfr_comm_dump", [&](hfr::Communicator& c) -> Status {
+    if (path == nullptr || *path == '\0') return invalid("hfr_comm_dump: path is NULL or empty");
+    return c.dump(path);
   });
 }
 

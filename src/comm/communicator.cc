@@ -38,6 +38,9 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
       user_side_(parts_.device->user_side()),
       pool_(std::move(pool)),
       trace_(parts_.trace_file != nullptr ? std::make_unique<Trace>(clock_) : nullptr),
+      recorder_(parts_.record != nullptr
+                    ? std::make_unique<Recorder>(parts_.record->record(), clock_)
+                    : nullptr),
       context_{.shape = parts_.shape,
                .staging = Staging(parts_.staging, parts_.memory->staging().data()),
                .limits = parts_.limits,
@@ -56,7 +59,8 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .transport = parts_.transport.get(),
                .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
                                 Staging(parts_.staging, parts_.memory->staging().data())),
-               .trace = trace_.get()},
+               .trace = trace_.get(),
+               .recorder = recorder_.get()},
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0),
       first_ranks_(parts_.line.members) {
@@ -68,6 +72,10 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
 
 Communicator::~Communicator() {
   shut_down();
+  if (recorder_ != nullptr && executor_.failed()) {
+    parts_.record->keep();
+    recorder_->destroyed();
+  }
   if (trace_ == nullptr) return;
   const Shape& shape = parts_.shape;
   const std::string text =
@@ -105,7 +113,12 @@ void Communicator::tell_failure() {
   if (failure_told_.exchange(true, std::memory_order_relaxed)) return;
   const Failure& failure = executor_.failure();
   parts_.membership->report(failure.status, failure.rank);
-  parts_.logger.log(LogLevel::kError, failure.status.message());
+  std::string advice;
+  if (parts_.record != nullptr && !parts_.record->folder().empty()) {
+    parts_.record->keep();
+    advice = cat("; what the ranks did last: hfreduce inspect ", parts_.record->folder());
+  }
+  parts_.logger.log(LogLevel::kError, failure.status.message(), advice);
 }
 
 bool Communicator::takes_operations() const {
@@ -311,7 +324,9 @@ Status Communicator::meet_all(const std::function<Status()>& meet) {
       }
     });
   }
+  record_meeting(WaitStage::kMeeting);
   Status status = meet();
+  record_meeting(WaitStage::kNothing);
   over.store(true, std::memory_order_relaxed);
   if (attendant.joinable()) attendant.join();
   if (status.ok()) return status;
@@ -320,6 +335,22 @@ Status Communicator::meet_all(const std::function<Status()>& meet) {
   fail(failure ? *failure : Failure{status, -1});
   engine_.unlock();
   return sticky();
+}
+
+void Communicator::record_meeting(WaitStage stage) {
+  if (recorder_ == nullptr) return;
+  engine_.lock(*this);
+  const uint64_t now = monotonic_ns();
+  recorder_->waits(parts_.record->record().progress.completed.load(), now, now, {-1, stage});
+  engine_.unlock();
+}
+
+Status Communicator::dump(const std::string& path) const {
+  if (parts_.record == nullptr) {
+    return Status(Code::kInvalidUsage,
+                  "hfr_comm_dump: nothing is recorded, as HFREDUCE_RECORDER_DIR is off");
+  }
+  return parts_.record->dump(with_rank(path, parts_.shape.rank));
 }
 
 void Communicator::shut_down() {

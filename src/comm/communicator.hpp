@@ -62,6 +62,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // The sticky failure; ok while there is none.
   Status async_error();
 
+  // Copies the rank's record to the file at `path`; %r stands for the rank.
+  Status dump(const std::string& path) const;
+
   Result<void*> allocate(size_t bytes);
   Status free(void* ptr);
 
@@ -100,6 +103,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Runs `meet`, which meets all ranks; a peer whose last operation is still open may need this
   // side's transport meanwhile. Its failure becomes the communicator's.
   Status meet_all(const std::function<Status()>& meet);
+  // What inspect shows while all ranks meet; WaitStage::kNothing: no longer.
+  void record_meeting(WaitStage stage);
   // Makes all operations fail, on all ranks that can be told, and waits until the buffers are the
   // caller's again.
   void revoke(const std::string& call);
@@ -161,7 +166,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   UserSide* const user_side_;  // null: buffers are in host memory
   GpuMemory gpu_memory_;
   std::unique_ptr<ReducePool> pool_;
-  const std::unique_ptr<Trace> trace_;  // null: nobody asked
+  const std::unique_ptr<Trace> trace_;        // null: nobody asked
+  const std::unique_ptr<Recorder> recorder_;  // null: nothing is recorded
   EngineContext context_;
   Executor executor_;
   std::unique_ptr<GraphOps> graph_ops_;  // null where there are no graphs

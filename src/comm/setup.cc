@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <set>
 
@@ -100,22 +101,18 @@ class SetUp {
       parts_.logger = Logger(spec_.config.log_level, prefix);
       return Status();
     }
-    HFR_ASSIGN_OR_RETURN(parts_.logger, Logger::to_file(spec_.config.log_level,
-                                                        with_rank(spec_.config.log_file), prefix));
+    HFR_ASSIGN_OR_RETURN(parts_.logger,
+                         Logger::to_file(spec_.config.log_level,
+                                         with_rank(spec_.config.log_file, spec_.rank), prefix));
     return Status();
   }
 
   Status open_trace() {
     if (spec_.config.trace.empty()) return Status();
-    const std::string path = with_rank(spec_.config.trace);
+    const std::string path = with_rank(spec_.config.trace, spec_.rank);
     parts_.trace_file.reset(std::fopen(path.c_str(), "we"));
     if (parts_.trace_file != nullptr) return Status();
     return system_error(cat("HFREDUCE_TRACE=", path, " cannot be opened for writing"), errno);
-  }
-
-  std::string with_rank(std::string path) const {
-    if (size_t at = path.find("%r"); at != std::string::npos) path.replace(at, 2, cat(spec_.rank));
-    return path;
   }
 
   Status join() {
@@ -142,6 +139,7 @@ class SetUp {
     HFR_ASSIGN_OR_RETURN(MemoryDoor door, MemoryDoor::open());
     HFR_RETURN_IF_ERROR(open_line());
     HFR_RETURN_IF_ERROR(learn_shape(door));
+    HFR_RETURN_IF_ERROR(open_record());
     parts_.staging = size_staging(parts_.shape, parts_.config);
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
     HFR_RETURN_IF_ERROR(share_memory(door));
@@ -195,6 +193,7 @@ class SetUp {
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
+    communicator_id_ = id_from(blobs);
     for (int rank = 0; rank < spec_.num_ranks; ++rank) {
       HFR_ASSIGN_OR_RETURN(RankInfo info, decode_rank_info(blobs[static_cast<size_t>(rank)], rank));
       names.push_back(info.node_name);
@@ -211,6 +210,48 @@ class SetUp {
     });
     parts_.shape.crowded = !has_cpu(static_cast<size_t>(local[0]));
     parts_.wait = wait_policy();
+    return Status();
+  }
+
+  // The same on all ranks, and different for each communicator: each has doors and meeting points
+  // of its own.
+  uint64_t id_from(const std::vector<std::vector<std::byte>>& blobs) const {
+    std::string purpose = "hfreduce record ";
+    for (const auto& blob : blobs)
+      purpose.append(reinterpret_cast<const char*>(blob.data()), blob.size());
+    uint64_t id = 0;
+    std::memcpy(&id, spec_.secret.derive(purpose).bytes().data(), sizeof(id));
+    return id;
+  }
+
+  Status open_record() {
+    const Config& config = parts_.config;
+    if (config.recorder_dir == "off") return Status();
+    const Shape& shape = parts_.shape;
+    auto file = RecordFile::create(config.recorder_dir, {.communicator = communicator_id_,
+                                                         .rank = shape.rank,
+                                                         .num_ranks = shape.num_ranks,
+                                                         .node = shape.node,
+                                                         .num_nodes = shape.num_nodes(),
+                                                         .local_rank = shape.local_rank,
+                                                         .num_local = shape.num_local()});
+    if (!file.ok()) {
+      return Status(file.status().code(), cat("HFREDUCE_RECORDER_DIR=", config.recorder_dir, ": ",
+                                              file.status().message()));
+    }
+    parts_.record = std::make_unique<RecordFile>(std::move(*file));
+    if (parts_.record->folder().empty()) {
+      parts_.logger.log(LogLevel::kInfo,
+                        "no folder for the rank's record; hfreduce inspect will not find it");
+      return Status();
+    }
+    const auto signal = signal_number(config.recorder_signal);
+    if (signal) {
+      HFR_ASSIGN_OR_RETURN(parts_.dump_on_signal, DumpOnSignal::install(*signal, *parts_.record));
+    }
+    if (shape.local_rank != 0) return Status();
+    sweep_records(parts_.record->folder());
+    sweep_records(cat(parts_.record->folder(), "/", kDumpFolder));
     return Status();
   }
 
@@ -443,11 +484,17 @@ class SetUp {
   Findings findings_;
   CudaGroupSide* group_side_ = nullptr;  // a part of parts_.device
   uint64_t deadline_ns_ = 0;
+  uint64_t communicator_id_ = 0;
 };
 
 }  // namespace
 
 Result<Parts> set_up(JoinSpec spec) { return SetUp(std::move(spec)).run(); }
+
+std::string with_rank(std::string path, int rank) {
+  if (size_t at = path.find("%r"); at != std::string::npos) path.replace(at, 2, cat(rank));
+  return path;
+}
 
 void* current_gpu_context() { return current_cuda_context(); }
 

@@ -9,6 +9,8 @@
 
 #include "base/cancel.hpp"
 #include "base/config.hpp"
+#include "base/record_file.hpp"
+#include "base/record_signal.hpp"
 #include "base/waiter.hpp"
 #include "bootstrap/auth.hpp"
 #include "bootstrap/line.hpp"
@@ -49,6 +51,8 @@ struct Parts {
   Logger logger;
   std::unique_ptr<std::FILE, CloseFile> trace_file;  // null: no trace was asked for
   std::unique_ptr<Membership> membership;
+  std::unique_ptr<RecordFile> record;            // null: nothing is recorded
+  std::unique_ptr<DumpOnSignal> dump_on_signal;  // null: on none
   Line line;
   void* cuda_context = nullptr;  // that its children use, too, or else the number of the device
   int cuda_ordinal = -1;
@@ -71,6 +75,9 @@ struct Parts {
 };
 
 Result<Parts> set_up(JoinSpec spec);
+
+// `path` with the rank in place of %r.
+std::string with_rank(std::string path, int rank);
 
 // The calling thread's current CUDA context; null when it has none.
 void* current_gpu_context();

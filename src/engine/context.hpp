@@ -10,6 +10,7 @@
 
 #include "engine/group.hpp"
 #include "engine/peer_memory.hpp"
+#include "engine/recorder.hpp"
 #include "engine/shape.hpp"
 #include "engine/staging.hpp"
 #include "engine/trace.hpp"
@@ -80,9 +81,10 @@ struct EngineContext {
   Clock& clock;
   Device& device;
   ReducePool& pool;
-  Transport* transport;    // null with a single node
-  Groups groups = {};      // this node's
-  Trace* trace = nullptr;  // null: nobody asked
+  Transport* transport;          // null with a single node
+  Groups groups = {};            // this node's
+  Trace* trace = nullptr;        // null: nobody asked
+  Recorder* recorder = nullptr;  // null: nothing is recorded
 
   // The owner who makes a final value stores it to its own buffer as it adds, beside the slot that
   // the other local ranks copy out of.

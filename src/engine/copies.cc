@@ -28,7 +28,7 @@ void Executor::submit_early(uint64_t number) {
       const auto next = copy(o, direction, idx);
       if (!next) continue;
       user.submit_early(direction, *next);
-      if (context_.trace != nullptr) context_.trace->watch(direction, *next);
+      watch_copy(direction, *next);
     }
   }
   o.copy_out_end = o.first_chunk + o.num_chunks;
@@ -114,7 +114,7 @@ bool Executor::feed_copies(Operation& o) {
       const auto next = copy(o, direction, idx);
       if (!next) continue;
       if (!context_.device.submit(direction, *next)) break;
-      if (context_.trace != nullptr) context_.trace->watch(direction, *next);
+      watch_copy(direction, *next);
       if (to_result) o.copy_out_end = o.first_chunk + idx + 1;
     }
   }

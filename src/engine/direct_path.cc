@@ -45,13 +45,24 @@ bool Executor::step_direct(Operation& o) {
     }
     if (begin + o.slice_done < end) return moved;
     o.added = true;
+    record_slice(o, record::SpanStage::kAdd, context_.shape.rank);
     context_.staging.sliced(me_).store(o.number + 1);
   }
   for (int r = 0; r < num_local_; ++r) {
-    if (context_.staging.sliced(r).load() < o.number + 1) return moved;
+    if (context_.staging.sliced(r).load() >= o.number + 1) continue;
+    o.waited_for = r;
+    return moved;
   }
+  record_slice(o, record::SpanStage::kSlices,
+               o.waited_for < 0 ? -1 : context_.shape.nodes[context_.shape.node][o.waited_for]);
   o.state = OpState::kDone;
   return true;
+}
+
+void Executor::record_slice(Operation& o, record::SpanStage stage, int rank) {
+  if (o.stage_began_ns == 0) return;
+  o.stage_began_ns = context_.recorder->span_until_now(
+      {stage, rank, o.number, 0, o.bytes / static_cast<size_t>(num_local_)}, o.stage_began_ns);
 }
 
 bool Executor::add_block(const Operation& o, size_t offset, size_t size) {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "base/signature.hpp"
 #include "base/text.hpp"
 #include "base/waiter.hpp"
-#include "sched/signature.hpp"
 
 namespace hfr {
 namespace {
@@ -55,6 +55,7 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
   o.bytes = desc.count * dtype_size(desc.dtype);
   o.state = OpState::kQueued;
   o.started_ns = o.submitted_ns = 0;
+  if (context_.recorder != nullptr) context_.recorder->called(number, o.signature);
   if (is_staged(o)) lay_out_chunks(o);
   o.ready.store(desc.ready, std::memory_order_release);
   submitted_.store(number + 1, std::memory_order_relaxed);
@@ -95,7 +96,7 @@ bool Executor::progress() {
     moved |= poll_transport();
     moved |= poll_pool();
     moved |= context_.device.poll();
-    if (context_.trace != nullptr) context_.trace->look();
+    look_at_copies();
     if (context_.device.failed()) {
       fail_device(context_.device.health(false));
       return false;
@@ -123,6 +124,16 @@ bool Executor::start_operations() {
     moved = true;
   }
   return moved;
+}
+
+void Executor::watch_copy(CopyDirection direction, const CopyDescriptor& copy) {
+  if (context_.trace != nullptr) context_.trace->watch(direction, copy);
+  if (context_.recorder != nullptr) context_.recorder->watch(direction, copy);
+}
+
+void Executor::look_at_copies() {
+  if (context_.trace != nullptr) context_.trace->look();
+  if (context_.recorder != nullptr) context_.recorder->look();
 }
 
 bool Executor::poll_transport() {
@@ -221,6 +232,7 @@ bool Executor::complete_operations() {
   for (uint64_t n = completed; n < running_ && !failed(); ++n) {
     Operation& o = op(n);
     if (o.state == OpState::kRunning && o.path == OpPath::kLanes && lanes_finished(o)) {
+      look_at_copies();  // else what has just ended would be seen with the next operation
       o.state = OpState::kDone;
       --open_lane_ops_;
     }
@@ -236,7 +248,10 @@ bool Executor::complete_operations() {
       moved = true;
     }
   }
-  if (moved && !failed()) completed_.store(completed, std::memory_order_release);
+  if (moved && !failed()) {
+    if (context_.recorder != nullptr) context_.recorder->completed(completed);
+    completed_.store(completed, std::memory_order_release);
+  }
   return moved;
 }
 
@@ -244,6 +259,7 @@ void Executor::fail(const Failure& failure) {
   if (failed()) return;
   publish_failure(context_.staging.failure(), failure);
   failure_ = failure;
+  if (context_.recorder != nullptr) context_.recorder->failed(failure);
   // Before copies are let go: they may overwrite what puts under way still read.
   if (context_.transport != nullptr) context_.transport->stop();
   context_.device.cancel();

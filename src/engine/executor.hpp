@@ -153,6 +153,8 @@ class Executor {
                                            uint64_t idx) const;
   CopyDescriptor copy_in(const Operation& op, uint64_t idx) const;
   CopyDescriptor copy_out(const Operation& op, uint64_t idx) const;
+  void watch_copy(CopyDirection direction, const CopyDescriptor& copy);
+  void look_at_copies();
   bool poll_transport();
   bool poll_pool();
   Lane* own_lane(int idx);
@@ -160,6 +162,7 @@ class Executor {
   bool step_flat(Operation& op);
   bool leave_host(Operation& op);
   bool step_direct(Operation& op);
+  void record_slice(Operation& op, record::SpanStage stage, int rank);
   bool add_block(const Operation& op, size_t offset, size_t size);
   bool fail_reaching(const Operation& op, int local_rank, const char* what);
   // Directions in which this rank never copies are over at once.
@@ -171,6 +174,7 @@ class Executor {
   bool lanes_finished(const Operation& op) const;
   bool complete_operations();
   Wait what_waits(const Operation& op) const;
+  void record_wait(const Operation& op, uint64_t now_ns);
   void leave_buffers();
   void fail_device(const Status& status);
 

@@ -1,10 +1,12 @@
 #include "engine/lane.hpp"
 
+#include <algorithm>
+
+#include "base/signature.hpp"
 #include "base/text.hpp"
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
-#include "sched/signature.hpp"
 
 namespace hfr {
 namespace {
@@ -48,7 +50,7 @@ Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
 bool Lane::advance(Executor& executor) {
   bool moved = false;
   while (Operation* op = executor.find_chunk(chunk_, op_cursor_)) {
-    if (op->stays_inside && !all_drained(chunk_ + 1)) return moved;
+    if (op->stays_inside && not_drained(chunk_ + 1) >= 0) return moved;
     if (op->stays_inside || op->is_empty(chunk_)) {
       pass_over(*op);
       moved = true;
@@ -84,8 +86,30 @@ void Lane::pass_over(Operation& op) {
   chunk_ += static_cast<uint64_t>(context_->staging.shape().window);
 }
 
+void Lane::put_finished(int peer) {
+  const auto first = std::find_if(puts_pending_.begin(), puts_pending_.end(),
+                                  [peer](const PendingPut& put) { return put.peer == peer; });
+  if (first == puts_pending_.end()) return;
+  if (first->began_ns != 0) {
+    context_->recorder->span_until_now(
+        {record::SpanStage::kPut, peer, operation_, chunk_, chunk_bytes_}, first->began_ns);
+  }
+  puts_pending_.erase(first);
+}
+
+void Lane::record_stage(record::SpanStage stage, int rank) {
+  if (stage_began_ns_ == 0) return;
+  stage_began_ns_ = context_->recorder->span_until_now(
+      {stage, rank, operation_, chunk_, chunk_bytes_}, stage_began_ns_);
+}
+
 void Lane::begin(Operation& op) {
   begun_ = true;
+  operation_ = op.number;
+  chunk_bytes_ = op.chunk_size(chunk_);
+  waited_for_ = -1;
+  const bool timed = context_->recorder != nullptr && chunk_bytes_ >= Recorder::kTimedChunkBytes;
+  stage_began_ns_ = timed ? context_->recorder->now_ns() : 0;
   inputs_free_ = false;
   result_ = context_->staging.result(idx_);
   if (context_->shape.num_local() == 1 && context_->device.host_accessible()) {
@@ -112,6 +136,7 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
       return run_put(step, op);
     case StepKind::kReceive:
       if (!has_arrived(step.dst)) return false;
+      record_stage(record::SpanStage::kFinalValue, context_->shape.owner(step.dst.from, idx_));
       value_ = result_;
       free_inputs();  // the answer proves that what was put from there has been read
       return true;
@@ -143,6 +168,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     context_->trace->record(TraceStage::kAdd, chunk_, op.chunk_size(chunk_), add_began_ns_,
                             context_->trace->now_ns());
   }
+  record_stage(record::SpanStage::kAdd, context_->shape.rank);
   value_ = result_;
   if (step.final && context_->owner_keeps_result()) {
     context_->staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);
@@ -151,17 +177,22 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   return true;
 }
 
-bool Lane::can_add(const Step& step, const Operation& op) const {
+bool Lane::can_add(const Step& step, const Operation& op) {
   bool local = false;
   for (SlotRef src : step.srcs) {
     if (src.kind == SlotKind::kLocal) {
       local = true;
     } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
+      waited_for_ = context_->shape.owner(src.from, idx_);
       return false;
     }
   }
   if (!local) return puts_pending_.empty();  // else the old sum is still being read
-  return missing_input(op) < 0 && result_slot_free();
+  int missing = missing_input(op);
+  if (missing < 0) missing = who_holds_result_slot();
+  if (missing < 0) return true;
+  waited_for_ = context_->shape.nodes[context_->shape.node][missing];
+  return false;
 }
 
 bool Lane::brings_input(const Operation& op, int local_rank) const {
@@ -219,6 +250,7 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   }
   work.streaming =
       context_->limits.stream_results && step.final && op.bytes >= context_->limits.streaming_bytes;
+  record_stage(record::SpanStage::kInputs, waited_for_);
   if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
   const bool small =
       chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
@@ -248,7 +280,7 @@ bool Lane::run_put(const Step& step, Operation& op) {
                                 static_cast<Token>(idx_))) {
     return false;
   }
-  puts_pending_.push_back(peer);
+  puts_pending_.push_back({peer, stage_began_ns_ != 0 ? context_->recorder->now_ns() : 0});
   return true;
 }
 
@@ -286,17 +318,17 @@ int Lane::missing_input(const Operation& op) const {
   return carrier;
 }
 
-bool Lane::result_slot_free() const {
+int Lane::who_holds_result_slot() const {
   const auto window = static_cast<uint64_t>(context_->staging.shape().window);
-  if (chunk_ < window || result_ != context_->staging.result(idx_)) return true;
-  return all_drained(chunk_ - window + 1);
+  if (chunk_ < window || result_ != context_->staging.result(idx_)) return -1;
+  return not_drained(chunk_ - window + 1);
 }
 
-bool Lane::all_drained(uint64_t end) const {
+int Lane::not_drained(uint64_t end) const {
   for (int r = 0; r < context_->shape.num_local(); ++r) {
-    if (context_->staging.drained(idx_, r).load() < end) return false;
+    if (context_->staging.drained(idx_, r).load() < end) return r;
   }
-  return true;
+  return -1;
 }
 
 uint32_t Lane::landing(SlotRef slot) const {
@@ -326,8 +358,8 @@ Wait Lane::waits_inside(const Operation& op) const {
   const Staging& staging = context_->staging;
   const int carrier = context_->groups.carrier(shape.local_rank, idx_);
   auto blame = [&](int r) {
-    return Wait{shape.nodes[shape.node][r],
-                cat("its part of chunk ", chunk_ - op.first_chunk, " of ", op.num_chunks)};
+    return Wait{shape.nodes[shape.node][r], WaitStage::kGroupPart, chunk_ - op.first_chunk,
+                op.num_chunks};
   };
   // Who has not pushed, else the carrier that has not added, else who has not pulled.
   for (int r = 0; r < shape.num_local(); ++r) {
@@ -343,13 +375,12 @@ Wait Lane::waits_inside(const Operation& op) const {
 Wait Lane::waits_for(const Operation& op) const {
   const std::vector<Step>& steps = schedule(op).steps;
   const Shape& shape = context_->shape;
-  std::string chunk = cat("chunk ", chunk_ - op.first_chunk, " of ", op.num_chunks);
-  auto from = [&](SlotRef slot, const char* what) {
-    return Wait{shape.owner(slot.from, idx_), cat(what, " of ", chunk, " to arrive")};
+  auto wait = [&](int rank, WaitStage stage) {
+    return Wait{rank, stage, chunk_ - op.first_chunk, op.num_chunks};
   };
   auto taking = [&]() -> Wait {
     if (puts_pending_.empty()) return {};
-    return {puts_pending_.front(), cat("taking ", chunk)};
+    return wait(puts_pending_.front().peer, WaitStage::kTaking);
   };
   if (op.stays_inside) return waits_inside(op);
   if (step_ >= steps.size()) {
@@ -358,16 +389,18 @@ Wait Lane::waits_for(const Operation& op) const {
   if (add_ == AddState::kUnderWay) {
     const int holder = context_->pool.holder(static_cast<Token>(idx_));
     if (holder < 0) return {};
-    return {shape.nodes[shape.node][holder], cat("adding its part of ", chunk)};
+    return wait(shape.nodes[shape.node][holder], WaitStage::kAdding);
   }
   const Step& step = steps[step_];
-  if (step.kind == StepKind::kPut) return {shape.owner(step.peer, idx_), cat("taking ", chunk)};
-  if (step.kind == StepKind::kReceive) return from(step.dst, "the final value");
+  if (step.kind == StepKind::kPut) return wait(shape.owner(step.peer, idx_), WaitStage::kTaking);
+  if (step.kind == StepKind::kReceive) {
+    return wait(shape.owner(step.dst.from, idx_), WaitStage::kFinalValue);
+  }
   for (SlotRef src : step.srcs) {
     if (src.kind == SlotKind::kLocal) {
       const auto window = static_cast<uint64_t>(context_->staging.shape().window);
       if (const int r = missing_input(op); r >= 0) {
-        return {shape.nodes[shape.node][r], cat("copy-in of ", chunk)};
+        return wait(shape.nodes[shape.node][r], WaitStage::kCopyIn);
       }
       auto drained = [&](int r) {
         return chunk_ < window || shape.num_local() == 1 ||
@@ -376,11 +409,10 @@ Wait Lane::waits_for(const Operation& op) const {
       for (int r = 0; r < shape.num_local(); ++r) {
         if (drained(r)) continue;
         const int carrier = op.grouped ? context_->groups.carrier(r, idx_) : r;
-        return {shape.nodes[shape.node][drained(carrier) ? r : carrier],
-                cat("copy-out before ", chunk)};
+        return wait(shape.nodes[shape.node][drained(carrier) ? r : carrier], WaitStage::kCopyOut);
       }
     } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
-      return from(src, "the partial sum");
+      return wait(shape.owner(src.from, idx_), WaitStage::kPartialSum);
     }
   }
   return taking();

@@ -6,12 +6,12 @@
 //                         + 3 + 2 r + c    butterfly round r, copy c: by turns, chunk after chunk
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "base/wait.hpp"
 #include "engine/context.hpp"
 #include "engine/operation.hpp"
 
@@ -27,7 +27,6 @@ struct Arrivals {
 int landings_per_lane(int num_rounds);
 
 class Executor;
-struct Wait;
 
 class Lane {
  public:
@@ -37,10 +36,7 @@ class Lane {
   bool advance(Executor& executor);
 
   void add_finished() { add_ = AddState::kFinished; }
-  void put_finished(int peer) {
-    const auto first = std::find(puts_pending_.begin(), puts_pending_.end(), peer);
-    if (first != puts_pending_.end()) puts_pending_.erase(first);
-  }
+  void put_finished(int peer);
 
   // The chunk that is next, or under way.
   uint64_t chunk() const { return chunk_; }
@@ -52,11 +48,13 @@ class Lane {
   enum class AddState : uint8_t { kNone, kUnderWay, kFinished };
 
   void begin(Operation& op);
+  // The chunk's present stage has ended.
+  void record_stage(record::SpanStage stage, int rank);
   const Schedule& schedule(const Operation& op) const;
   bool run(const Step& step, Operation& op, Executor& executor);
   bool run_add(const Step& step, Operation& op, Executor& executor);
   // All that the step adds is here, and its result may be written.
-  bool can_add(const Step& step, const Operation& op) const;
+  bool can_add(const Step& step, const Operation& op);
   // The only input of a step that would add nothing to it; null: there is something to do.
   const std::byte* sole_input(const Step& step, const Operation& op) const;
   // Adds, or hands the add to the pool; false when that takes no more.
@@ -71,9 +69,10 @@ class Lane {
   // A local rank whose input is not here yet; -1: all are. A group's carrier, which has to wait for
   // the others of its group, only where there is no other.
   int missing_input(const Operation& op) const;
-  bool result_slot_free() const;
-  // Every local rank has the results of the lane's chunks before `end`.
-  bool all_drained(uint64_t end) const;
+  // A local rank that is still to copy out of it; -1: it is free.
+  int who_holds_result_slot() const;
+  // A local rank that does not have the results of the lane's chunks before `end`; -1: all have.
+  int not_drained(uint64_t end) const;
   // Of an operation that stays inside a group.
   Wait waits_inside(const Operation& op) const;
   // The chunk is finished without this lane: it stayed inside a group, or is empty.
@@ -92,8 +91,19 @@ class Lane {
   bool begun_ = false;
   size_t step_ = 0;
   AddState add_ = AddState::kNone;
-  uint64_t add_began_ns_ = 0;         // with a trace
-  std::vector<int> puts_pending_;     // to whom, in order; has room for all of a schedule
+  uint64_t add_began_ns_ = 0;  // with a trace
+  // In order; has room for all of a schedule.
+  struct PendingPut {
+    int peer;
+    uint64_t began_ns;  // when the chunk is timed
+  };
+  std::vector<PendingPut> puts_pending_;
+  // For the recorder, of a chunk that is timed: since when its present stage goes on (0: it is
+  // not timed), of which operation it is, and for whom it waited last.
+  uint64_t stage_began_ns_ = 0;
+  uint64_t operation_ = 0;
+  size_t chunk_bytes_ = 0;
+  int waited_for_ = -1;
   const std::byte* value_ = nullptr;  // the chunk's sum so far
   bool inputs_free_ = true;           // false: the value may lie in an input slot
   std::byte* result_ = nullptr;       // where sums and the final value go

@@ -61,7 +61,7 @@ struct alignas(kCacheLine) Post {
   };
 
   std::atomic<uint64_t> seq;  // operation number + 1, stored last
-  uint64_t signature;         // sched/signature.hpp
+  uint64_t signature;         // base/signature.hpp
   uint64_t send;  // heap offset; an address when the node is one process, or for PeerMemory
   uint64_t recv;
   uint32_t flags;

@@ -3,10 +3,10 @@
 // lanes.
 #include <algorithm>
 
+#include "base/signature.hpp"
 #include "base/text.hpp"
 #include "engine/executor.hpp"
 #include "sched/plan.hpp"
-#include "sched/signature.hpp"
 
 namespace hfr {
 
@@ -114,6 +114,10 @@ bool Executor::choose_path(Operation& o) {
                   std::any_of(o.recvs.begin(), o.recvs.end(), unreached);
     o.slice_done = 0;
     o.added = false;
+    o.waited_for = -1;
+    const bool timed =
+        context_.recorder != nullptr && o.bytes >= Recorder::kTimedOpBytes && num_local_ > 1;
+    o.stage_began_ns = timed ? context_.recorder->now_ns() : 0;
   } else {
     o.path = OpPath::kLanes;
     if (!is_staged(o)) lay_out_chunks(o);

@@ -7,10 +7,10 @@
 // Threads: whoever holds the engine.
 #pragma once
 
-#include <array>
 #include <string>
 #include <vector>
 
+#include "engine/copy_watch.hpp"
 #include "ports/clock.hpp"
 #include "ports/device.hpp"
 
@@ -24,13 +24,13 @@ class Trace {
   static constexpr size_t kCapacity = size_t{1} << 16;
   static constexpr size_t kWatched = 4096;  // copies in a direction; more are left out
 
-  explicit Trace(const Clock& clock) : clock_(clock), spans_(kCapacity) {
-    for (Watched& watched : watched_) watched.copies.resize(kWatched);
-  }
+  explicit Trace(const Clock& clock) : clock_(clock), spans_(kCapacity), copies_(kWatched) {}
 
-  // The copy was queued: it begins when its counter lets it go and the one before it has ended.
-  void watch(CopyDirection direction, const CopyDescriptor& copy);
-  // Once a turn: which copies may go by now, and which have ended.
+  // The copy was queued.
+  void watch(CopyDirection direction, const CopyDescriptor& copy) {
+    copies_.watch(direction, copy);
+  }
+  // Once a turn.
   void look();
 
   uint64_t now_ns() const { return clock_.now_ns(); }
@@ -49,23 +49,10 @@ class Trace {
     uint64_t end_ns;
     TraceStage stage;
   };
-  // One direction's queued copies:  | ended ... | may go | not yet ... |
-  struct Watched {
-    struct Copy {
-      CopyDescriptor copy;
-      uint64_t may_go_ns;
-    };
-    std::vector<Copy> copies;
-    size_t ended = 0;
-    size_t may_go = 0;
-    size_t queued = 0;
-    uint64_t last_end_ns = 0;
-  };
-
   const Clock& clock_;
   std::vector<Span> spans_;
   uint64_t num_spans_ = 0;
-  std::array<Watched, kNumDirections> watched_;
+  CopyWatch copies_;
 };
 
 }  // namespace hfr

@@ -23,7 +23,7 @@ namespace hfr {
 struct PutTag {
   uint32_t landing = 0;    // the receiver's landing number
   uint64_t chunk = 0;      // chunk number in the communicator's life
-  uint64_t signature = 0;  // what the sender thinks the operation is (sched/signature.hpp)
+  uint64_t signature = 0;  // what the sender thinks the operation is (base/signature.hpp)
 };
 
 struct TransportEvent {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/net.hpp"
+#include "base/record_reader.hpp"
 #include "comm/sizing.hpp"
 #include "device/host/host_device.hpp"
 #include "engine/executor.hpp"
@@ -45,6 +46,13 @@ struct EngineOptions {
   // With a pool of the test's own for this rank.
   int rank_with_pool = -1;
   std::function<std::unique_ptr<hfr::ReducePool>()> make_pool;
+  bool recorded = false;
+  // Parts of a test's own, for each rank; with the cluster's clock.
+  std::function<std::unique_ptr<hfr::ReducePool>(int, const hfr::Clock&)> pool_of;
+  std::function<std::unique_ptr<hfr::Device>(int, const hfr::Clock&)> device_of;
+  std::function<std::unique_ptr<hfr::Transport>(int, const hfr::Clock&,
+                                                std::unique_ptr<hfr::Transport>)>
+      wrap_transport;
 };
 
 // A device that copies as the host does, and says that only it can reach the buffers.
@@ -72,7 +80,7 @@ class EngineCluster {
       shapes_.back().any_on_device = options.staged;
     }
     allocate_staging();
-    if (shapes_[0].num_nodes() > 1) connect();
+    if (shapes_[0].num_nodes() > 1) connect(options);
     if (options.group_size > 0) allocate_boxes(options.group_size);
     for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape, options));
   }
@@ -86,6 +94,24 @@ class EngineCluster {
   }
   const hfr::EngineContext& context(int rank) const {
     return *ranks_[static_cast<size_t>(rank)]->context;
+  }
+  // With `recorded`: what the rank's recorder has written, as a reader sees it.
+  hfr::Record record(int rank) {
+    const auto& owner = *ranks_[static_cast<size_t>(rank)];
+    hfr::record::Identity& identity = owner.record->identity;
+    identity.magic = hfr::record::kMagic;
+    identity.version = hfr::record::kVersion;
+    identity.rank = rank;
+    identity.num_ranks = num_ranks();
+    identity.node = shape(rank).node;
+    identity.num_nodes = shape(rank).num_nodes();
+    identity.local_rank = shape(rank).local_rank;
+    identity.num_local = shape(rank).num_local();
+    identity.pid = 1000 + rank;
+    const auto bytes = std::as_bytes(std::span(owner.record.get(), 1));
+    auto read = hfr::read_record(bytes, bytes);
+    EXPECT_TRUE(read.ok()) << read.status().message();
+    return *read;
   }
   const hfr::Shape& shape(int rank) const { return shapes_[static_cast<size_t>(rank)]; }
 
@@ -106,6 +132,8 @@ class EngineCluster {
   struct Rank {
     std::unique_ptr<hfr::Device> device;
     std::unique_ptr<hfr::ReducePool> pool;
+    std::unique_ptr<hfr::record::File> record;
+    std::unique_ptr<hfr::Recorder> recorder;
     std::unique_ptr<hfr::EngineContext> context;
     std::unique_ptr<hfr::Executor> executor;
   };
@@ -123,10 +151,14 @@ class EngineCluster {
     }
   }
 
-  void connect() {
+  void connect(const EngineOptions& options) {
     std::vector<std::vector<std::byte>> addresses;
     for (const hfr::Shape& shape : shapes_) {
       transports_.push_back(hfr::make_loopback_transport(shape.rank));
+      if (options.wrap_transport) {
+        transports_.back() =
+            options.wrap_transport(shape.rank, clock_, std::move(transports_.back()));
+      }
       addresses.push_back(*transports_.back()->listen());
     }
     std::vector<std::thread> threads;
@@ -172,6 +204,7 @@ class EngineCluster {
   }
 
   std::unique_ptr<hfr::Device> make_device(const hfr::Shape& shape, const EngineOptions& options) {
+    if (options.device_of) return options.device_of(shape.rank, clock_);
     const bool in_host = options.mixed && shape.rank % 2 == 1;
     if (!options.staged || in_host) return std::make_unique<hfr::HostDevice>();
     if (options.group_size == 0) return std::make_unique<StagedDevice>();
@@ -201,6 +234,7 @@ class EngineCluster {
     rank->pool = shape.rank == options.rank_with_pool
                      ? options.make_pool()
                      : make_pool(options.add_threads, memory, staging);
+    if (options.pool_of) rank->pool = options.pool_of(shape.rank, clock_);
     rank->context.reset(new hfr::EngineContext{
         .shape = shape,
         .staging = staging,
@@ -218,6 +252,11 @@ class EngineCluster {
             transports_.empty() ? nullptr : transports_[static_cast<size_t>(shape.rank)].get()});
     if (options.streaming_bytes > 0)
       rank->context->limits.streaming_bytes = options.streaming_bytes;
+    if (options.recorded) {
+      rank->record = std::make_unique<hfr::record::File>();
+      rank->recorder = std::make_unique<hfr::Recorder>(*rank->record, clock_);
+      rank->context->recorder = rank->recorder.get();
+    }
     if (options.group_size > 0) {
       rank->context->groups = make_groups(shape, rank->context->staging, options.group_size);
     }
