@@ -1,9 +1,10 @@
-// The `hfreduce` command: run, perf, topo, sim, doctor.
+// The `hfreduce` command: run, perf, topo, sim, doctor, inspect.
 #include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "tools/doctor_net.hpp"
+#include "tools/inspect.hpp"
 #include "tools/launch.hpp"
 #include "tools/perf_command.hpp"
 #include "tools/sim.hpp"
@@ -86,9 +87,18 @@ int main(int argc, char** argv) {
   net->add_flag("--json", net_options.json, "print JSON");
   net->add_flag("!--no-measure", net_options.measure, "do not time the links");
 
+  InspectOptions inspect_options;
+  CLI::App* look = app.add_subcommand("inspect", "Say who holds a job up, from the ranks' records");
+  look->add_option("path", inspect_options.paths,
+                   "folders and files with records; default: this machine's");
+  look->add_flag("--json", inspect_options.json, "print JSON");
+  look->add_option("--save", inspect_options.save_folder,
+                   "copy the records to this folder, to bring those of several hosts together");
+
   CLI11_PARSE(app, argc, argv);
   if (app.got_subcommand(run)) return launch(spec);
   if (doctor->got_subcommand(net)) return doctor_net(net_options);
+  if (app.got_subcommand(look)) return inspect(inspect_options);
   if (app.got_subcommand(sim)) return simulate_cluster(sim_options);
   if (app.got_subcommand(topo)) return show_topology(topo_options);
   return run_perf_command(std::vector<std::string>(argv + 1, argv + argc));
