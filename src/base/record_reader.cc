@@ -186,6 +186,7 @@ Result<Record> read_record(std::span<const std::byte> bytes, std::span<const std
   if (seq % 2 == 0 && seq == HFR_AT(uint64_t, after, wait.seq))
     record.wait = read_wait(bytes, record);
   read_ending(after, record);
+  record.first_call = record.called;
   if (!whole) return record;
   record.first_call = std::min(first_whole(called_after, record::kNumCalls), record.called);
   for (uint64_t n = record.first_call; n < record.called; ++n) {
