@@ -369,7 +369,7 @@ class Judge {
     for (const RankState& rank : ranks_) {
       if (rank.record.called > edge.operation) continue;
       verdict.culprits.push_back(rank.record.owner.rank);
-      pids += cat(" ", rank.record.process.pid);
+      if (rank.process != ProcessState::kDead) pids += cat(" ", rank.record.process.pid);
     }
     const RankState& blamed = *at(edge.to);
     const bool one = verdict.culprits.size() == 1;
@@ -384,7 +384,9 @@ class Judge {
             meets ? " and is in hfr_comm_finalize or hfr_comm_split."
             : blamed.process == ProcessState::kDead ? ", and its process is gone."
                                                     : " and is outside of the library.");
-    verdict.advice = cat("See where it is: gdb -p or py-spy dump --pid, with", pids, ".");
+    verdict.advice = pids.empty()
+                         ? "See in its output and in its program why it did not call."
+                         : cat("See where it is: gdb -p or py-spy dump --pid, with", pids, ".");
     return verdict;
   }
 

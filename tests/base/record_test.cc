@@ -2,7 +2,9 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -140,6 +142,37 @@ TEST_F(Records, DefaultFoldersAreTheUsersOwn) {
   EXPECT_NE(RecordFile::create("", {})->folder(), own);
   EXPECT_TRUE(fs::is_empty(folder_ + "/elsewhere"));
   unsetenv("XDG_RUNTIME_DIR");
+}
+
+// Whether this process now has mounts of its own, as which user it may be.
+bool has_own_mounts() {
+  const uid_t user = geteuid();
+  const gid_t group = getegid();
+  if (user == 0) return unshare(CLONE_NEWNS) == 0;
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+  std::ofstream("/proc/self/setgroups") << "deny";
+  std::ofstream("/proc/self/uid_map") << user << ' ' << user << " 1";
+  std::ofstream("/proc/self/gid_map") << group << ' ' << group << " 1";
+  return geteuid() == user && getegid() == group;
+}
+
+// Containers have a small one, and others need it.
+TEST_F(Records, ASmallSharedMemoryFolderIsLeftAlone) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (!has_own_mounts() || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=64k") != 0) {
+      _exit(2);
+    }
+    unsetenv("XDG_RUNTIME_DIR");
+    setenv("TMPDIR", folder_.c_str(), 1);
+    auto file = RecordFile::create("", {});
+    _exit(file.ok() && file->folder() == hfr::cat(folder_, "/hfreduce-", geteuid()) ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (WEXITSTATUS(status) == 2) GTEST_SKIP() << "no file system can be mounted here";
+  EXPECT_EQ(status, 0);
 }
 
 // A limit on file sizes stands in for a full file system: the file cannot have its space.

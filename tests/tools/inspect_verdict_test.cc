@@ -251,6 +251,8 @@ TEST(Verdict, ATimeoutIsTracedByItsWaits) {
   fail(ranks[0], Code::kTimeout, 2, "rank 0 waited 100 ms for rank 2");
   fail(ranks[1], Code::kTimeout, 2, "rank 0 waited 100 ms for rank 2");
   expect_verdict(ranks, "never_called", {2}, "Rank 2 (node 0, host alpha, pid 102) has not called");
+  EXPECT_THAT(judge(ranks).sentence, HasSubstr("and its process is gone."));
+  EXPECT_THAT(judge(ranks).advice, Not(HasSubstr("gdb")));
   // No waits: the sentence is all there is.
   ranks[0].record.wait.reset();
   ranks[1].record.wait.reset();
