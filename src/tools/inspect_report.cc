@@ -1,5 +1,6 @@
 // What inspect prints: a table of ranks and a verdict for each communicator, or JSON.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/signature.hpp"
@@ -14,6 +15,8 @@ using nlohmann::json;
 
 // With trouble, when nobody named a folder: old failures stay for days.
 constexpr size_t kMostShown = 4;
+// Of more ranks, those that do the same share a row.
+constexpr size_t kMostRows = 32;
 
 const char* state_text(const RankState& rank) {
   if (rank.record.end == record::EndState::kDestroyed) return "destroyed";
@@ -57,14 +60,22 @@ std::string since_text(const RankState& rank) {
   return format("%.3g s", static_cast<double>(*ns) / 1e9);
 }
 
+// Of many ranks, one for all that do the same, and how many more there are.
 std::string table(const std::vector<RankState>& ranks) {
   std::vector<std::vector<std::string>> rows = {
       {"rank", "node", "host", "pid", "process", "operation", "waits for", "since"}};
+  std::map<std::string, int> num_alike;
+  auto kind = [](const std::vector<std::string>& row) { return cat(row[4], row[5], row[6]); };
   for (const RankState& rank : ranks) {
     const Record& record = rank.record;
-    rows.push_back({cat(record.owner.rank), cat(record.owner.node), record.host,
-                    cat(record.process.pid), state_text(rank), operation_text(record),
-                    stage_text(rank), since_text(rank)});
+    std::vector<std::string> row = {
+        cat(record.owner.rank), cat(record.owner.node), record.host,      cat(record.process.pid),
+        state_text(rank),       operation_text(record), stage_text(rank), since_text(rank)};
+    if (num_alike[kind(row)]++ == 0 || ranks.size() <= kMostRows) rows.push_back(std::move(row));
+  }
+  for (auto& row : rows) {
+    const int more = num_alike[kind(row)] - 1;
+    if (ranks.size() > kMostRows && more > 0) row.back() += cat("  and ", more, " like it");
   }
   std::vector<size_t> widths(rows[0].size());
   for (const auto& row : rows) {

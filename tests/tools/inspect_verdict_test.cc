@@ -448,6 +448,15 @@ TEST(Report, HealthyOnesAreCounted) {
   EXPECT_THAT(inspect_text(all, {}, true), HasSubstr("verdict: Nothing is wrong"));
 }
 
+TEST(Report, ManyRanksThatDoTheSameShareARow) {
+  auto ranks = make_ranks(300);
+  for (size_t rank = 1; rank < 300; ++rank) wait_for(ranks[rank], 0, WaitStage::kStarting);
+  const auto all = hfr::tools::judge_all(ranks);
+  const std::string text = inspect_text(all, {}, true);
+  EXPECT_THAT(text, HasSubstr("10 s  and 298 like it"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 6) << text;
+}
+
 TEST(Report, OldTroubleIsCounted) {
   std::vector<RankState> ranks;
   for (uint64_t id = 1; id <= 6; ++id) {
