@@ -169,6 +169,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
                             context_->trace->now_ns());
   }
   record_stage(record::SpanStage::kAdd, context_->shape.rank);
+  inputs_recorded_ = false;
   value_ = result_;
   if (step.final && context_->owner_keeps_result()) {
     context_->staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);
@@ -250,7 +251,9 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   }
   work.streaming =
       context_->limits.stream_results && step.final && op.bytes >= context_->limits.streaming_bytes;
-  record_stage(record::SpanStage::kInputs, waited_for_);
+  // Once, though the pool may refuse the add for many turns.
+  if (!inputs_recorded_) record_stage(record::SpanStage::kInputs, waited_for_);
+  inputs_recorded_ = true;
   if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
   const bool small =
       chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;

@@ -104,6 +104,7 @@ class Lane {
   uint64_t operation_ = 0;
   size_t chunk_bytes_ = 0;
   int waited_for_ = -1;
+  bool inputs_recorded_ = false;      // of the present add
   const std::byte* value_ = nullptr;  // the chunk's sum so far
   bool inputs_free_ = true;           // false: the value may lie in an input slot
   std::byte* result_ = nullptr;       // where sums and the final value go
