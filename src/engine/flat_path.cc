@@ -61,7 +61,8 @@ std::optional<uint64_t> Executor::submit_and_finish(const OpDescriptor& desc, ui
 // posted, and not finished.
 bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t num_looks) {
   const uint64_t signature = make_signature(desc.count, desc.dtype, desc.op);
-  if (context_.recorder != nullptr) context_.recorder->called(number, signature);
+  Recorder* const recorder = context_.recorder;
+  if (recorder != nullptr) recorder->called(number, signature);
   Post& mine = context_.staging.post(me_, number);
   mine.flags = offer_flat(desc, desc.count * dtype_size(desc.dtype), mine);
   mine.scale = desc.scale;
@@ -82,7 +83,7 @@ bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t n
   work.op = desc.op;
   work.divisor = context_.shape.num_ranks;
   context_.pool.run(work);
-  if (context_.recorder != nullptr) context_.recorder->completed(number + 1);
+  if (recorder != nullptr) recorder->completed(number + 1);
   posted_ = running_ = number + 1;
   submitted_.store(number + 1, std::memory_order_relaxed);
   completed_.store(number + 1, std::memory_order_release);

@@ -15,7 +15,8 @@ void put(std::atomic<uint64_t>& word, uint64_t value) {
 }  // namespace
 
 void Recorder::span(const Timed& timed, uint64_t begin_ns, uint64_t end_ns) {
-  begin_overwriting();
+  // What is overwritten in the ring changes after the count that said so far.
+  std::atomic_thread_fence(std::memory_order_release);
   record::Span& span = file_.spans[num_spans_ % record::kNumSpans];
   put(span.number_plus_one, num_spans_ + 1);
   put(span.stage_and_rank, pack_rank(timed.rank, static_cast<uint8_t>(timed.stage)));

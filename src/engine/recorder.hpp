@@ -25,8 +25,8 @@ class Recorder {
       : file_(file), clock_(clock), copies_(kWatchedCopies) {}
 
   void called(uint64_t number, uint64_t signature) {
-    begin_overwriting();
-    file_.calls[number % record::kNumCalls].store(signature, std::memory_order_relaxed);
+    // Releasing: what is overwritten in the ring changes after the count that said so far.
+    file_.calls[number % record::kNumCalls].store(signature, std::memory_order_release);
     file_.progress.called.store(number + 1, std::memory_order_release);
   }
   // Operations [0, end) have completed.
@@ -65,9 +65,6 @@ class Recorder {
   void destroyed();
 
  private:
-  // What is overwritten next, in a ring, changes after the counts that said so far.
-  static void begin_overwriting() { std::atomic_thread_fence(std::memory_order_release); }
-
   static constexpr size_t kWatchedCopies = 128;
 
   record::File& file_;
