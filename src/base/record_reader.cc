@@ -69,10 +69,11 @@ Status read_identity(std::span<const std::byte> bytes, Record& record) {
   owner.num_nodes = HFR_AT(int32_t, bytes, identity.num_nodes);
   owner.local_rank = HFR_AT(int32_t, bytes, identity.local_rank);
   owner.num_local = HFR_AT(int32_t, bytes, identity.num_local);
-  auto in = [](int value, int end) { return value >= 0 && value < end; };
-  if (!in(owner.num_ranks - 1, kMostRanks) || !in(owner.rank, owner.num_ranks) ||
-      !in(owner.num_nodes - 1, owner.num_ranks) || !in(owner.node, owner.num_nodes) ||
-      !in(owner.num_local - 1, owner.num_ranks) || !in(owner.local_rank, owner.num_local)) {
+  auto is_count = [](int value, int most) { return value >= 1 && value <= most; };
+  auto is_index = [](int value, int end) { return value >= 0 && value < end; };
+  if (!is_count(owner.num_ranks, kMostRanks) || !is_index(owner.rank, owner.num_ranks) ||
+      !is_count(owner.num_nodes, owner.num_ranks) || !is_index(owner.node, owner.num_nodes) ||
+      !is_count(owner.num_local, owner.num_ranks) || !is_index(owner.local_rank, owner.num_local)) {
     return unreadable("its ranks cannot be");
   }
   record.process.pid = HFR_AT(int32_t, bytes, identity.pid);
