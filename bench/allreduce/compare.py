@@ -19,7 +19,18 @@ import launch
 import libraries
 import report
 
+OURS = "hfreduce"
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def add_variant_argument(parser):
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="'NAME=LIBRARY VARIABLE=VALUE ...'",
+        help="a library once more, under another name and with these environment variables",
+    )
 
 
 def add_common_arguments(parser, sizes, rounds, batches):
@@ -47,6 +58,7 @@ def add_common_arguments(parser, sizes, rounds, batches):
         metavar="NAME=COMMAND",
         help="another program, started once per rank with RANK and WORLD_SIZE",
     )
+    add_variant_argument(parser)
     parser.add_argument("--json", default="", metavar="FILE", help="write everything measured")
 
 
@@ -108,10 +120,36 @@ def extra_programs(args):
     return programs
 
 
+def variants(args, programs):
+    """The programs that --variant makes of others."""
+    made = []
+    for text in args.variant:
+        head, *settings = shlex.split(text)
+        name, _, library = head.partition("=")
+        of = [program for program in programs if program.name == library]
+        if not name or not of or not all(setting.partition("=")[1] for setting in settings):
+            raise launch.RunFailed(
+                f"'{text}' is not 'NAME=LIBRARY VARIABLE=VALUE ...' of one of these libraries: "
+                f"{', '.join(program.name for program in programs) or 'none'}"
+            )
+        env = dict(of[0].env, **dict(setting.split("=", 1) for setting in settings))
+        made.append(dataclasses.replace(of[0], name=name, env=env, variant_of=library))
+    return made
+
+
 def choose_programs(args, cluster):
     folder = args.bin_dir or default_bin_dir()
     extra = extra_programs(args)
     programs = [p for p in libraries.find_programs(folder, cluster) if folder] + extra
+    programs += variants(args, programs)
+    programs = only_wanted(args, programs)
+    if not programs:
+        raise launch.RunFailed("no programs were found: build them, or say where with --bin-dir")
+    return programs, folder
+
+
+def only_wanted(args, programs):
+    """Those that --libraries names; all of them, if it names none."""
     names = [program.name for program in programs]
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
@@ -124,9 +162,7 @@ def choose_programs(args, cluster):
                 f"{', '.join(absent)} was asked for; there are: {', '.join(names) or 'none'}"
             )
         programs = [program for program in programs if program.name in wanted]
-    if not programs:
-        raise launch.RunFailed("no programs were found: build them, or say where with --bin-dir")
-    return programs, folder
+    return programs
 
 
 def program_arguments(args):
@@ -198,11 +234,16 @@ def machine():
 def print_preamble(session, facts, what):
     """Returns the names of the libraries that ran."""
     args = session.args
-    names = [p.name for p in session.programs if any(p.name in one for one in session.rounds)]
     print(
         f"Allreduce, sum, {args.dtype}, {args.ranks} ranks on {args.nodes} node(s), {what}, "
         f"{args.rounds} rounds of {args.batches} batches"
     )
+    return print_machine_and_libraries(session, facts)
+
+
+def print_machine_and_libraries(session, facts):
+    """Returns the names of the libraries that ran."""
+    names = [p.name for p in session.programs if any(p.name in one for one in session.rounds)]
     print(
         f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}, "
         f"TCP {facts['tcp_congestion_control']}, load {facts['load']:.1f} before and "
@@ -224,11 +265,17 @@ def print_report(session, facts):
         memory = f"GPU memory, waiting for {'each operation' if args.blocking else 'the batch'}"
     place = "in place" if args.in_place else "out of place"
     names = print_preamble(session, facts, f"{memory}, {place}")
-    rows = report.compare(session.rounds, names, args.sizes)
+    ours = [p.name for p in session.programs if OURS in (p.name, p.variant_of)]
+    peers = [name for name in names if name not in ours]
+    rows = report.compare(session.rounds, [OURS] + peers, args.sizes)
     if rows:
         print("\n" + report.comparison_table(rows))
     print("\nMedian time per operation in us:\n")
     print(report.library_table(session.rounds, names, args.sizes))
+    ours = [name for name in ours if name in names]
+    if args.variant and ours and peers:
+        print("\nA peer's time over HFReduce's, median (range) over the rounds:\n")
+        print(report.ratio_table(session.rounds, ours, peers, args.sizes))
     return rows
 
 

@@ -338,6 +338,42 @@ class WholeRunTest(unittest.TestCase):
             [(8, "fast", 4.0), (1024, "fast", 4.0)],
         )
 
+    def test_variants_are_libraries_once_more(self):
+        toy = """
+import os, sys
+us = os.environ.get("TOY_US", "8")
+if os.environ.get("RANK", "0") == "0": print("# Toy 1.0"); print(8, us, us, us); print(1024, us, us, us)
+"""
+        code, out, _, data = self.run_compare(
+            {"hfreduce": ("--rank-peer", toy), "peer": ("--peer", toy)},
+            "--variant",
+            "fast=hfreduce TOY_US=2",
+            "--variant",
+            "slow=peer TOY_US=24",
+        )
+        self.assertEqual(code, 0)
+        self.assertEqual(sorted(data["rounds"][0]), ["fast", "hfreduce", "peer", "slow"])
+        # A variant of HFReduce is no peer of it.
+        self.assertEqual([row["peer"] for row in data["comparison"]], ["peer", "peer"])
+        cells = [cell.strip() for cell in out.splitlines()[-1].strip("|").split("|")]
+        self.assertEqual(
+            cells,
+            ["1K", "1.00 (1.00-1.00)", "3.00 (3.00-3.00)", "4.00 (4.00-4.00)", "12.00 (12.00-12.00)"],
+        )
+        header = [line for line in out.splitlines() if "slow/fast" in line]
+        self.assertEqual(
+            [cell.strip() for cell in header[0].strip("|").split("|")],
+            ["bytes", "peer/hfreduce", "slow/hfreduce", "peer/fast", "slow/fast"],
+        )
+
+    def test_bad_variants(self):
+        toy = {"hfreduce": ("--peer", TOY.replace("FACTOR", "1"))}
+        for bad in ("fast=gone X=1", "fast", "=hfreduce X=1", "fast=hfreduce X"):
+            with self.subTest(bad=bad):
+                code, _, err, _ = self.run_compare(toy, "--variant", bad)
+                self.assertEqual(code, 1)
+                self.assertIn("of one of these libraries: hfreduce", err)
+
     def test_a_failing_peer_is_reported_and_the_rest_goes_on(self):
         code, out, _, data = self.run_compare(
             {

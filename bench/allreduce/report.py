@@ -188,6 +188,23 @@ def library_table(rounds, libraries, sizes):
     return markdown(["bytes"] + list(libraries), lines)
 
 
+def ratio_table(rounds, ours, peers, sizes):
+    """Each peer's time over each of ours, which are variants of one library."""
+    peers = [peer for peer in peers if peer != LIMIT]
+    pairs = [(our, peer) for our in ours for peer in peers]
+    lines = []
+    for size in sizes:
+        lines.append([format_size(size)])
+        for our, peer in pairs:
+            ratios = ratios_to_ours(rounds, peer, our, size)
+            lines[-1].append(
+                f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+                if ratios
+                else "-"
+            )
+    return markdown(["bytes"] + [f"{peer}/{our}" for our, peer in pairs], lines)
+
+
 @dataclass
 class OverlapTiming:
     """One batch of one program: microseconds of a matrix product and of an allreduce, each alone

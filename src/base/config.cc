@@ -170,9 +170,9 @@ std::vector<ConfigVariable> make_variables() {
              "them."),
       number("HFREDUCE_ADD_THREADS", "chosen", 1, 32, &Config::add_threads,
              "Threads that add, of each CUDA rank."),
-      choice("HFREDUCE_GPU_GROUP", "0", {"auto", "0", "2", "4", "8"}, &Config::gpu_group,
+      choice("HFREDUCE_GPU_GROUP", "auto", {"auto", "0", "2", "4", "8"}, &Config::gpu_group,
              "How many GPUs of a node add among themselves before the CPU does; auto: those that "
-             "NVLink joins; 0: none. Agreed by all ranks."),
+             "NVLink joins and that belong to different processes; 0: none. Agreed by all ranks."),
       size("HFREDUCE_GPU_GROUP_FROM", "chosen", 1, uint64_t{1} << 44, 1, &Config::gpu_group_from,
            "Smallest message for which they do. Agreed by all ranks."),
       number("HFREDUCE_GPU_GROUP_BLOCKS", "16", 1, 1024, &Config::gpu_group_blocks,

@@ -67,6 +67,7 @@ class Communicator::ChildCancel {
 
 JoinSpec Communicator::child_spec(const std::string& kind) const {
   JoinSpec spec;
+  spec.is_child = true;
   spec.config = parts_.config;
   if (!spec.config.trace.empty()) spec.config.trace += cat(".", kind);
   spec.cuda_context = parts_.cuda_context;

@@ -382,12 +382,22 @@ class SetUp {
         if (num_mates++ == 0) mates_key = theirs.mates_key;
       }
       same_process.push_back(shares);
+      theirs.group.gpu.process = process_of(rank);
       group_findings.push_back(std::move(theirs.group));
     }
     if (num_mates > 1) parts_.mates = GpuMates::join(mates_key, num_mates);
-    HFR_ASSIGN_OR_RETURN(auto planned,
-                         plan_gpu_groups(parts_.shape, parts_.config.gpu_group, group_findings));
+    HFR_ASSIGN_OR_RETURN(auto planned, plan_gpu_groups(parts_.shape, parts_.config.gpu_group,
+                                                       group_findings, spec_.is_child));
     return join_gpu_groups(planned, group_side_, same_process, deadline_ns_, parts_);
+  }
+
+  // The lowest rank of the same process.
+  int process_of(int rank) const {
+    const RankInfo& info = infos_[static_cast<size_t>(rank)];
+    const auto first = std::find_if(infos_.begin(), infos_.end(), [&](const RankInfo& other) {
+      return other.machine == info.machine && other.process == info.process;
+    });
+    return static_cast<int>(first - infos_.begin());
   }
 
   Status try_peer_memory() {

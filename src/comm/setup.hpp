@@ -36,6 +36,7 @@ struct JoinSpec {
   // After a shrink, instead of address and listener; `secret` is the child's own.
   Gathered gathered;
   std::optional<Line> line;  // none: a new one begins
+  bool is_child = false;     // of a split or a shrink
   Config config;
   uint64_t deadline_ns = 0;            // of set-up; 0: as long as an operation has
   const CancelFlag* cancel = nullptr;  // set from another thread: give up

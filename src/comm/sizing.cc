@@ -51,8 +51,9 @@ constexpr int kManyRanks = 5;
 constexpr int kManyRanksLanes = 3;  // per rank
 constexpr size_t kMinDeviceChunkBytes = size_t{512} << 10;
 constexpr size_t kDeviceStagingBudget = size_t{768} << 20;
-// Below, a group's further steps cost more than its fewer bytes save.
-constexpr size_t kGroupFromBytes = size_t{1} << 20;
+// Below, a group's further steps cost more than its fewer bytes save. Over NVLink; where ranks that
+// share a GPU play a group, 1 MiB.
+constexpr size_t kGroupFromBytes = size_t{256} << 10;
 constexpr size_t kDeviceStreamingBytes = size_t{32} << 20;
 // An add that reads no more than this is done before another thread would have begun it.
 constexpr size_t kRunHereBytes = size_t{128} << 10;
