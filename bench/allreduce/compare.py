@@ -59,6 +59,13 @@ def add_common_arguments(parser, sizes, rounds, batches):
         help="another program, started once per rank with RANK and WORLD_SIZE",
     )
     add_variant_argument(parser)
+    parser.add_argument(
+        "--build",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="HFReduce's program again, with this file of libhfreduce in place of its own",
+    )
     parser.add_argument("--json", default="", metavar="FILE", help="write everything measured")
 
 
@@ -137,11 +144,43 @@ def variants(args, programs):
     return made
 
 
+def build_names(args):
+    return [text.partition("=")[0] for text in args.build]
+
+
+def other_builds(args, programs):
+    """HFReduce's program, once for each --build."""
+    builds = []
+    for text in args.build:
+        name, equals, file = text.partition("=")
+        if not name or not equals or not file:
+            raise launch.RunFailed(f"'{text}' is not NAME=FILE")
+        # The loader ignores what it cannot preload, and the program would measure its own library.
+        if not is_shared_library(file):
+            raise launch.RunFailed(f"--build {text}: {file} is no shared library")
+        ours = [program for program in programs if program.name == "hfreduce"]
+        if not ours:
+            raise launch.RunFailed("--build needs HFReduce's program: build it")
+        env = dict(ours[0].env, LD_PRELOAD=os.path.abspath(file))
+        builds.append(dataclasses.replace(ours[0], name=name, env=env))
+    return builds
+
+
+def is_shared_library(path):
+    """An ELF file of type ET_DYN."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(18)
+    except OSError:
+        return False
+    return head[:4] == b"\x7fELF" and int.from_bytes(head[16:18], sys.byteorder) == 3
+
+
 def choose_programs(args, cluster):
     folder = args.bin_dir or default_bin_dir()
     extra = extra_programs(args)
     programs = [p for p in libraries.find_programs(folder, cluster) if folder] + extra
-    programs += variants(args, programs)
+    programs += variants(args, programs) + other_builds(args, programs)
     programs = only_wanted(args, programs)
     if not programs:
         raise launch.RunFailed("no programs were found: build them, or say where with --bin-dir")
@@ -265,11 +304,15 @@ def print_report(session, facts):
         memory = f"GPU memory, waiting for {'each operation' if args.blocking else 'the batch'}"
     place = "in place" if args.in_place else "out of place"
     names = print_preamble(session, facts, f"{memory}, {place}")
+    builds = [name for name in names if name in build_names(args)]
     ours = [p.name for p in session.programs if OURS in (p.name, p.variant_of)]
-    peers = [name for name in names if name not in ours]
+    peers = [name for name in names if name not in ours + builds]
     rows = report.compare(session.rounds, [OURS] + peers, args.sizes)
     if rows:
         print("\n" + report.comparison_table(rows))
+    if builds:
+        print("\nOther builds' time over HFReduce's, within each round:\n")
+        print(report.builds_table(session.rounds, builds, args.sizes))
     print("\nMedian time per operation in us:\n")
     print(report.library_table(session.rounds, names, args.sizes))
     ours = [name for name in ours if name in names]

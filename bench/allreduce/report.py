@@ -178,6 +178,19 @@ def comparison_table(rows):
     return markdown(header, lines)
 
 
+def builds_table(rounds, builds, sizes, ours="hfreduce"):
+    """Each build's time over ours: median and range over the rounds, '-' where none has both."""
+
+    def cell(build, size):
+        ratios = ratios_to_ours(rounds, build, ours, size)
+        if not ratios:
+            return "-"
+        return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
+
+    lines = [[format_size(size)] + [cell(build, size) for build in builds] for size in sizes]
+    return markdown(["bytes"] + list(builds), lines)
+
+
 def library_table(rounds, libraries, sizes):
     """Median over the rounds of every library, in microseconds."""
     lines = [

@@ -58,7 +58,7 @@ hfr_status_t on_comm(hfr_comm_t comm, const char* call, Body&& body) {
     return guarded(nullptr, [&] { return invalid(cat(call, ": comm is not a communicator")); });
   }
   return guarded(comm, [&]() -> Status {
-    HFR_RETURN_IF_ERROR(comm->ready_status(call));
+    if (!comm->is_ready()) HFR_RETURN_IF_ERROR(comm->ready_status(call));
     return body(comm->communicator());
   });
 }
@@ -91,8 +91,9 @@ Status check_buffers(const void* sendbuf, const void* recvbuf, size_t count, siz
   return Status();
 }
 
-Status check_dtype(const char* call, hfr_dtype_t dtype) {
-  if (static_cast<unsigned>(dtype) < HFR_NUM_DTYPES) return Status();
+bool is_dtype(hfr_dtype_t dtype) { return static_cast<unsigned>(dtype) < HFR_NUM_DTYPES; }
+
+Status no_dtype(const char* call, hfr_dtype_t dtype) {
   return invalid(cat(call, ": dtype ", static_cast<int>(dtype), " is no hfr_dtype_t"));
 }
 
@@ -366,7 +367,7 @@ hfr_status_t hfr_op_create_premul_sum(hfr_op_t* op, const void* scalar, hfr_dtyp
       return invalid(
           cat("hfr_op_create_premul_sum: ", op == nullptr ? "op" : "scalar", " is NULL"));
     }
-    HFR_RETURN_IF_ERROR(check_dtype("hfr_op_create_premul_sum", dtype));
+    if (!is_dtype(dtype)) return no_dtype("hfr_op_create_premul_sum", dtype);
     hfr::PremulOp made;
     made.dtype = static_cast<hfr::DType>(dtype);
     std::memcpy(&made.scale, scalar, hfr::accumulator_size(made.dtype));
@@ -392,7 +393,7 @@ hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count, hf
                             hfr_op_t op, hfr_comm_t comm, hfr_stream_t stream,
                             hfr_request_t* request) {
   return on_comm(comm, "hfr_all_reduce", [&](hfr::Communicator& c) -> Status {
-    HFR_RETURN_IF_ERROR(check_dtype("hfr_all_reduce", dtype));
+    if (!is_dtype(dtype)) return no_dtype("hfr_all_reduce", dtype);
     hfr::OpDescriptor desc;
     desc.send = sendbuf;
     desc.recv = recvbuf;

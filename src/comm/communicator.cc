@@ -86,8 +86,7 @@ Communicator::~Communicator() {
   }
 }
 
-void Communicator::EngineLock::lock(Communicator& owner) {
-  if (try_lock()) return;
+void Communicator::EngineLock::wait(Communicator& owner) {
   wanted_.fetch_add(1, std::memory_order_relaxed);
   Waiter waiter(owner.parts_.wait);
   while (!try_lock()) waiter.pause();
@@ -121,10 +120,6 @@ void Communicator::tell_failure() {
   parts_.logger.log(LogLevel::kError, failure.status.message(), advice);
 }
 
-bool Communicator::takes_operations() const {
-  return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
-}
-
 Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
   if (takes_operations()) {
     if (auto number = executor_.submit(desc)) return *number;
@@ -144,7 +139,12 @@ Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
   }
 }
 
-Status Communicator::check_in_host(const OpDescriptor& desc, void* stream) {
+bool Communicator::is_in_host(const OpDescriptor& desc, void* stream) {
+  if (stream != nullptr && HostStream::from_handle(stream) == nullptr) return false;
+  return desc.count == 0 || (!gpu_memory_.contains(desc.send) && !gpu_memory_.contains(desc.recv));
+}
+
+Status Communicator::not_in_host(const OpDescriptor& desc) {
   for (const void* buffer : {desc.send, static_cast<const void*>(desc.recv)}) {
     if (desc.count == 0 || !gpu_memory_.contains(buffer)) continue;
     return Status(Code::kInvalidArgument,
@@ -152,7 +152,6 @@ Status Communicator::check_in_host(const OpDescriptor& desc, void* stream) {
                       " is memory of a GPU, but this rank's communicator was made for host memory; "
                       "make it with HFR_DEVICE_CUDA (HFREDUCE_DEVICE=cuda), or pass host memory"));
   }
-  if (stream == nullptr || HostStream::from_handle(stream) != nullptr) return Status();
   return Status(Code::kInvalidArgument,
                 "hfr_all_reduce: the stream was not made by hfr_stream_create, but this rank's "
                 "buffers are in host memory");
@@ -160,7 +159,7 @@ Status Communicator::check_in_host(const OpDescriptor& desc, void* stream) {
 
 Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t* request) {
   if (user_side_ != nullptr) return all_reduce_on_gpu(desc, stream, request);
-  HFR_RETURN_IF_ERROR(check_in_host(desc, stream));
+  if (!is_in_host(desc, stream)) return not_in_host(desc);
   if (stream == nullptr && request == nullptr) return all_reduce_now(desc);
   engine_.lock(*this);
   OpDescriptor checked = desc;

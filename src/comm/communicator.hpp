@@ -79,23 +79,30 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Who holds the engine. Spins: it is held for a turn, or by a driver that looks out for others.
   class EngineLock {
    public:
-    void lock(Communicator& owner);
+    void lock(Communicator& owner) {
+      if (!try_lock()) wait(owner);
+    }
     bool try_lock() { return !held_.exchange(true, std::memory_order_acquire); }
     void unlock() { held_.store(false, std::memory_order_release); }
     bool wanted() const { return wanted_.load(std::memory_order_relaxed) > 0; }
 
    private:
+    void wait(Communicator& owner);  // until it has the lock
+
     std::atomic<bool> held_{false};
     std::atomic<int> wanted_{0};
   };
 
   // Neither failed nor finalized.
-  bool takes_operations() const;
+  bool takes_operations() const {
+    return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
+  }
   Result<uint64_t> submit(const OpDescriptor& desc);
   // On host memory, and the caller waits for it.
   Status all_reduce_now(const OpDescriptor& desc);
-  // What an operation on host memory must be, before it is submitted.
-  Status check_in_host(const OpDescriptor& desc, void* stream);
+  // What an operation on host memory must be, before it is submitted; else why it is not.
+  bool is_in_host(const OpDescriptor& desc, void* stream);
+  Status not_in_host(const OpDescriptor& desc);
   // How operation `op` ended.
   Status status_of(uint64_t op);
   // Completes what was started; ok when nothing has failed.
