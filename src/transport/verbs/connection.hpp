@@ -20,7 +20,6 @@ struct Path {
   size_t my_rail = 0;
   size_t their_rail = 0;
   GidPair gids;
-  uint16_t their_lid = 0;
   uint16_t mtu = 0;  // bytes
   uint8_t service_level = 0;
   uint8_t traffic_class = 0;
@@ -67,6 +66,8 @@ class Connection {
   void start();
   uint32_t epoch() const { return epoch_; }
   size_t rail_idx() const { return rail_idx_; }
+  // Null while it is closed.
+  const ibv_qp* queue_pair() const { return pair_; }
   uint32_t connection_idx() const { return connection_idx_; }
 
   // ---- state ----
@@ -200,7 +201,8 @@ class Connection {
   uint64_t payloads_in_ = 0;  // every large message up to this number has its payload here
 };
 
-// Takes what `rail` has completed, for the connections in `table` (by Connection's idx).
-void poll_completions(const Rail& rail, std::span<Connection* const> table);
+// Takes what is in a completion queue, for the connections in `table` (by Connection's idx). False:
+// the queue is broken.
+bool poll_completions(ibv_cq& queue, std::span<Connection* const> table);
 
 }  // namespace hfr::verbs

@@ -64,7 +64,7 @@ class Endpoint {
   bool needs_mending() const;
   // Looks at the control connection and moves mending on.
   void attend(uint64_t now_ns);
-  void rail_went_down(size_t rail_idx);
+  void hear(size_t rail_idx, const Rail::News& news);
   // Everything that was reported done is acknowledged, or cannot be any more.
   bool settle();
   // Nothing is read or written for this peer afterwards.

@@ -20,7 +20,6 @@ Path Agreement::path(const RailPair& pair, std::span<const std::unique_ptr<Rail>
   path.my_rail = pair.mine;
   path.their_rail = pair.theirs;
   path.gids = pair.gids;
-  path.their_lid = theirs.lid;
   path.mtu = std::min(mine.mtu, theirs.mtu);
   if (mtu != 0) path.mtu = std::min(path.mtu, mtu);
   path.service_level = service_level;
@@ -67,10 +66,14 @@ void Endpoint::attend(uint64_t now_ns) {
   }
 }
 
-void Endpoint::rail_went_down(size_t rail_idx) {
+void Endpoint::hear(size_t rail_idx, const Rail::News& news) {
   for (Link& link : links_) {
-    if (!link.connection->closed() && link.connection->rail_idx() == rail_idx)
-      link.connection->set_broken("its port went down");
+    Connection& connection = *link.connection;
+    if (connection.closed() || connection.rail_idx() != rail_idx) continue;
+    if (!news.all_broke.empty()) connection.set_broken(news.all_broke);
+    for (const auto& [pair, why] : news.broke) {
+      if (pair == connection.queue_pair()) connection.set_broken(why);
+    }
   }
 }
 
@@ -116,11 +119,12 @@ void Endpoint::begin(Link& link, uint32_t epoch, uint64_t now_ns) {
   connection.close(shared_.table);
   for (size_t turn = 0; turn < link.pairs.size(); ++turn, ++epoch) {
     const size_t rail_idx = link.pairs[epoch % link.pairs.size()].mine;
-    if (!shared_.rails[rail_idx]->port_is_up()) {
-      link.why = cat(shared_.rails[rail_idx]->info().text(), " is down");
+    Status status = shared_.rails[rail_idx]->look_at_port();
+    if (!status.ok()) {
+      link.why = status.message();
       continue;
     }
-    Status status = connection.open(rail_idx, epoch);
+    status = connection.open(rail_idx, epoch);
     if (status.ok()) status = control_.send(connection.card());
     if (status.ok()) {
       link.waiting = true;

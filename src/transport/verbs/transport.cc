@@ -169,14 +169,16 @@ class VerbsTransport : public Transport {
     if (!raised && now < next_look_ns_) return;
     next_look_ns_ = now + kMendLookNs;
     if (raised) {
-      for (size_t i = 0; i < shared_.rails.size(); ++i) {
-        if (!shared_.rails[i]->take_events(options_.logger)) continue;
-        for (auto& endpoint : endpoints_) endpoint->rail_went_down(i);
-      }
+      for (size_t i = 0; i < shared_.rails.size(); ++i)
+        tell_all(i, shared_.rails[i]->take_events(options_.logger));
     }
     for (auto& endpoint : endpoints_) endpoint->attend(now);
     shared_.alarm = needs_mending();
     if (raised) watcher_.rearm();
+  }
+
+  void tell_all(size_t rail_idx, const Rail::News& news) {
+    for (auto& endpoint : endpoints_) endpoint->hear(rail_idx, news);
   }
 
   bool awaits_completion() const {
@@ -185,7 +187,11 @@ class VerbsTransport : public Transport {
   }
 
   void take_completions() {
-    for (const auto& rail : shared_.rails) verbs::poll_completions(*rail, shared_.table);
+    for (size_t i = 0; i < shared_.rails.size(); ++i) {
+      Rail& rail = *shared_.rails[i];
+      if (!verbs::poll_completions(*rail.completions(), shared_.table))
+        tell_all(i, rail.lose_completions(options_.logger));
+    }
   }
 
   bool has_work() {
