@@ -52,6 +52,14 @@ class VerbsTransport : public Transport {
     return Status();
   }
 
+  void forget_memory(void* memory) override {
+    std::erase_if(shared_.regions, [&](const auto& region) { return region->data() == memory; });
+  }
+
+  bool sends_in_place(const void* src, size_t bytes) const override {
+    return bytes <= verbs::kMaxSmallBytes || shared_.region_of(src, bytes) != nullptr;
+  }
+
   Result<std::vector<std::byte>> listen() override {
     HFR_RETURN_IF_ERROR(open_rails());
     HFR_ASSIGN_OR_RETURN(listener_, verbs::open_listener(options_));
