@@ -309,10 +309,6 @@ bool Connection::send_letter(size_t theirs, const void* letter, size_t bytes) {
   return true;
 }
 
-bool Connection::has_done() const {
-  return reported_ < sent_ && (!record(reported_ + 1).large || acknowledged_ > reported_);
-}
-
 Token Connection::take_done(Bounces& bounces) {
   const Record& record = this->record(++reported_);
   if (record.large && record.payload.bounce != Bounces::kNone)

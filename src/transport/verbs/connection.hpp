@@ -83,6 +83,8 @@ class Connection {
   bool proven() const { return proven_; }
   // Everything that was posted is acknowledged.
   bool settled() const { return posted_ == sent_ && queue_.completed() == queue_.posted(); }
+  // Nothing came in, and no completion is under way.
+  bool quiet() const { return !in(next_in_).has(next_in_) && !queue_.awaits() && !has_done(); }
   // A completion is under way: one that was asked for, or that of the next message's payload.
   bool awaits_completion() const { return queue_.awaits() || in(next_in_).has(next_in_); }
   // Asks for a completion of all that was posted.
@@ -97,7 +99,9 @@ class Connection {
   // Posts what was sent and is not with the device, and gives ring slots back.
   void flush();
   // The next message whose source is free, in order.
-  bool has_done() const;
+  bool has_done() const {
+    return reported_ < sent_ && (!record(reported_ + 1).large || acknowledged_ > reported_);
+  }
   Token take_done(Bounces& bounces);
   // Letters. False when there is no room now.
   bool send(const Ask& ask) { return send_letter(BlockLayout::kAsk, &ask, sizeof(ask)); }
@@ -106,7 +110,7 @@ class Connection {
   // ---- receiving ----
 
   // True when the next message is here, all of it.
-  bool has_message() const { return is_here(next_in_); }
+  bool has_message() const { return in(next_in_).has(next_in_) && is_here(next_in_); }
   Header header() const { return in(next_in_).header(); }
   const std::byte* payload(size_t bytes) const { return in(next_in_).payload(bytes); }
   void consume() {

@@ -55,7 +55,8 @@ void Endpoint::attend(uint64_t now_ns) {
         link.they_joined = card->epoch;
         break;
       default:
-        return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke, and rank ", peer_,
+        return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke",
+                        link.why.empty() ? "" : ": ", link.why, ", and rank ", peer_,
                         " could not mend it"));
     }
   }
@@ -116,6 +117,7 @@ void Endpoint::begin(Link& link, uint32_t epoch, uint64_t now_ns) {
   Connection& connection = *link.connection;
   link.waiting = false;
   link.next_try_ns = now_ns + kRetryNs;
+  if (connection.broken()) link.why = connection.why();  // the last attempt's reason
   connection.close(shared_.table);
   for (size_t turn = 0; turn < link.pairs.size(); ++turn, ++epoch) {
     const size_t rail_idx = link.pairs[epoch % link.pairs.size()].mine;

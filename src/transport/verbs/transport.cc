@@ -17,8 +17,8 @@ using verbs::Rail;
 using verbs::Region;
 
 // Small messages need no completions, and a look costs more than the rest of a turn; a connection
-// that broke shows in them, though.
-constexpr uint64_t kTurnsBetweenLooks = 64;
+// that broke shows in them, though. Of turns that are not short.
+constexpr uint64_t kTurnsBetweenLooks = 8;
 constexpr unsigned kMostShortTurns = 8;
 constexpr uint64_t kMendLookNs = 1'000'000;
 constexpr uint64_t kShortNapNs = 50'000;
@@ -100,11 +100,14 @@ class VerbsTransport : public Transport {
 
   size_t poll(std::span<TransportEvent> events) override {
     if (stopped_ || endpoints_.empty()) return 0;
+    // Most turns of a rank that waits find nothing: they end here.
+    const bool may_be_short = ++num_short_turns_ < kMostShortTurns;
+    if (may_be_short && quiet()) return 0;
     // Another endpoint first each time, so that a busy one does not keep the events to itself.
     if (++first_ >= endpoints_.size()) first_ = 0;
     size_t count = for_each_endpoint(events, [](Endpoint& e, auto room) { return e.take(room); });
     // What is here is reported at once; all else waits for a turn that finds nothing, but not long.
-    if (count > 0 && ++num_short_turns_ < kMostShortTurns) return count;
+    if (count > 0 && may_be_short) return count;
     num_short_turns_ = 0;
     look_around();
     if (++turn_ % kTurnsBetweenLooks == 0 || awaits_completion()) take_completions();
@@ -187,6 +190,14 @@ class VerbsTransport : public Transport {
 
   void tell_all(size_t rail_idx, const Rail::News& news) {
     for (auto& endpoint : endpoints_) endpoint->hear(rail_idx, news);
+  }
+
+  bool quiet() const {
+    if (watcher_.raised() || shared_.alarm) return false;
+    for (const auto& endpoint : endpoints_) {
+      if (!endpoint->quiet()) return false;
+    }
+    return true;
   }
 
   bool awaits_completion() const {
