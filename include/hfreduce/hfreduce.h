@@ -256,7 +256,9 @@ HFR_API hfr_status_t hfr_comm_node_count(hfr_comm_t comm, int* num_nodes);
 
 /* Allocates `bytes` of host memory that the ranks of this node read and write in place, so that an
  * operation on it needs no copies. Aligned to 4096 bytes, zeroed. Local, any thread. Freed by
- * hfr_mem_free or with the communicator. On CUDA: memory of this rank's GPU instead. */
+ * hfr_mem_free or with the communicator. On CUDA: memory of this rank's GPU instead. Where nodes
+ * are joined by verbs and this rank is alone on its node the memory is registered with the NIC, and
+ * so locked, as far as the limit of locked memory (ulimit -l) allows. */
 HFR_API hfr_status_t hfr_mem_alloc(hfr_comm_t comm, void** ptr, size_t bytes);
 /* NULL is allowed. No started operation may use the memory. */
 HFR_API hfr_status_t hfr_mem_free(hfr_comm_t comm, void* ptr);

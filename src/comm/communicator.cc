@@ -428,7 +428,22 @@ Result<void*> Communicator::allocate(size_t bytes) {
                                    parts_.config.huge_pages == "auto");
   });
   if (!heap_status_.ok()) return heap_status_;
-  return heap_->allocate(bytes);
+  HFR_ASSIGN_OR_RETURN(void* const memory, heap_->allocate(bytes));
+  if (sends_from_heap()) {
+    engine_.lock(*this);
+    const Status status = parts_.transport->register_memory(memory, bytes);
+    engine_.unlock();
+    if (!status.ok() && !told_of_copies_.exchange(true)) {
+      parts_.logger.log(LogLevel::kWarn, "hfr_mem_alloc: what is sent from ", bytes_text(bytes),
+                        " is copied first, as it could not be registered: ", status.message());
+    }
+  }
+  return memory;
+}
+
+// A rank that is alone on its node sends from its buffers; others send from staging.
+bool Communicator::sends_from_heap() const {
+  return parts_.transport != nullptr && parts_.shape.num_local() == 1;
 }
 
 Status Communicator::free(void* ptr) {
@@ -436,6 +451,12 @@ Status Communicator::free(void* ptr) {
   if (heap_ == nullptr) {
     return Status(Code::kInvalidArgument,
                   "hfr_mem_free: this communicator has allocated no memory");
+  }
+  if (sends_from_heap()) {
+    // Before another block can lie there: a device would go on reading the old one's pages.
+    engine_.lock(*this);
+    parts_.transport->forget_memory(ptr);
+    engine_.unlock();
   }
   return heap_->free(ptr);
 }

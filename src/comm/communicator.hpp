@@ -93,6 +93,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     std::atomic<int> wanted_{0};
   };
 
+  bool sends_from_heap() const;
   // Neither failed nor finalized.
   bool takes_operations() const {
     return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
@@ -199,6 +200,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::once_flag heap_once_;
   Status heap_status_;
   std::unique_ptr<Heap> heap_;
+  std::atomic<bool> told_of_copies_{false};
 
   std::mutex progress_mutex_;
   std::condition_variable progress_wanted_;

@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
-#include <set>
 
 #include "comm/group_setup.hpp"
 #include "comm/set_up_data.hpp"
@@ -35,34 +34,6 @@ std::string process_identity() {
   struct stat info {};
   uint64_t inode = stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
   return cat(getpid(), "@", inode);
-}
-
-// The nodes whose owners this node's owners exchange messages with, over all forests and the
-// butterfly.
-std::set<int> neighbour_nodes(const NodeSchedules& schedules, const Shape& shape) {
-  std::set<int> nodes;
-  auto note = [&](const Schedule& schedule) {
-    for (const Step& step : schedule.steps) {
-      if (step.kind == StepKind::kPut) nodes.insert(step.peer);
-    }
-  };
-  for (const Schedule& schedule : schedules.tree) note(schedule);
-  for (const Schedule& schedule : schedules.ring) note(schedule);
-  note(schedules.butterfly);
-  nodes.erase(shape.node);
-  return nodes;
-}
-
-// The ranks this rank talks to: owners of the same lanes on neighbouring nodes. Both sides come to
-// the same answer, because every forest's edges carry puts both ways.
-std::vector<int> peer_ranks(const Parts& parts) {
-  const Shape& shape = parts.shape;
-  std::set<int> ranks;
-  std::set<int> neighbours = neighbour_nodes(parts.schedules, shape);
-  for (int lane = shape.local_rank; lane < parts.staging.window; lane += shape.num_local()) {
-    for (int node : neighbours) ranks.insert(shape.owner(node, lane));
-  }
-  return {ranks.begin(), ranks.end()};
 }
 
 // Set, too, once the others tell of a failure: who waits for a rank that died waits no longer.
@@ -457,7 +428,7 @@ class SetUp {
     HFR_ASSIGN_OR_RETURN(
         auto addresses,
         parts_.membership->all_gather(address, deadline_ns_, "exchanging transport addresses"));
-    std::vector<int> peers = peer_ranks(parts_);
+    std::vector<int> peers = peer_ranks(parts_.shape, parts_.schedules, parts_.staging.window);
     std::vector<std::vector<std::byte>> theirs;
     for (int peer : peers) theirs.push_back(addresses[static_cast<size_t>(peer)]);
     VerdictFlag flag(spec_.cancel, *parts_.membership);

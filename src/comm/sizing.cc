@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <numeric>
+#include <set>
 
 #include "reduce/task_board.hpp"
 
@@ -94,6 +95,22 @@ void fit_budget(const Shape& shape, const Config& config, StagingShape& staging)
 size_t butterfly_bytes(const Shape& shape) {
   if (shape.num_nodes() == 2 && shape.max_local() == 1) return kPairButterflyBytes;
   return shape.num_nodes() <= kFewNodes ? kFewNodesButterflyBytes : kButterflyBytes;
+}
+
+// The nodes whose owners this node's owners exchange messages with, over all forests and the
+// butterfly.
+std::set<int> neighbour_nodes(const NodeSchedules& schedules, const Shape& shape) {
+  std::set<int> nodes;
+  auto note = [&](const Schedule& schedule) {
+    for (const Step& step : schedule.steps) {
+      if (step.kind == StepKind::kPut) nodes.insert(step.peer);
+    }
+  };
+  for (const Schedule& schedule : schedules.tree) note(schedule);
+  for (const Schedule& schedule : schedules.ring) note(schedule);
+  note(schedules.butterfly);
+  nodes.erase(shape.node);
+  return nodes;
 }
 
 }  // namespace
@@ -196,6 +213,15 @@ std::vector<NodeSchedules> make_all_schedules(int num_nodes, const Config& confi
 
 NodeSchedules make_schedules(const Shape& shape, const Config& config) {
   return make_all_schedules(shape.num_nodes(), config)[static_cast<size_t>(shape.node)];
+}
+
+std::vector<int> peer_ranks(const Shape& shape, const NodeSchedules& schedules, int window) {
+  std::set<int> ranks;
+  const std::set<int> neighbours = neighbour_nodes(schedules, shape);
+  for (int lane = shape.local_rank; lane < window; lane += shape.num_local()) {
+    for (int node : neighbours) ranks.insert(shape.owner(node, lane));
+  }
+  return {ranks.begin(), ranks.end()};
 }
 
 }  // namespace hfr

@@ -1,6 +1,7 @@
 #include "engine/lane.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/signature.hpp"
 #include "base/text.hpp"
@@ -67,6 +68,10 @@ bool Lane::advance(Executor& executor) {
       moved = true;
       ++step_;
     }
+    if (copy_to_ != nullptr) {
+      std::memcpy(copy_to_, result_, op->chunk_size(chunk_));
+      copy_to_ = nullptr;
+    }
     if (!puts_pending_.empty()) return moved;
     free_inputs();
     ++op->retired;
@@ -112,13 +117,18 @@ void Lane::begin(Operation& op) {
   stage_began_ns_ = timed ? context_->recorder->now_ns() : 0;
   inputs_free_ = false;
   result_ = context_->staging.result(idx_);
+  copy_to_ = nullptr;
   if (context_->shape.num_local() == 1 && context_->device.host_accessible()) {
-    // Nobody else copies out: sums and the final value go straight to the user's buffer. The peer
-    // sends the final value only after this rank's contribution, so the landing is not in use now.
-    result_ = static_cast<std::byte*>(op.desc.recv) + op.chunk_offset(chunk_);
-    if (context_->transport != nullptr) {
-      context_->transport->set_landing(landing({SlotKind::kResult, 0}), result_,
-                                       op.chunk_size(chunk_));
+    // Nobody else copies out: sums and the final value go straight to the user's buffer, unless
+    // each put from there would cost a copy. The peer sends the final value only after this rank's
+    // contribution, so the landing is not in use now.
+    std::byte* user = static_cast<std::byte*>(op.desc.recv) + op.chunk_offset(chunk_);
+    const size_t bytes = op.chunk_size(chunk_);
+    Transport* transport = context_->transport;
+    const bool in_place = transport == nullptr || transport->sends_in_place(user, bytes);
+    (in_place ? result_ : copy_to_) = user;
+    if (transport != nullptr) {
+      transport->set_landing(landing({SlotKind::kResult, 0}), result_, bytes);
     }
   }
   value_ = result_;
@@ -217,6 +227,10 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   const size_t chunk_bytes = op.chunk_size(chunk_);
   bool local = false;
   for (SlotRef src : step.srcs) local |= src.kind == SlotKind::kLocal;
+  if (step.final && copy_to_ != nullptr && !puts_follow(op)) {
+    result_ = copy_to_;
+    copy_to_ = nullptr;
+  }
   ReduceDescriptor work;
   work.dsts[0] = result_;
   work.num_dsts = 1;
@@ -287,6 +301,12 @@ bool Lane::run_put(const Step& step, Operation& op) {
   return true;
 }
 
+bool Lane::puts_follow(const Operation& op) const {
+  const std::vector<Step>& steps = schedule(op).steps;
+  return std::any_of(steps.begin() + static_cast<std::ptrdiff_t>(step_) + 1, steps.end(),
+                     [](const Step& step) { return step.kind == StepKind::kPut; });
+}
+
 bool Lane::has_arrived(SlotRef slot) const {
   return arrivals_->chunk_plus_one[landing(slot)] >= chunk_ + 1;
 }
@@ -323,7 +343,8 @@ int Lane::missing_input(const Operation& op) const {
 
 int Lane::who_holds_result_slot() const {
   const auto window = static_cast<uint64_t>(context_->staging.shape().window);
-  if (chunk_ < window || result_ != context_->staging.result(idx_)) return -1;
+  const bool alone = context_->shape.num_local() == 1 && context_->device.host_accessible();
+  if (chunk_ < window || alone) return -1;  // alone: the lane itself has copied
   return not_drained(chunk_ - window + 1);
 }
 

@@ -63,6 +63,8 @@ class Lane {
   bool brings_input(const Operation& op, int local_rank) const;
   const std::byte* input(const Operation& op, int local_rank) const;
   bool run_put(const Step& step, Operation& op);
+  // Some step after the current one is a put.
+  bool puts_follow(const Operation& op) const;
   // What is here for the chunk was sent for the very same operation; else reports the mismatch.
   bool check_arrivals(const Operation& op, Executor& executor);
   bool has_arrived(SlotRef slot) const;
@@ -108,6 +110,7 @@ class Lane {
   const std::byte* value_ = nullptr;  // the chunk's sum so far
   bool inputs_free_ = true;           // false: the value may lie in an input slot
   std::byte* result_ = nullptr;       // where sums and the final value go
+  std::byte* copy_to_ = nullptr;      // where the final value is copied from there; null: nowhere
 };
 
 }  // namespace hfr

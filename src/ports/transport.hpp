@@ -49,10 +49,14 @@ class Transport {
 
   virtual TransportCapabilities capabilities() const = 0;
 
-  // Set-up, any time before stop(): puts from and to [memory, memory + bytes), which outlives the
-  // transport, need no copy from now on. Elsewhere they work too. Nothing to do where bytes pass
-  // through the kernel anyway.
+  // Any time before stop(), may block: puts from and to [memory, memory + bytes) need no copy from
+  // now on, as long as this lives or until forget_memory(). Elsewhere they work too. Nothing to do
+  // where bytes pass through the kernel anyway.
   virtual Status register_memory(void* /*memory*/, size_t /*bytes*/) { return Status(); }
+  // Takes a registration back, by its address. No put from or to the memory is under way.
+  virtual void forget_memory(void* /*memory*/) {}
+  // A put of these bytes is sent from where they lie; else they are copied first.
+  virtual bool sends_in_place(const void* /*src*/, size_t /*bytes*/) const { return true; }
 
   // Set-up, in this order: every rank calls listen() once and publishes the bytes it returns; then,
   // with the bytes of every peer it talks to, connect(). `addresses[i]` belongs to rank `peers[i]`;
