@@ -284,6 +284,13 @@ class Communicator {
     detail::check(hfr_comm_get_async_error(get(), &status), get());
     return status;
   }
+  // What this rank has done so far (docs/metrics.md).
+  hfr_comm_metrics_t metrics() const {
+    hfr_comm_metrics_t metrics{};
+    metrics.size = sizeof(metrics);
+    detail::check(hfr_comm_get_metrics(get(), &metrics), get());
+    return metrics;
+  }
   void abort() { detail::check(hfr_comm_abort(get()), get()); }
   void finalize() { detail::check(hfr_comm_finalize(get()), get()); }
 

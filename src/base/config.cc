@@ -1,5 +1,7 @@
 #include "base/config.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -92,6 +94,16 @@ ConfigVariable log_level() {
           "What the logger prints.", set};
 }
 
+ConfigVariable metrics() {
+  auto set = [](const std::string& text, Config& config) {
+    if (!parse_metrics_address(text)) return false;
+    config.metrics = text;
+    return true;
+  };
+  return {"HFREDUCE_METRICS", "", "a port, host:port, or unix: and a path",
+          "Where each process's metrics can be asked for: docs/metrics.md.", set};
+}
+
 std::vector<ConfigVariable> make_variables() {
   constexpr uint64_t kGiB = uint64_t{1} << 30;
   return {
@@ -177,6 +189,7 @@ std::vector<ConfigVariable> make_variables() {
           "HFREDUCE_TRACE", "a path; %r stands for the rank", 4096, &Config::trace,
           "File that gets each chunk's stages with their times, as Chrome's trace events, when the "
           "communicator is destroyed."),
+      metrics(),
   };
 }
 
@@ -280,6 +293,38 @@ std::optional<uint64_t> parse_size(const std::string& text) {
   auto value = parse_whole<uint64_t>(digits);
   if (!value || *value > UINT64_MAX / scale) return std::nullopt;
   return *value * scale;
+}
+
+std::optional<MetricsAddress> parse_metrics_address(const std::string& text) {
+  constexpr size_t kLongest = 1024;
+  MetricsAddress address;
+  if (text.starts_with("unix:")) {
+    address.path = text.substr(5);
+    if (address.path.empty() || text.size() > kLongest) return std::nullopt;
+    return address;
+  }
+  const bool port_only = parse_whole<uint16_t>(text).has_value();
+  auto tcp = parse_host_port(port_only ? cat("127.0.0.1:", text) : text, true);
+  if (!tcp.ok() || text.size() > kLongest) return std::nullopt;
+  address.tcp = *tcp;
+  return address;
+}
+
+std::string expand_path(const std::string& path, int rank) {
+  std::string expanded;
+  for (size_t i = 0; i < path.size(); ++i) {
+    const std::string_view mark = std::string_view(path).substr(i, 2);
+    if (mark == "%r") {
+      expanded += cat(rank);
+    } else if (mark == "%p") {
+      expanded += cat(getpid());
+    } else {
+      expanded += path[i];
+      continue;
+    }
+    ++i;
+  }
+  return expanded;
 }
 
 std::string shared_settings(const Config& config) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "base/net.hpp"
 #include "base/status.hpp"
 
 namespace hfr {
@@ -51,7 +52,8 @@ struct Config {
   std::string huge_pages = "auto";  // auto, off
   LogLevel log_level = LogLevel::kWarn;
   std::string log_file;
-  std::string trace;  // a path; empty: no trace
+  std::string trace;    // a path; empty: no trace
+  std::string metrics;  // where they can be asked for; empty: nowhere
 };
 
 // Value of a variable, or nothing. Tests pass their own.
@@ -76,6 +78,17 @@ Result<Config> load_config(const Environment& environment);
 
 // The lines of such a file; `name` is for sentences.
 Status apply_config_lines(std::istream& in, const std::string& name, Config& config);
+
+// HFREDUCE_METRICS: a place in the file system, or an address.
+struct MetricsAddress {
+  std::string path;  // of a socket; empty: `tcp`
+  HostPort tcp;      // port 0: any
+};
+// Nothing when it is neither.
+std::optional<MetricsAddress> parse_metrics_address(const std::string& text);
+
+// %r: the rank, %p: the process's id.
+std::string expand_path(const std::string& path, int rank);
 
 // "64", "64K", "4M", "1G" (powers of 1024).
 std::optional<uint64_t> parse_size(const std::string& text);

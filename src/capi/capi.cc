@@ -4,6 +4,7 @@
 
 #include "base/text.hpp"
 #include "capi/handle.hpp"
+#include "capi/metrics.hpp"
 #include "hfreduce/hfreduce.h"
 #include "sched/signature.hpp"
 
@@ -302,6 +303,13 @@ HFR_QUERY(hfr_comm_node, node)
 HFR_QUERY(hfr_comm_node_count, num_nodes())
 
 #undef HFR_QUERY
+
+hfr_status_t hfr_comm_get_metrics(hfr_comm_t comm, hfr_comm_metrics_t* metrics) {
+  return on_comm(comm, "hfr_comm_get_metrics", [&](hfr::Communicator& c) -> Status {
+    if (metrics == nullptr) return invalid("hfr_comm_get_metrics: metrics is NULL");
+    return hfr::fill_metrics(c.metrics(), metrics);
+  });
+}
 
 hfr_status_t hfr_mem_alloc(hfr_comm_t comm, void** ptr, size_t bytes) {
   if (ptr != nullptr) *ptr = nullptr;

@@ -1,5 +1,7 @@
 #include "comm/communicator.hpp"
 
+#include <algorithm>
+
 #include "base/text.hpp"
 #include "reduce/inline_pool.hpp"
 #include "reduce/worker_pool.hpp"
@@ -64,9 +66,12 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
   if (parts_.mates != nullptr) parts_.mates->enter(parts_.mate_idx, user_side_);
   if (user_side_ != nullptr && user_side_->graphs() != nullptr)
     graph_ops_ = std::make_unique<GraphOps>(*user_side_->graphs(), executor_);
+  if (parts_.metrics != nullptr)
+    metrics_entry_ = std::make_unique<MetricsEntry>(parts_.metrics, [this] { return metrics(); });
 }
 
 Communicator::~Communicator() {
+  metrics_entry_.reset();  // from here on nobody asks
   shut_down();
   if (trace_ == nullptr) return;
   const Shape& shape = parts_.shape;
@@ -211,6 +216,7 @@ bool Communicator::turn() {
 
 void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
   uint64_t now = waiter.pause([this](uint64_t ns) {
+    executor_.meters().sleeps.add(1);
     if (parts_.transport != nullptr) {
       parts_.transport->sleep(ns);
     } else {
@@ -380,6 +386,30 @@ Status Communicator::async_error() {
     engine_.unlock();
   }
   return executor_.failed() ? executor_.failure().status : Status();
+}
+
+CommMetrics Communicator::metrics() {
+  EngineMeters& meters = executor_.meters();
+  CommMetrics metrics;
+  metrics.rank = parts_.shape.rank;
+  metrics.node = parts_.shape.node;
+  metrics.operations_completed = executor_.num_completed();
+  metrics.operations_started = std::max(executor_.num_submitted(), metrics.operations_completed);
+  for (size_t i = 0; i < metrics.operations_by_path.size(); ++i)
+    metrics.operations_by_path[i] = meters.by_path[i].load();
+  for (size_t i = 0; i < kNumStages; ++i) metrics.stages[i] = meters.stages[i].totals();
+  StageTotals& operations = metrics.stages[static_cast<size_t>(Stage::kOperation)];
+  operations.count = metrics.operations_completed;
+  operations.bytes = meters.bytes.load();
+  metrics.puts_refused = meters.puts_refused.load();
+  metrics.sleeps = meters.sleeps.load();
+  const LinkMeters* links = parts_.transport == nullptr ? nullptr : parts_.transport->link_meters();
+  if (links != nullptr) {
+    metrics.links_broken = links->broken.load();
+    metrics.links_mended = links->mended.load();
+  }
+  if (executor_.failed()) metrics.failure = executor_.failure().status.code();
+  return metrics;
 }
 
 Result<void*> Communicator::allocate(size_t bytes) {

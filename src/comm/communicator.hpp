@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "base/cancel.hpp"
+#include "comm/comm_metrics.hpp"
 #include "comm/graph_ops.hpp"
 #include "comm/heap.hpp"
 #include "comm/host_stream.hpp"
@@ -61,6 +62,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   // The sticky failure; ok while there is none.
   Status async_error();
+
+  // Any thread; waits for nobody.
+  CommMetrics metrics();
 
   Result<void*> allocate(size_t bytes);
   Status free(void* ptr);
@@ -182,6 +186,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   bool shrunk_ = false;
   std::mutex child_cancel_mutex_;
   CancelFlag* child_cancel_ = nullptr;  // of the call that makes a child; null outside of it
+
+  std::unique_ptr<MetricsEntry> metrics_entry_;  // null: no endpoint
 
   std::once_flag heap_once_;
   Status heap_status_;

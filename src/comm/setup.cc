@@ -149,11 +149,38 @@ class SetUp {
     if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
     HFR_RETURN_IF_ERROR(share_findings());
     enter_line();
+    open_metrics();
     const bool reached =
         parts_.peer_memory.available() || (parts_.one_process && parts_.config.direct);
     parts_.limits =
         size_limits(parts_.shape, parts_.staging, parts_.config, reached, last_level_cache_bytes());
     return Status();
+  }
+
+  // Last, when all else has succeeded. A job goes on without its metrics.
+  void open_metrics() {
+    if (parts_.config.metrics.empty()) return;
+    auto endpoint = MetricsEndpoint::join(parts_.config.metrics, process_idx(), parts_.shape.rank);
+    if (endpoint.ok()) {
+      parts_.metrics = std::move(*endpoint);
+      parts_.logger.log(LogLevel::kInfo, "metrics at ", parts_.metrics->address());
+    } else {
+      parts_.logger.log(LogLevel::kWarn, "no metrics: HFREDUCE_METRICS=", parts_.config.metrics,
+                        ": ", endpoint.status().message());
+    }
+  }
+
+  // This process's place among those of its machine.
+  int process_idx() const {
+    const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
+    std::vector<std::string> processes;
+    for (const RankInfo& info : infos_) {
+      if (info.machine != me.machine) continue;
+      if (std::find(processes.begin(), processes.end(), info.process) == processes.end())
+        processes.push_back(info.process);
+    }
+    const auto mine = std::find(processes.begin(), processes.end(), me.process);
+    return static_cast<int>(mine - processes.begin());
   }
 
   Status open_line() {

@@ -14,6 +14,7 @@
 #include "bootstrap/line.hpp"
 #include "bootstrap/rendezvous.hpp"
 #include "comm/gpu_mates.hpp"
+#include "comm/metrics_endpoint.hpp"
 #include "comm/node_memory.hpp"
 #include "engine/context.hpp"
 #include "ports/transport.hpp"
@@ -48,6 +49,7 @@ struct Parts {
   Config config;
   Logger logger;
   std::unique_ptr<std::FILE, CloseFile> trace_file;  // null: no trace was asked for
+  std::shared_ptr<MetricsEndpoint> metrics;          // null: nobody asked
   std::unique_ptr<Membership> membership;
   Line line;
   void* cuda_context = nullptr;  // that its children use, too, or else the number of the device

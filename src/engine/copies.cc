@@ -28,10 +28,16 @@ void Executor::submit_early(uint64_t number) {
       const auto next = copy(o, direction, idx);
       if (!next) continue;
       user.submit_early(direction, *next);
-      if (context_.trace != nullptr) context_.trace->watch(direction, *next);
+      note_copy(direction, *next);
     }
   }
   o.copy_out_end = o.first_chunk + o.num_chunks;
+}
+
+void Executor::note_copy(CopyDirection direction, const CopyDescriptor& copy) {
+  if (context_.trace != nullptr) context_.trace->watch(direction, copy);
+  if (direction == CopyDirection::kIn) meters_.of(Stage::kCopyIn).count(copy.bytes);
+  if (direction == CopyDirection::kOut) meters_.of(Stage::kCopyOut).count(copy.bytes);
 }
 
 void Executor::decide(uint64_t number, bool early) {
@@ -114,7 +120,7 @@ bool Executor::feed_copies(Operation& o) {
       const auto next = copy(o, direction, idx);
       if (!next) continue;
       if (!context_.device.submit(direction, *next)) break;
-      if (context_.trace != nullptr) context_.trace->watch(direction, *next);
+      note_copy(direction, *next);
       if (to_result) o.copy_out_end = o.first_chunk + idx + 1;
     }
   }

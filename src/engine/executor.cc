@@ -28,6 +28,8 @@ Executor::Executor(EngineContext& context)
     ops_.back()->peer_sends.resize(static_cast<size_t>(num_local_));
     ops_.back()->peer_recvs.resize(static_cast<size_t>(num_local_));
   }
+  context.device.time_copies(meters_.of(Stage::kCopyIn), meters_.of(Stage::kCopyOut),
+                             kTimedChunkBytes);
   const StagingShape& shape = context.staging.shape();
   auto num_landings = static_cast<size_t>(shape.window * landings_per_lane(shape.num_rounds));
   arrivals_.chunk_plus_one.assign(num_landings, 0);
@@ -35,7 +37,7 @@ Executor::Executor(EngineContext& context)
   arrivals_.peer.assign(num_landings, -1);
   lost_since_ns_.assign(static_cast<size_t>(context.shape.num_ranks), 0);
   for (int lane = me_; lane < shape.window; lane += num_local_) {
-    lanes_.emplace_back(context, arrivals_, lane);
+    lanes_.emplace_back(context, arrivals_, meters_, lane);
   }
 }
 
@@ -54,8 +56,9 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
       make_signature(desc.count, desc.dtype, desc.op, desc.graph != nullptr && !desc.bounced);
   o.bytes = desc.count * dtype_size(desc.dtype);
   o.state = OpState::kQueued;
-  o.started_ns = o.submitted_ns = 0;
+  o.started_ns = o.submitted_ns = o.posted_ns = 0;
   if (is_staged(o)) lay_out_chunks(o);
+  meters_.bytes.add(o.bytes);
   o.ready.store(desc.ready, std::memory_order_release);
   submitted_.store(number + 1, std::memory_order_relaxed);
   return number;
@@ -135,6 +138,7 @@ bool Executor::poll_transport() {
         own_lane(static_cast<int>(event.token))->put_finished(event.peer);
         break;
       case TransportEvent::Kind::kArrival:
+        meters_.of(Stage::kReceive).count(event.bytes);
         arrivals_.chunk_plus_one[event.tag.landing] = event.tag.chunk + 1;
         arrivals_.signature[event.tag.landing] = event.tag.signature;
         arrivals_.peer[event.tag.landing] = event.peer;
@@ -232,6 +236,8 @@ bool Executor::complete_operations() {
         tuner_.record(o.bytes, o.path == OpPath::kDirect,
                       context_.clock.now_ns() - o.timed_from_ns);
       }
+      if (o.posted_ns != 0)
+        meters_.of(Stage::kOperation).time(context_.clock.now_ns() - o.posted_ns);
       ++completed;
       moved = true;
     }

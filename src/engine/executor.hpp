@@ -26,6 +26,7 @@
 #include "engine/context.hpp"
 #include "engine/failure.hpp"
 #include "engine/lane.hpp"
+#include "engine/meters.hpp"
 #include "engine/operation.hpp"
 #include "engine/path_tuner.hpp"
 
@@ -112,6 +113,11 @@ class Executor {
   // The oldest operation that is not complete, and what it waits for.
   std::optional<Stall> oldest() const;
 
+  // What has been done so far. Any thread reads it.
+  EngineMeters& meters() { return meters_; }
+  uint64_t num_submitted() const { return submitted_.load(std::memory_order_relaxed); }
+  uint64_t num_completed() const { return completed_.load(std::memory_order_relaxed); }
+
   // For lanes: the operation that `chunk` belongs to, from operation `from` on; null when it has
   // not started. `from` moves along.
   Operation* find_chunk(uint64_t chunk, uint64_t& from);
@@ -132,6 +138,8 @@ class Executor {
   bool is_staged(const Operation& op) const {
     return !in_host(op) && (op.bytes > 0 || context_.shape.num_nodes() > 1);
   }
+  // It was handed to the device.
+  void note_copy(CopyDirection direction, const CopyDescriptor& copy);
   void post(Operation& op);
   void announced(Operation& op);
   // What a post offers beside the signature; returns its flags.
@@ -190,6 +198,7 @@ class Executor {
   Arrivals arrivals_;
   std::array<TransportEvent, 32> events_;  // poll_transport's
   PathTuner tuner_;
+  EngineMeters meters_;
 
   std::atomic<bool> failed_{false};
   Failure failure_;

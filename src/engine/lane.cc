@@ -1,5 +1,7 @@
 #include "engine/lane.hpp"
 
+#include <utility>
+
 #include "base/text.hpp"
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
@@ -24,8 +26,12 @@ size_t most_steps(const NodeSchedules& schedules) {
 
 int landings_per_lane(int num_rounds) { return kFirstRoundLanding + 2 * num_rounds; }
 
-Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
-    : context_(&context), arrivals_(&arrivals), idx_(idx), chunk_(static_cast<uint64_t>(idx)) {
+Lane::Lane(EngineContext& context, Arrivals& arrivals, EngineMeters& meters, int idx)
+    : context_(&context),
+      arrivals_(&arrivals),
+      meters_(&meters),
+      idx_(idx),
+      chunk_(static_cast<uint64_t>(idx)) {
   if (context.transport == nullptr) return;
   puts_pending_.reserve(most_steps(context.schedules));
   Transport& transport = *context.transport;
@@ -87,6 +93,8 @@ void Lane::pass_over(Operation& op) {
 void Lane::begin(Operation& op) {
   begun_ = true;
   inputs_free_ = false;
+  timed_ = op.chunk_size(chunk_) >= kTimedChunkBytes;
+  lap_ns();
   result_ = context_->staging.result(idx_);
   if (context_->shape.num_local() == 1 && context_->device.host_accessible()) {
     // Nobody else copies out: sums and the final value go straight to the user's buffer. The peer
@@ -111,7 +119,8 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
     case StepKind::kPut:
       return run_put(step, op);
     case StepKind::kReceive:
-      if (!has_arrived(step.dst)) return false;
+      if (!has_arrived(step.dst)) return await(Awaited::kFinalValue);
+      end_wait();
       value_ = result_;
       free_inputs();  // the answer proves that what was put from there has been read
       return true;
@@ -124,7 +133,9 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
 
 bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   if (add_ == AddState::kNone) {
-    if (!can_add(step, op)) return false;
+    const Awaited awaited = awaited_by_add(step, op);
+    if (awaited != Awaited::kNothing) return await(awaited);
+    end_wait();
     if (const std::byte* sole = sole_input(step, op)) {
       value_ = sole;  // nothing to add to it: it is the sum, where it lies
       return true;
@@ -139,6 +150,8 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     if (add_ != AddState::kFinished) return false;
   }
   add_ = AddState::kNone;
+  meters_->of(Stage::kAdd).count(op.chunk_size(chunk_));
+  if (timed_) meters_->of(Stage::kAdd).time(lap_ns());
   if (context_->trace != nullptr) {
     context_->trace->record(TraceStage::kAdd, chunk_, op.chunk_size(chunk_), add_began_ns_,
                             context_->trace->now_ns());
@@ -151,17 +164,62 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   return true;
 }
 
-bool Lane::can_add(const Step& step, const Operation& op) const {
+Lane::Awaited Lane::awaited_by_add(const Step& step, const Operation& op) const {
   bool local = false;
   for (SlotRef src : step.srcs) {
     if (src.kind == SlotKind::kLocal) {
       local = true;
     } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
-      return false;
+      return Awaited::kPartialSum;
     }
   }
-  if (!local) return puts_pending_.empty();  // else the old sum is still being read
-  return missing_input(op) < 0 && result_slot_free();
+  // The old sum may still be read.
+  if (!local) return puts_pending_.empty() ? Awaited::kNothing : Awaited::kPuts;
+  if (missing_input(op) >= 0) return Awaited::kInput;
+  return result_slot_free() ? Awaited::kNothing : Awaited::kSlot;
+}
+
+Stage Lane::stage_of(Awaited what) {
+  switch (what) {
+    case Awaited::kInput:
+      return Stage::kWaitInput;
+    case Awaited::kSlot:
+      return Stage::kWaitSlot;
+    case Awaited::kPartialSum:
+      return Stage::kWaitPartialSum;
+    default:
+      return Stage::kWaitFinalValue;
+  }
+}
+
+bool Lane::await(Awaited what) {
+  awaited_ = what;
+  return false;
+}
+
+void Lane::end_wait() {
+  const Awaited what = std::exchange(awaited_, Awaited::kNothing);
+  if (what == Awaited::kNothing) return;
+  const uint64_t ns = lap_ns();
+  if (what == Awaited::kPuts) return;
+  StageMeter& meter = meters_->of(stage_of(what));
+  meter.count(0);
+  if (timed_) meter.time(ns);
+}
+
+uint64_t Lane::lap_ns() {
+  if (!timed_) return 0;
+  const uint64_t began_ns = std::exchange(lap_began_ns_, context_->clock.now_ns());
+  return lap_began_ns_ - began_ns;
+}
+
+void Lane::put_finished(int peer) {
+  const auto first = std::find_if(puts_pending_.begin(), puts_pending_.end(),
+                                  [&](const PendingPut& put) { return put.peer == peer; });
+  if (first == puts_pending_.end()) return;
+  if (first->since_ns != 0)
+    meters_->of(Stage::kSend).time(context_->clock.now_ns() - first->since_ns);
+  puts_pending_.erase(first);
 }
 
 bool Lane::brings_input(const Operation& op, int local_rank) const {
@@ -246,9 +304,11 @@ bool Lane::run_put(const Step& step, Operation& op) {
   int peer = context_->shape.owner(step.peer, idx_);
   if (!context_->transport->put(peer, value_, op.chunk_size(chunk_), tag,
                                 static_cast<Token>(idx_))) {
+    meters_->puts_refused.add(1);
     return false;
   }
-  puts_pending_.push_back(peer);
+  meters_->of(Stage::kSend).count(op.chunk_size(chunk_));
+  puts_pending_.push_back({peer, timed_ ? context_->clock.now_ns() : 0});
   return true;
 }
 
@@ -349,7 +409,7 @@ Wait Lane::waits_for(const Operation& op) const {
   };
   auto taking = [&]() -> Wait {
     if (puts_pending_.empty()) return {};
-    return {puts_pending_.front(), cat("taking ", chunk)};
+    return {puts_pending_.front().peer, cat("taking ", chunk)};
   };
   if (op.stays_inside) return waits_inside(op);
   if (step_ >= steps.size()) {

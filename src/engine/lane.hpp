@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/context.hpp"
+#include "engine/meters.hpp"
 #include "engine/operation.hpp"
 
 namespace hfr {
@@ -31,16 +32,13 @@ struct Wait;
 
 class Lane {
  public:
-  Lane(EngineContext& context, Arrivals& arrivals, int idx);
+  Lane(EngineContext& context, Arrivals& arrivals, EngineMeters& meters, int idx);
 
   // Does all that can be done now. True when something moved. Reports a failure to `executor`.
   bool advance(Executor& executor);
 
   void add_finished() { add_ = AddState::kFinished; }
-  void put_finished(int peer) {
-    const auto first = std::find(puts_pending_.begin(), puts_pending_.end(), peer);
-    if (first != puts_pending_.end()) puts_pending_.erase(first);
-  }
+  void put_finished(int peer);
 
   // The chunk that is next, or under way.
   uint64_t chunk() const { return chunk_; }
@@ -50,13 +48,26 @@ class Lane {
 
  private:
   enum class AddState : uint8_t { kNone, kUnderWay, kFinished };
+  // What a step waits for. kPuts: earlier puts, which have times of their own.
+  enum class Awaited : uint8_t { kNothing, kInput, kSlot, kPartialSum, kFinalValue, kPuts };
+  struct PendingPut {
+    int peer;
+    uint64_t since_ns;  // 0: not timed
+  };
 
   void begin(Operation& op);
   const Schedule& schedule(const Operation& op) const;
   bool run(const Step& step, Operation& op, Executor& executor);
   bool run_add(const Step& step, Operation& op, Executor& executor);
-  // All that the step adds is here, and its result may be written.
-  bool can_add(const Step& step, const Operation& op) const;
+  // Nothing: all that the step adds is here, and its result may be written.
+  Awaited awaited_by_add(const Step& step, const Operation& op) const;
+  // Notes what the step waits for; false.
+  bool await(Awaited what);
+  static Stage stage_of(Awaited what);
+  // The step's wait, if it had one, is over.
+  void end_wait();
+  // How long since the last call, for chunks that are timed; else 0.
+  uint64_t lap_ns();
   // The only input of a step that would add nothing to it; null: there is something to do.
   const std::byte* sole_input(const Step& step, const Operation& op) const;
   // Adds, or hands the add to the pool; false when that takes no more.
@@ -85,6 +96,7 @@ class Lane {
 
   EngineContext* context_;
   Arrivals* arrivals_;
+  EngineMeters* meters_;
   int idx_;
   uint64_t chunk_;
   uint64_t op_cursor_ = 0;    // where find_chunk goes on
@@ -92,11 +104,14 @@ class Lane {
   bool begun_ = false;
   size_t step_ = 0;
   AddState add_ = AddState::kNone;
-  uint64_t add_began_ns_ = 0;         // with a trace
-  std::vector<int> puts_pending_;     // to whom, in order; has room for all of a schedule
-  const std::byte* value_ = nullptr;  // the chunk's sum so far
-  bool inputs_free_ = true;           // false: the value may lie in an input slot
-  std::byte* result_ = nullptr;       // where sums and the final value go
+  uint64_t add_began_ns_ = 0;  // with a trace
+  bool timed_ = false;         // the chunk is so large that its stages are timed
+  uint64_t lap_began_ns_ = 0;  // if so
+  Awaited awaited_ = Awaited::kNothing;
+  std::vector<PendingPut> puts_pending_;  // in order; has room for all of a schedule
+  const std::byte* value_ = nullptr;      // the chunk's sum so far
+  bool inputs_free_ = true;               // false: the value may lie in an input slot
+  std::byte* result_ = nullptr;           // where sums and the final value go
 };
 
 }  // namespace hfr

@@ -12,6 +12,7 @@ namespace hfr {
 
 void Executor::post(Operation& o) {
   Post& p = context_.staging.post(me_, o.number);
+  if (o.bytes >= kTimedOperationBytes) o.posted_ns = context_.clock.now_ns();
   if (is_staged(o)) {
     p.flags = Post::kStaged;
   } else if (takes_flat(o.bytes)) {
@@ -119,6 +120,7 @@ bool Executor::choose_path(Operation& o) {
     if (!is_staged(o)) lay_out_chunks(o);
     ++open_lane_ops_;
   }
+  meters_.by_path[static_cast<size_t>(o.path)].add(1);
   const bool two_ways = context_.peer_memory.available() && tuner_.learns(o.bytes);
   const bool alone = completed_.load(std::memory_order_relaxed) == o.number;
   const bool in_reach = o.path == OpPath::kDirect && !o.by_kernel;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/counter.hpp"
+#include "base/meter.hpp"
 #include "base/status.hpp"
 #include "base/types.hpp"
 
@@ -207,6 +208,11 @@ class Device {
   // Asks the device whether it still works. For long waits only. `at_any_price`: even where asking
   // may wait for another thread's call.
   virtual Status health([[maybe_unused]] bool at_any_price) { return Status(); }
+
+  // From now on copies of `least_bytes` or more note how long they take, where the device itself
+  // can tell. The meters outlive it.
+  virtual void time_copies([[maybe_unused]] StageMeter& in, [[maybe_unused]] StageMeter& out,
+                           [[maybe_unused]] size_t least_bytes) {}
 
   // Null where the CPU reaches buffers itself.
   virtual UserSide* user_side() { return nullptr; }

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/meter.hpp"
 #include "base/status.hpp"
 #include "ports/completion.hpp"
 
@@ -41,6 +42,12 @@ struct TransportCapabilities {
   size_t max_inline_bytes = 0;     // puts up to this many bytes may reuse their source at once
   // A peer may need this side's poll() although nothing of this side's is under way.
   bool needs_attendance = false;
+};
+
+// Connections that broke and were made anew.
+struct LinkMeters {
+  Meter broken;
+  Meter mended;
 };
 
 class Transport {
@@ -79,6 +86,9 @@ class Transport {
   // For a rank that has failed. Afterwards nothing reads its sources or writes its landings, put()
   // takes nothing and poll() reports nothing. Peers may learn of it as a loss.
   virtual void stop() = 0;
+
+  // Null where connections are not mended. Any thread reads them.
+  virtual const LinkMeters* link_meters() const { return nullptr; }
 
   // Why `peer` was lost; a sentence, empty when it was not.
   virtual std::string peer_error(int peer) const = 0;

@@ -99,6 +99,7 @@ TEST(Config, EveryVariableRefusesWhatIsNotAllowed) {
       {"HFREDUCE_LOG_LEVEL", "loud"},
       {"HFREDUCE_LOG_FILE", std::string(4097, 'f')},
       {"HFREDUCE_TRACE", std::string(4097, 't')},
+      {"HFREDUCE_METRICS", "somewhere"},
   };
   for (const ConfigVariable& variable : config_variables()) {
     auto value = bad.find(variable.name);

@@ -1,5 +1,6 @@
 #include "device/host/host_device.hpp"
 
+#include "base/net.hpp"
 #include "cpu/copy.hpp"
 
 namespace hfr {
@@ -14,7 +15,10 @@ bool HostDevice::Queue::run_front() {
   if (head_ == tail_) return false;
   const CopyDescriptor& copy = entries_[head_ % kCapacity];
   if (copy.wait != nullptr && copy.wait->load() < copy.wait_value) return false;
+  const bool timed = meter_ != nullptr && copy.bytes >= timed_from_bytes_;
+  const uint64_t began_ns = timed ? monotonic_ns() : 0;
   copy_bytes(copy.dst, copy.src, copy.bytes, copy.streaming);
+  if (timed) meter_->time(monotonic_ns() - began_ns);
   if (copy.signal != nullptr) copy.signal->store(copy.signal_value);
   ++head_;
   return true;

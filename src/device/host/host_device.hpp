@@ -15,6 +15,10 @@ class HostDevice : public Device {
   bool submit(CopyDirection direction, const CopyDescriptor& copy) override;
   bool poll() override;
   void cancel() override;
+  void time_copies(StageMeter& in, StageMeter& out, size_t least_bytes) override {
+    in_.time_copies(in, least_bytes);
+    out_.time_copies(out, least_bytes);
+  }
 
  private:
   // Bounded and allocated once.
@@ -24,11 +28,17 @@ class HostDevice : public Device {
     bool push(const CopyDescriptor& copy);
     bool run_front();
     void clear() { head_ = tail_ = 0; }
+    void time_copies(StageMeter& meter, size_t least_bytes) {
+      meter_ = &meter;
+      timed_from_bytes_ = least_bytes;
+    }
 
    private:
     std::array<CopyDescriptor, kCapacity> entries_;
     size_t head_ = 0;
     size_t tail_ = 0;
+    StageMeter* meter_ = nullptr;
+    size_t timed_from_bytes_ = 0;
   };
   Queue in_;
   Queue out_;
