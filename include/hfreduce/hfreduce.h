@@ -56,7 +56,8 @@ typedef enum hfr_status HFR_ENUM_INT {
   HFR_MISMATCH = 8,     /* ranks disagree: count, type, operation, version or configuration */
   HFR_IN_PROGRESS = 9,  /* not an error: a non-blocking call has not finished */
   HFR_UNSUPPORTED = 10, /* valid, but not in this build or on this machine */
-  HFR_INTERNAL_ERROR = 11
+  HFR_INTERNAL_ERROR = 11,
+  HFR_CORRUPTED = 12 /* bytes changed on their way (HFREDUCE_CHECK); the sentence says where */
 } hfr_status_t;
 
 /* Element types. fp8 types follow the OCP 8-bit floating point specification. */
@@ -367,7 +368,8 @@ HFR_API hfr_status_t hfr_op_destroy(hfr_op_t op, hfr_comm_t comm);
  * stay valid and untouched until completion. Operations without a stream may overlap each other.
  *
  * Errors: HFR_INVALID_ARGUMENT (nothing was started), HFR_MISMATCH, HFR_TIMEOUT, HFR_REMOTE_ERROR,
- * HFR_ABORTED, HFR_INVALID_USAGE. After any but the first the communicator has failed. */
+ * HFR_ABORTED, HFR_INVALID_USAGE, HFR_CORRUPTED. After any but the first the communicator has
+ * failed. */
 HFR_API hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count,
                                     hfr_dtype_t dtype, hfr_op_t op, hfr_comm_t comm,
                                     hfr_stream_t stream, hfr_request_t* request);

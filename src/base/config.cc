@@ -190,6 +190,9 @@ std::vector<ConfigVariable> make_variables() {
           "File that gets each chunk's stages with their times, as Chrome's trace events, when the "
           "communicator is destroyed."),
       metrics(),
+      choice("HFREDUCE_CHECK", "off", {"off", "crc"}, &Config::check,
+             "Checksums of each chunk on its way, of what the CPU can read: docs/integrity.md. "
+             "Agreed by all ranks."),
   };
 }
 
@@ -330,9 +333,9 @@ std::string expand_path(const std::string& path, int rank) {
 std::string shared_settings(const Config& config) {
   return cat("chunk_bytes=", config.chunk_bytes, ";window=", config.window,
              ";forest=", config.forest, ";flat_bytes=", config.flat_bytes,
-             ";direct=", config.direct ? 1 : 0, ";heap_bytes=", config.heap_bytes,
-             ";transport=", config.transport, ";gpu_group=", config.gpu_group,
-             ";gpu_group_from=", config.gpu_group_from);
+             ";direct=", config.direct ? 1 : 0, ";check=", config.check,
+             ";heap_bytes=", config.heap_bytes, ";transport=", config.transport,
+             ";gpu_group=", config.gpu_group, ";gpu_group_from=", config.gpu_group_from);
 }
 
 }  // namespace hfr

@@ -36,6 +36,7 @@ struct Config {
   std::string bind = "auto";    // auto, none
   size_t heap_bytes = 0;        // hfr_mem_alloc's address space per rank; 0: the machine's memory
   size_t flat_bytes = 0;        // largest message of the flat path; 0: measured default
+  std::string check = "off";    // off, crc: checksums of chunks on their way
   bool direct = true;           // read peers' memory in place where it can be reached
   std::string transport = "auto";  // auto, tcp, verbs, loopback
   std::string tcp_congestion;      // empty: the system's

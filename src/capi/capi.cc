@@ -15,6 +15,7 @@ using hfr::Code;
 using hfr::Status;
 
 static_assert(static_cast<int>(Code::kInternalError) == HFR_INTERNAL_ERROR);
+static_assert(static_cast<int>(Code::kCorrupted) == HFR_CORRUPTED);
 static_assert(static_cast<int>(Code::kInProgress) == HFR_IN_PROGRESS);
 static_assert(static_cast<int>(Code::kTimeout) == HFR_TIMEOUT);
 static_assert(static_cast<int>(hfr::DType::kFloat8E5M2) == HFR_FLOAT8_E5M2);
@@ -155,6 +156,8 @@ const char* hfr_status_string(hfr_status_t status) {
       return "unsupported";
     case HFR_INTERNAL_ERROR:
       return "internal error";
+    case HFR_CORRUPTED:
+      return "corrupted";
   }
   return "unknown status";
 }

@@ -47,6 +47,8 @@ const char* code_word(Code code) {
       return "in_progress";
     case Code::kUnsupported:
       return "unsupported";
+    case Code::kCorrupted:
+      return "corrupted";
     case Code::kInternalError:
       break;
   }

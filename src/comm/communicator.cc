@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "cpu/crc32c.hpp"
 #include "reduce/inline_pool.hpp"
 #include "reduce/worker_pool.hpp"
 
@@ -58,7 +59,8 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .transport = parts_.transport.get(),
                .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
                                 Staging(parts_.staging, parts_.memory->staging().data())),
-               .trace = trace_.get()},
+               .trace = trace_.get(),
+               .checksum = parts_.config.check == "off" ? nullptr : crc32c},
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0),
       first_ranks_(parts_.line.members) {

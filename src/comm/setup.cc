@@ -24,7 +24,7 @@ namespace hfr {
 namespace {
 
 // Changes with what ranks tell each other and with how their shared memory is laid out.
-constexpr int kProtocolVersion = 3;
+constexpr int kProtocolVersion = 4;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
 constexpr int kMostAddThreads = 4;  // of a CUDA rank: more do not add faster than copy engines copy
@@ -79,6 +79,8 @@ class SetUp {
  public:
   explicit SetUp(JoinSpec spec) : spec_(std::move(spec)) {
     parts_.config = spec_.config;
+    // Only what goes through staging can be checked.
+    if (parts_.config.check != "off") parts_.config.direct = false;
     deadline_ns_ = spec_.deadline_ns;
     if (deadline_ns_ == 0) deadline_ns_ = monotonic_ns() + spec_.config.timeout_ms * 1'000'000;
   }

@@ -83,6 +83,8 @@ struct EngineContext {
   Transport* transport;    // null with a single node
   Groups groups = {};      // this node's
   Trace* trace = nullptr;  // null: nobody asked
+  // Checks chunks on their way (docs/integrity.md); null: nobody asked.
+  uint32_t (*checksum)(const void* data, size_t bytes) = nullptr;
 
   // The owner who makes a final value stores it to its own buffer as it adds, beside the slot that
   // the other local ranks copy out of.

@@ -62,6 +62,7 @@ CopyDescriptor Executor::copy_in(const Operation& o, uint64_t idx) const {
   }
   copy.signal = &staging.landed(lane, me_);
   copy.signal_value = chunk + 1;
+  if (context_.checksum != nullptr) copy.leave_checksum = &staging.input_checksum(lane, me_);
   return copy;
 }
 
@@ -77,6 +78,7 @@ CopyDescriptor Executor::copy_out(const Operation& o, uint64_t idx) const {
   copy.wait_value = chunk + 1;
   copy.signal = &staging.drained(lane, me_);
   copy.signal_value = chunk + 1;
+  if (context_.checksum != nullptr) copy.expect_checksum = &staging.result_checksum(lane);
   copy.streaming = o.bytes >= context_.limits.streaming_bytes;
   return copy;
 }

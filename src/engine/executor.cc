@@ -34,6 +34,7 @@ Executor::Executor(EngineContext& context)
   auto num_landings = static_cast<size_t>(shape.window * landings_per_lane(shape.num_rounds));
   arrivals_.chunk_plus_one.assign(num_landings, 0);
   arrivals_.signature.assign(num_landings, 0);
+  arrivals_.checksum.assign(num_landings, 0);
   arrivals_.peer.assign(num_landings, -1);
   lost_since_ns_.assign(static_cast<size_t>(context.shape.num_ranks), 0);
   for (int lane = me_; lane < shape.window; lane += num_local_) {
@@ -99,6 +100,10 @@ bool Executor::progress() {
     moved |= poll_pool();
     moved |= context_.device.poll();
     if (context_.trace != nullptr) context_.trace->look();
+    if (const Device::CorruptedCopy* copy = context_.device.corrupted()) {
+      fail_corrupted_copy(*copy);
+      return false;
+    }
     if (context_.device.failed()) {
       fail_device(context_.device.health(false));
       return false;
@@ -141,6 +146,7 @@ bool Executor::poll_transport() {
         meters_.of(Stage::kReceive).count(event.bytes);
         arrivals_.chunk_plus_one[event.tag.landing] = event.tag.chunk + 1;
         arrivals_.signature[event.tag.landing] = event.tag.signature;
+        arrivals_.checksum[event.tag.landing] = event.tag.checksum;
         arrivals_.peer[event.tag.landing] = event.peer;
         break;
       case TransportEvent::Kind::kPeerLost:

@@ -121,6 +121,11 @@ class Executor {
   // For lanes: the operation that `chunk` belongs to, from operation `from` on; null when it has
   // not started. `from` moves along.
   Operation* find_chunk(uint64_t chunk, uint64_t& from);
+  // Bytes of the operation's chunk changed: on the way that `way` names, from `from` (a rank) to
+  // this rank.
+  void fail_corrupted(const Operation& op, uint64_t chunk, const std::string& way, int from,
+                      uint32_t expected, uint32_t found);
+
   // For lanes: the pool has finished lane `token`'s add.
   void add_finished(Token token);
 
@@ -181,6 +186,8 @@ class Executor {
   Wait what_waits(const Operation& op) const;
   void leave_buffers();
   void fail_device(const Status& status);
+  // A copy out of staging.
+  void fail_corrupted_copy(const Device::CorruptedCopy& corrupted);
 
   EngineContext& context_;
   const int me_;  // local rank

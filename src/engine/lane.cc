@@ -6,6 +6,7 @@
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
+#include "ports/checksum.hpp"
 #include "sched/signature.hpp"
 
 namespace hfr {
@@ -106,6 +107,7 @@ void Lane::begin(Operation& op) {
     }
   }
   value_ = result_;
+  value_checksum_.reset();
 }
 
 const Schedule& Lane::schedule(const Operation& op) const {
@@ -121,10 +123,15 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
     case StepKind::kReceive:
       if (!has_arrived(step.dst)) return await(Awaited::kFinalValue);
       end_wait();
+      if (!check_arrival(step.dst, result_, op, executor)) return false;
       value_ = result_;
       free_inputs();  // the answer proves that what was put from there has been read
       return true;
     case StepKind::kPublish:
+      if (context_->checksum != nullptr) {
+        context_->staging.result_checksum(idx_).store(
+            checksum_word(chunk_ + 1, value_checksum(op)));
+      }
       context_->staging.published(idx_).store(chunk_ + 1);
       return true;
   }
@@ -136,8 +143,11 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     const Awaited awaited = awaited_by_add(step, op);
     if (awaited != Awaited::kNothing) return await(awaited);
     end_wait();
+    if (!check_sources(step, op, executor)) return false;
+    value_checksum_.reset();
     if (const std::byte* sole = sole_input(step, op)) {
       value_ = sole;  // nothing to add to it: it is the sum, where it lies
+      sources_checked_ = false;
       return true;
     }
     if (!begin_add(step, op)) return false;
@@ -157,6 +167,8 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
                             context_->trace->now_ns());
   }
   value_ = result_;
+  sources_checked_ = false;
+  if (!check_own_result(step, op, executor)) return false;
   if (step.final && context_->owner_keeps_result()) {
     context_->staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);
   }
@@ -301,6 +313,7 @@ bool Lane::run_put(const Step& step, Operation& op) {
   tag.landing = landing(step.dst);
   tag.chunk = chunk_;
   tag.signature = op.signature;
+  if (context_->checksum != nullptr) tag.checksum = value_checksum(op);
   int peer = context_->shape.owner(step.peer, idx_);
   if (!context_->transport->put(peer, value_, op.chunk_size(chunk_), tag,
                                 static_cast<Token>(idx_))) {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ namespace hfr {
 struct Arrivals {
   std::vector<uint64_t> chunk_plus_one;
   std::vector<uint64_t> signature;
+  std::vector<uint32_t> checksum;
   std::vector<int> peer;
 };
 
@@ -59,6 +61,14 @@ class Lane {
   const Schedule& schedule(const Operation& op) const;
   bool run(const Step& step, Operation& op, Executor& executor);
   bool run_add(const Step& step, Operation& op, Executor& executor);
+  // Checks, where they are asked for: what the step adds came as it was sent, and so did what is
+  // received; the owner's own copy of the final value is the same. False: the failure is reported.
+  bool check_sources(const Step& step, const Operation& op, Executor& executor);
+  bool check_input(const Operation& op, int local_rank, Executor& executor);
+  bool check_arrival(SlotRef slot, const std::byte* bytes, const Operation& op, Executor& executor);
+  bool check_own_result(const Step& step, const Operation& op, Executor& executor);
+  // Of the chunk's sum so far.
+  uint32_t value_checksum(const Operation& op);
   // Nothing: all that the step adds is here, and its result may be written.
   Awaited awaited_by_add(const Step& step, const Operation& op) const;
   // Notes what the step waits for; false.
@@ -108,10 +118,12 @@ class Lane {
   bool timed_ = false;         // the chunk is so large that its stages are timed
   uint64_t lap_began_ns_ = 0;  // if so
   Awaited awaited_ = Awaited::kNothing;
-  std::vector<PendingPut> puts_pending_;  // in order; has room for all of a schedule
-  const std::byte* value_ = nullptr;      // the chunk's sum so far
-  bool inputs_free_ = true;               // false: the value may lie in an input slot
-  std::byte* result_ = nullptr;           // where sums and the final value go
+  std::vector<PendingPut> puts_pending_;    // in order; has room for all of a schedule
+  const std::byte* value_ = nullptr;        // the chunk's sum so far
+  std::optional<uint32_t> value_checksum_;  // once it was needed
+  bool sources_checked_ = false;            // of the step that is next
+  bool inputs_free_ = true;                 // false: the value may lie in an input slot
+  std::byte* result_ = nullptr;             // where sums and the final value go
 };
 
 }  // namespace hfr

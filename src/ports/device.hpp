@@ -49,7 +49,11 @@ struct CopyDescriptor {
   std::span<const Counter* const> wait_also;
   Counter* signal = nullptr;  // then signal->store(signal_value)
   uint64_t signal_value = 0;
-  bool streaming = false;         // store past the caches: nobody reads dst soon
+  bool streaming = false;  // store past the caches: nobody reads dst soon
+  // Where the CPU copies. Before the signal, src's checksum is left in the one, or dst's is
+  // compared with the one: words of signal_value (ports/checksum.hpp).
+  Counter* leave_checksum = nullptr;
+  const Counter* expect_checksum = nullptr;
   DType dtype = DType::kFloat32;  // kAdd only, as is:
   Op op = Op::kSum;
   int divisor = 1;
@@ -202,6 +206,14 @@ class Device {
 
   // Forgets what is queued (after a failure). Copies under way finish first.
   virtual void cancel() = 0;
+
+  // A copy whose checksum was not the expected one; null: none. It has not signalled, and no copy
+  // goes after it.
+  struct CorruptedCopy {
+    CopyDescriptor copy;
+    uint32_t found = 0;
+  };
+  virtual const CorruptedCopy* corrupted() const { return nullptr; }
 
   // A copy was refused: health() says why.
   virtual bool failed() const { return false; }

@@ -20,11 +20,12 @@
 
 namespace hfr {
 
-// Travels with every put; all of it fits an immediate plus a small header.
+// Travels with every put; all of it fits a small header.
 struct PutTag {
   uint32_t landing = 0;    // the receiver's landing number
   uint64_t chunk = 0;      // chunk number in the communicator's life
   uint64_t signature = 0;  // what the sender thinks the operation is (sched/signature.hpp)
+  uint32_t checksum = 0;   // of the bytes, where it was asked for (docs/integrity.md)
 };
 
 struct TransportEvent {
@@ -72,9 +73,10 @@ class Transport {
   // Landing `number` is at [memory, memory + bytes). Numbers are small and dense.
   virtual void set_landing(uint32_t number, void* memory, size_t bytes) = 0;
 
-  // Sends [src, src + bytes) to `peer`'s landing. The memory stays untouched until kPutDone(token).
-  // False when no more can be queued now: poll and try again. Puts to one peer arrive in order.
-  // What kPutDone reported still arrives when this side ends afterwards; only then comes kPeerLost.
+  // Sends [src, src + bytes), less than 4 GiB, to `peer`'s landing. The memory stays untouched
+  // until kPutDone(token). False when no more can be queued now: poll and try again. Puts to one
+  // peer arrive in order. What kPutDone reported still arrives when this side ends afterwards; only
+  // then comes kPeerLost.
   virtual bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) = 0;
 
   // Moves everything on and fills `events`; returns how many. Never blocks.

@@ -100,6 +100,7 @@ TEST(Config, EveryVariableRefusesWhatIsNotAllowed) {
       {"HFREDUCE_LOG_FILE", std::string(4097, 'f')},
       {"HFREDUCE_TRACE", std::string(4097, 't')},
       {"HFREDUCE_METRICS", "somewhere"},
+      {"HFREDUCE_CHECK", "md5"},
   };
   for (const ConfigVariable& variable : config_variables()) {
     auto value = bad.find(variable.name);

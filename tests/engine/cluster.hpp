@@ -13,6 +13,7 @@
 
 #include "base/net.hpp"
 #include "comm/sizing.hpp"
+#include "cpu/crc32c.hpp"
 #include "device/host/host_device.hpp"
 #include "engine/executor.hpp"
 #include "group_device.hpp"
@@ -40,6 +41,12 @@ struct EngineOptions {
   size_t streaming_bytes = 0;  // results from this size on go past the caches; 0: by default
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
+  bool check = false;  // chunks have checksums
+  // With a device of the test's own, and a wrapper around the transport, for the ranks for which
+  // they make something.
+  std::function<std::unique_ptr<hfr::Device>(int rank)> make_device;
+  std::function<std::unique_ptr<hfr::Transport>(int rank, std::unique_ptr<hfr::Transport>& inner)>
+      wrap_transport;
   // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
   size_t add_threads = 0;
   // With a pool of the test's own for this rank.
@@ -65,7 +72,8 @@ class EngineCluster {
     config_.chunk_bytes = options.chunk_bytes;
     config_.forest = options.forest;
     config_.timeout_ms = 1000;
-    config_.direct = options.direct;
+    config_.direct = options.direct && !options.check;
+    if (options.check) config_.check = "crc";
     config_.gpu_group_from = options.group_from;
     for (size_t rank = 0; rank < names.size(); ++rank) {
       shapes_.push_back(hfr::make_shape(static_cast<int>(rank), names));
@@ -73,6 +81,10 @@ class EngineCluster {
     }
     allocate_staging();
     if (shapes_[0].num_nodes() > 1) connect();
+    for (size_t rank = 0; rank < transports_.size() && options.wrap_transport; ++rank) {
+      auto wrapped = options.wrap_transport(static_cast<int>(rank), transports_[rank]);
+      if (wrapped != nullptr) transports_[rank] = std::move(wrapped);
+    }
     if (options.group_size > 0) allocate_boxes(options.group_size);
     for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape, options));
   }
@@ -172,6 +184,9 @@ class EngineCluster {
   }
 
   std::unique_ptr<hfr::Device> make_device(const hfr::Shape& shape, const EngineOptions& options) {
+    if (options.make_device) {
+      if (auto device = options.make_device(shape.rank)) return device;
+    }
     const bool in_host = options.mixed && shape.rank % 2 == 1;
     if (!options.staged || in_host) return std::make_unique<hfr::HostDevice>();
     if (options.group_size == 0) return std::make_unique<StagedDevice>();
@@ -216,6 +231,7 @@ class EngineCluster {
         .pool = *rank->pool,
         .transport =
             transports_.empty() ? nullptr : transports_[static_cast<size_t>(shape.rank)].get()});
+    if (options.check) rank->context->checksum = hfr::crc32c;
     if (options.streaming_bytes > 0)
       rank->context->limits.streaming_bytes = options.streaming_bytes;
     if (options.group_size > 0) {
