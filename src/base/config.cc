@@ -1,14 +1,13 @@
 #include "base/config.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <map>
 
 namespace hfr {
 namespace {
+
+constexpr const char* kPath = "a path; %r is the rank, %h the machine's name, %p the process's id";
 
 ConfigVariable number(std::string name, std::string initial, uint64_t low, uint64_t high,
                       uint64_t Config::*field, std::string meaning) {
@@ -79,19 +78,25 @@ ConfigVariable gid_index() {
 }
 
 ConfigVariable log_level() {
-  static const std::map<std::string, LogLevel> kLevels = {{"off", LogLevel::kOff},
-                                                          {"error", LogLevel::kError},
-                                                          {"warn", LogLevel::kWarn},
-                                                          {"info", LogLevel::kInfo},
-                                                          {"debug", LogLevel::kDebug}};
   auto set = [](const std::string& text, Config& config) {
-    auto found = kLevels.find(text);
-    if (found == kLevels.end()) return false;
-    config.log_level = found->second;
-    return true;
+    const auto level = parse_log_level(text);
+    if (level) config.log_level = *level;
+    return level.has_value();
   };
   return {"HFREDUCE_LOG_LEVEL", "warn", "one of off error warn info debug",
           "What the logger prints.", set};
+}
+
+ConfigVariable log_by_subsystem() {
+  auto set = [](const std::string& text, Config& config) {
+    if (!parse_log_levels(text, LogLevels())) return false;
+    config.log = text;
+    return true;
+  };
+  return {"HFREDUCE_LOG", "",
+          "a level, then subsystem=level, with commas between; subsystems are setup rendezvous "
+          "transport device operation recovery metrics",
+          "The same by subsystem: warn,transport=debug. Over HFREDUCE_LOG_LEVEL.", set};
 }
 
 ConfigVariable metrics() {
@@ -183,10 +188,11 @@ std::vector<ConfigVariable> make_variables() {
              {"auto", "scalar", "avx2", "avx512", "avx512_bf16_fp16", "neon", "sve"}, &Config::isa,
              "Instruction set of the adding kernels."),
       log_level(),
-      words("HFREDUCE_LOG_FILE", "a path; %r stands for the rank", 4096, &Config::log_file,
+      log_by_subsystem(),
+      words("HFREDUCE_LOG_FILE", kPath, 4096, &Config::log_file,
             "Where the logger writes. Default: standard error."),
       words(
-          "HFREDUCE_TRACE", "a path; %r stands for the rank", 4096, &Config::trace,
+          "HFREDUCE_TRACE", kPath, 4096, &Config::trace,
           "File that gets each chunk's stages with their times, as Chrome's trace events, when the "
           "communicator is destroyed."),
       metrics(),
@@ -313,21 +319,9 @@ std::optional<MetricsAddress> parse_metrics_address(const std::string& text) {
   return address;
 }
 
-std::string expand_path(const std::string& path, int rank) {
-  std::string expanded;
-  for (size_t i = 0; i < path.size(); ++i) {
-    const std::string_view mark = std::string_view(path).substr(i, 2);
-    if (mark == "%r") {
-      expanded += cat(rank);
-    } else if (mark == "%p") {
-      expanded += cat(getpid());
-    } else {
-      expanded += path[i];
-      continue;
-    }
-    ++i;
-  }
-  return expanded;
+LogLevels log_levels(const Config& config) {
+  const LogLevels otherwise(config.log_level);
+  return parse_log_levels(config.log, otherwise).value_or(otherwise);
 }
 
 std::string shared_settings(const Config& config) {

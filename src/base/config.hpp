@@ -52,6 +52,7 @@ struct Config {
   uint64_t spin_us = 0;             // 0: chosen by how many ranks share the cores
   std::string huge_pages = "auto";  // auto, off
   LogLevel log_level = LogLevel::kWarn;
+  std::string log;  // levels by subsystem, over log_level
   std::string log_file;
   std::string trace;    // a path; empty: no trace
   std::string metrics;  // where they can be asked for; empty: nowhere
@@ -80,6 +81,9 @@ Result<Config> load_config(const Environment& environment);
 // The lines of such a file; `name` is for sentences.
 Status apply_config_lines(std::istream& in, const std::string& name, Config& config);
 
+// HFREDUCE_LOG over HFREDUCE_LOG_LEVEL.
+LogLevels log_levels(const Config& config);
+
 // HFREDUCE_METRICS: a place in the file system, or an address.
 struct MetricsAddress {
   std::string path;  // of a socket; empty: `tcp`
@@ -87,9 +91,6 @@ struct MetricsAddress {
 };
 // Nothing when it is neither.
 std::optional<MetricsAddress> parse_metrics_address(const std::string& text);
-
-// %r: the rank, %p: the process's id.
-std::string expand_path(const std::string& path, int rank);
 
 // "64", "64K", "4M", "1G" (powers of 1024).
 std::optional<uint64_t> parse_size(const std::string& text);

@@ -80,8 +80,9 @@ Communicator::~Communicator() {
   const std::string text =
       trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"));
   if (std::fwrite(text.data(), 1, text.size(), parts_.trace_file.get()) != text.size()) {
-    parts_.logger.log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
-                      " could not be written: the disk may be full");
+    parts_.logger.of(Subsystem::kOperation)
+        .log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
+             " could not be written: the disk may be full");
   }
 }
 
@@ -112,7 +113,7 @@ void Communicator::tell_failure() {
   if (failure_told_.exchange(true, std::memory_order_relaxed)) return;
   const Failure& failure = executor_.failure();
   parts_.membership->report(failure.status, failure.rank);
-  parts_.logger.log(LogLevel::kError, failure.status.message());
+  parts_.logger.of(Subsystem::kOperation).log(LogLevel::kError, failure.status.message());
 }
 
 bool Communicator::takes_operations() const {

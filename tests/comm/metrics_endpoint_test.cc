@@ -61,11 +61,6 @@ TEST(MetricsAddress, IsAPortAnAddressOrAPath) {
   }
 }
 
-TEST(MetricsAddress, MarksInPaths) {
-  EXPECT_EQ(expand_path("/a.%r.%p%", 12), cat("/a.12.", getpid(), "%"));
-  EXPECT_EQ(expand_path("%x%%r", 3), "%x%3");
-}
-
 TEST(MetricsEndpoint, OneForAllCommunicatorsOfAProcess) {
   auto first = MetricsEndpoint::join("127.0.0.1:0", 0, 0);
   ASSERT_TRUE(first.ok()) << first.status().message();
