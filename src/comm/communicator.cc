@@ -1,11 +1,14 @@
 #include "comm/communicator.hpp"
 
 #include <algorithm>
+#include <ctime>
 
 #include "base/text.hpp"
 #include "cpu/crc32c.hpp"
+#include "device/cuda/nvtx_ranges.hpp"
 #include "reduce/inline_pool.hpp"
 #include "reduce/worker_pool.hpp"
+#include "topo/placement.hpp"
 
 namespace hfr {
 namespace {
@@ -13,6 +16,12 @@ namespace {
 constexpr uint64_t kLookAroundNs = 1'000'000;
 // A few microseconds of looking for posts, where a waiter may spin at all.
 constexpr uint32_t kFlatLooks = 256;
+
+int64_t realtime_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 Result<std::unique_ptr<ReducePool>> make_pool(const Parts& parts, const KernelTable& kernels) {
   if (parts.add_cpus.empty()) return std::unique_ptr<ReducePool>(new InlinePool(kernels));
@@ -41,6 +50,7 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
       user_side_(parts_.device->user_side()),
       pool_(std::move(pool)),
       trace_(parts_.trace_file != nullptr ? std::make_unique<Trace>(clock_) : nullptr),
+      ranges_(make_nvtx_ranges()),
       context_{.shape = parts_.shape,
                .staging = Staging(parts_.staging, parts_.memory->staging().data()),
                .limits = parts_.limits,
@@ -60,6 +70,7 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
                                 Staging(parts_.staging, parts_.memory->staging().data())),
                .trace = trace_.get(),
+               .ranges = ranges_.get(),
                .checksum = parts_.config.check == "off" ? nullptr : crc32c},
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0),
@@ -77,8 +88,9 @@ Communicator::~Communicator() {
   shut_down();
   if (trace_ == nullptr) return;
   const Shape& shape = parts_.shape;
+  const TraceClock clock{machine_id(), realtime_ns() - static_cast<int64_t>(monotonic_ns())};
   const std::string text =
-      trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"));
+      trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"), clock);
   if (std::fwrite(text.data(), 1, text.size(), parts_.trace_file.get()) != text.size()) {
     parts_.logger.of(Subsystem::kOperation)
         .log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,

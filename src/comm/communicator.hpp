@@ -165,7 +165,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   UserSide* const user_side_;  // null: buffers are in host memory
   GpuMemory gpu_memory_;
   std::unique_ptr<ReducePool> pool_;
-  const std::unique_ptr<Trace> trace_;  // null: nobody asked
+  const std::unique_ptr<Trace> trace_;    // null: nobody asked
+  const std::unique_ptr<Ranges> ranges_;  // null: no profiler is attached
   EngineContext context_;
   Executor executor_;
   std::unique_ptr<GraphOps> graph_ops_;  // null where there are no graphs

@@ -15,6 +15,7 @@
 #include "engine/trace.hpp"
 #include "ports/clock.hpp"
 #include "ports/device.hpp"
+#include "ports/ranges.hpp"
 #include "ports/reduce_pool.hpp"
 #include "ports/transport.hpp"
 #include "sched/schedule.hpp"
@@ -80,9 +81,10 @@ struct EngineContext {
   Clock& clock;
   Device& device;
   ReducePool& pool;
-  Transport* transport;    // null with a single node
-  Groups groups = {};      // this node's
-  Trace* trace = nullptr;  // null: nobody asked
+  Transport* transport;      // null with a single node
+  Groups groups = {};        // this node's
+  Trace* trace = nullptr;    // null: nobody asked
+  Ranges* ranges = nullptr;  // null: no profiler is attached
   // Checks chunks on their way (docs/integrity.md); null: nobody asked.
   uint32_t (*checksum)(const void* data, size_t bytes) = nullptr;
 

@@ -57,7 +57,7 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
       make_signature(desc.count, desc.dtype, desc.op, desc.graph != nullptr && !desc.bounced);
   o.bytes = desc.count * dtype_size(desc.dtype);
   o.state = OpState::kQueued;
-  o.started_ns = o.submitted_ns = o.posted_ns = 0;
+  o.started_ns = o.submitted_ns = o.posted_ns = o.range = 0;
   if (is_staged(o)) lay_out_chunks(o);
   meters_.bytes.add(o.bytes);
   o.ready.store(desc.ready, std::memory_order_release);
@@ -242,6 +242,7 @@ bool Executor::complete_operations() {
         tuner_.record(o.bytes, o.path == OpPath::kDirect,
                       context_.clock.now_ns() - o.timed_from_ns);
       }
+      if (o.range != 0) context_.ranges->end(o.range);
       if (o.posted_ns != 0)
         meters_.of(Stage::kOperation).time(context_.clock.now_ns() - o.posted_ns);
       ++completed;
@@ -262,6 +263,7 @@ void Executor::fail(const Failure& failure) {
   for (uint64_t n = completed_.load(std::memory_order_relaxed);
        n < submitted_.load(std::memory_order_relaxed); ++n) {
     if (op(n).desc.graph != nullptr) op(n).desc.graph->open_all();
+    if (op(n).range != 0) context_.ranges->end(op(n).range);
   }
   leave_buffers();
   failed_.store(true, std::memory_order_release);

@@ -94,7 +94,7 @@ void Lane::pass_over(Operation& op) {
 void Lane::begin(Operation& op) {
   begun_ = true;
   inputs_free_ = false;
-  timed_ = op.chunk_size(chunk_) >= kTimedChunkBytes;
+  timed_ = op.chunk_size(chunk_) >= kTimedChunkBytes || context_->trace != nullptr;
   lap_ns();
   result_ = context_->staging.result(idx_);
   if (context_->shape.num_local() == 1 && context_->device.host_accessible()) {
@@ -122,7 +122,7 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
       return run_put(step, op);
     case StepKind::kReceive:
       if (!has_arrived(step.dst)) return await(Awaited::kFinalValue);
-      end_wait();
+      end_wait(op);
       if (!check_arrival(step.dst, result_, op, executor)) return false;
       value_ = result_;
       free_inputs();  // the answer proves that what was put from there has been read
@@ -142,7 +142,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   if (add_ == AddState::kNone) {
     const Awaited awaited = awaited_by_add(step, op);
     if (awaited != Awaited::kNothing) return await(awaited);
-    end_wait();
+    end_wait(op);
     if (!check_sources(step, op, executor)) return false;
     value_checksum_.reset();
     if (const std::byte* sole = sole_input(step, op)) {
@@ -160,6 +160,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     if (add_ != AddState::kFinished) return false;
   }
   add_ = AddState::kNone;
+  if (add_range_ != 0) context_->ranges->end(std::exchange(add_range_, 0));
   meters_->of(Stage::kAdd).count(op.chunk_size(chunk_));
   if (timed_) meters_->of(Stage::kAdd).time(lap_ns());
   if (context_->trace != nullptr) {
@@ -209,14 +210,20 @@ bool Lane::await(Awaited what) {
   return false;
 }
 
-void Lane::end_wait() {
+void Lane::end_wait(const Operation& op) {
   const Awaited what = std::exchange(awaited_, Awaited::kNothing);
   if (what == Awaited::kNothing) return;
   const uint64_t ns = lap_ns();
   if (what == Awaited::kPuts) return;
   StageMeter& meter = meters_->of(stage_of(what));
   meter.count(0);
-  if (timed_) meter.time(ns);
+  if (!timed_) return;
+  meter.time(ns);
+  if (context_->trace == nullptr) return;
+  const auto stage = static_cast<size_t>(TraceStage::kWaitInput) + static_cast<size_t>(what) -
+                     static_cast<size_t>(Awaited::kInput);
+  context_->trace->record(static_cast<TraceStage>(stage), chunk_, op.chunk_size(chunk_),
+                          lap_began_ns_ - ns, lap_began_ns_);
 }
 
 uint64_t Lane::lap_ns() {
@@ -229,8 +236,12 @@ void Lane::put_finished(int peer) {
   const auto first = std::find_if(puts_pending_.begin(), puts_pending_.end(),
                                   [&](const PendingPut& put) { return put.peer == peer; });
   if (first == puts_pending_.end()) return;
-  if (first->since_ns != 0)
-    meters_->of(Stage::kSend).time(context_->clock.now_ns() - first->since_ns);
+  if (first->since_ns != 0) {
+    const uint64_t now_ns = context_->clock.now_ns();
+    meters_->of(Stage::kSend).time(now_ns - first->since_ns);
+    if (context_->trace != nullptr)
+      context_->trace->record(TraceStage::kSend, chunk_, first->bytes, first->since_ns, now_ns);
+  }
   puts_pending_.erase(first);
 }
 
@@ -290,6 +301,8 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   work.streaming =
       context_->limits.stream_results && step.final && op.bytes >= context_->limits.streaming_bytes;
   if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
+  if (context_->ranges != nullptr)
+    add_range_ = context_->ranges->begin(Ranges::Kind::kAdd, chunk_bytes);
   const bool small =
       chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
   if (small || reads_buffers) {
@@ -297,7 +310,10 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
     add_ = AddState::kFinished;
     return true;
   }
-  if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
+  if (!context_->pool.submit(work, static_cast<Token>(idx_))) {
+    if (add_range_ != 0) context_->ranges->end(std::exchange(add_range_, 0));
+    return false;
+  }
   add_ = AddState::kUnderWay;
   return true;
 }
@@ -321,7 +337,7 @@ bool Lane::run_put(const Step& step, Operation& op) {
     return false;
   }
   meters_->of(Stage::kSend).count(op.chunk_size(chunk_));
-  puts_pending_.push_back({peer, timed_ ? context_->clock.now_ns() : 0});
+  puts_pending_.push_back({peer, op.chunk_size(chunk_), timed_ ? context_->clock.now_ns() : 0});
   return true;
 }
 

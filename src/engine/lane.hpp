@@ -54,6 +54,7 @@ class Lane {
   enum class Awaited : uint8_t { kNothing, kInput, kSlot, kPartialSum, kFinalValue, kPuts };
   struct PendingPut {
     int peer;
+    size_t bytes;
     uint64_t since_ns;  // 0: not timed
   };
 
@@ -75,7 +76,7 @@ class Lane {
   bool await(Awaited what);
   static Stage stage_of(Awaited what);
   // The step's wait, if it had one, is over.
-  void end_wait();
+  void end_wait(const Operation& op);
   // How long since the last call, for chunks that are timed; else 0.
   uint64_t lap_ns();
   // The only input of a step that would add nothing to it; null: there is something to do.
@@ -115,6 +116,7 @@ class Lane {
   size_t step_ = 0;
   AddState add_ = AddState::kNone;
   uint64_t add_began_ns_ = 0;  // with a trace
+  uint64_t add_range_ = 0;     // a profiler's
   bool timed_ = false;         // the chunk is so large that its stages are timed
   uint64_t lap_began_ns_ = 0;  // if so
   Awaited awaited_ = Awaited::kNothing;

@@ -83,6 +83,7 @@ struct Operation {
   bool reads_in_place = false;  // some post says that its input may be read where it is
   uint64_t timed_from_ns = 0;   // for the PathTuner; 0: not timed
   uint64_t posted_ns = 0;       // for the meters; 0: not timed
+  uint64_t range = 0;           // a profiler's; 0: none
 
   // kDirect: bytes of this rank's slice that are done. kLanes: the chunks.
   size_t slice_done = 0;

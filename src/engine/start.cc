@@ -12,6 +12,8 @@ namespace hfr {
 
 void Executor::post(Operation& o) {
   Post& p = context_.staging.post(me_, o.number);
+  if (context_.ranges != nullptr)
+    o.range = context_.ranges->begin(Ranges::Kind::kOperation, o.bytes);
   if (o.bytes >= kTimedOperationBytes) o.posted_ns = context_.clock.now_ns();
   if (is_staged(o)) {
     p.flags = Post::kStaged;

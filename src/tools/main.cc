@@ -1,4 +1,4 @@
-// The `hfreduce` command: run, perf, topo, sim, doctor.
+// The `hfreduce` command: run, perf, topo, sim, doctor, trace.
 #include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
@@ -8,6 +8,7 @@
 #include "tools/perf_command.hpp"
 #include "tools/sim.hpp"
 #include "tools/topo.hpp"
+#include "tools/trace_merge.hpp"
 
 int main(int argc, char** argv) {
   using namespace hfr::tools;
@@ -86,9 +87,17 @@ int main(int argc, char** argv) {
   net->add_flag("--json", net_options.json, "print JSON");
   net->add_flag("!--no-measure", net_options.measure, "do not time the links");
 
+  CLI::App* trace = app.add_subcommand("trace", "What to do with the files of HFREDUCE_TRACE");
+  trace->require_subcommand(1);
+  TraceMergeOptions merge_options;
+  CLI::App* merge = trace->add_subcommand("merge", "Put all ranks' files into one");
+  merge->add_option("-o,--output", merge_options.output, "the file to write")->required();
+  merge->add_option("files", merge_options.files, "the ranks' files")->required();
+
   CLI11_PARSE(app, argc, argv);
   if (app.got_subcommand(run)) return launch(spec);
   if (doctor->got_subcommand(net)) return doctor_net(net_options);
+  if (trace->got_subcommand(merge)) return merge_trace_files(merge_options);
   if (app.got_subcommand(sim)) return simulate_cluster(sim_options);
   if (app.got_subcommand(topo)) return show_topology(topo_options);
   return run_perf_command(std::vector<std::string>(argv + 1, argv + argc));
