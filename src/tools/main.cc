@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/doctor_machine.hpp"
 #include "tools/doctor_net.hpp"
 #include "tools/launch.hpp"
 #include "tools/perf_command.hpp"
@@ -81,7 +82,10 @@ int main(int argc, char** argv) {
       ->capture_default_str();
 
   CLI::App* doctor = app.add_subcommand("doctor", "Look for what is wrong with this machine");
-  doctor->require_subcommand(1);
+  doctor->require_subcommand(0, 1);
+  DoctorMachineOptions machine_options;
+  doctor->add_flag("--json", machine_options.json, "print JSON");
+  doctor->add_flag("!--no-measure", machine_options.measure, "measure nothing");
   DoctorNetOptions net_options;
   CLI::App* net = doctor->add_subcommand("net", "Links between machines: state, choice, speed");
   net->add_flag("--json", net_options.json, "print JSON");
@@ -97,6 +101,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (app.got_subcommand(run)) return launch(spec);
   if (doctor->got_subcommand(net)) return doctor_net(net_options);
+  if (app.got_subcommand(doctor)) return doctor_machine(machine_options);
   if (trace->got_subcommand(merge)) return merge_trace_files(merge_options);
   if (app.got_subcommand(sim)) return simulate_cluster(sim_options);
   if (app.got_subcommand(topo)) return show_topology(topo_options);
