@@ -5,6 +5,7 @@
 #include "base/signature.hpp"
 #include "base/text.hpp"
 #include "capi/handle.hpp"
+#include "capi/metrics.hpp"
 #include "hfreduce/hfreduce.h"
 
 namespace {
@@ -14,6 +15,7 @@ using hfr::Code;
 using hfr::Status;
 
 static_assert(static_cast<int>(Code::kInternalError) == HFR_INTERNAL_ERROR);
+static_assert(static_cast<int>(Code::kCorrupted) == HFR_CORRUPTED);
 static_assert(static_cast<int>(Code::kInProgress) == HFR_IN_PROGRESS);
 static_assert(static_cast<int>(Code::kTimeout) == HFR_TIMEOUT);
 static_assert(static_cast<int>(hfr::DType::kFloat8E5M2) == HFR_FLOAT8_E5M2);
@@ -155,6 +157,8 @@ const char* hfr_status_string(hfr_status_t status) {
       return "unsupported";
     case HFR_INTERNAL_ERROR:
       return "internal error";
+    case HFR_CORRUPTED:
+      return "corrupted";
   }
   return "unknown status";
 }
@@ -310,6 +314,13 @@ HFR_QUERY(hfr_comm_node, node)
 HFR_QUERY(hfr_comm_node_count, num_nodes())
 
 #undef HFR_QUERY
+
+hfr_status_t hfr_comm_get_metrics(hfr_comm_t comm, hfr_comm_metrics_t* metrics) {
+  return on_comm(comm, "hfr_comm_get_metrics", [&](hfr::Communicator& c) -> Status {
+    if (metrics == nullptr) return invalid("hfr_comm_get_metrics: metrics is NULL");
+    return hfr::fill_metrics(c.metrics(), metrics);
+  });
+}
 
 hfr_status_t hfr_mem_alloc(hfr_comm_t comm, void** ptr, size_t bytes) {
   if (ptr != nullptr) *ptr = nullptr;

@@ -1,8 +1,14 @@
 #include "comm/communicator.hpp"
 
+#include <algorithm>
+#include <ctime>
+
 #include "base/text.hpp"
+#include "cpu/crc32c.hpp"
+#include "device/cuda/nvtx_ranges.hpp"
 #include "reduce/inline_pool.hpp"
 #include "reduce/worker_pool.hpp"
+#include "topo/placement.hpp"
 
 namespace hfr {
 namespace {
@@ -10,6 +16,12 @@ namespace {
 constexpr uint64_t kLookAroundNs = 1'000'000;
 // A few microseconds of looking for posts, where a waiter may spin at all.
 constexpr uint32_t kFlatLooks = 256;
+
+int64_t realtime_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 Result<std::unique_ptr<ReducePool>> make_pool(const Parts& parts, const KernelTable& kernels) {
   if (parts.add_cpus.empty()) return std::unique_ptr<ReducePool>(new InlinePool(kernels));
@@ -41,6 +53,7 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
       recorder_(parts_.record != nullptr
                     ? std::make_unique<Recorder>(parts_.record->record(), clock_)
                     : nullptr),
+      ranges_(make_nvtx_ranges()),
       context_{.shape = parts_.shape,
                .staging = Staging(parts_.staging, parts_.memory->staging().data()),
                .limits = parts_.limits,
@@ -60,7 +73,9 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
                                 Staging(parts_.staging, parts_.memory->staging().data())),
                .trace = trace_.get(),
-               .recorder = recorder_.get()},
+               .recorder = recorder_.get(),
+               .ranges = ranges_.get(),
+               .checksum = parts_.config.check == "off" ? nullptr : crc32c},
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0),
       first_ranks_(parts_.line.members) {
@@ -68,9 +83,12 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
   if (parts_.mates != nullptr) parts_.mates->enter(parts_.mate_idx, user_side_);
   if (user_side_ != nullptr && user_side_->graphs() != nullptr)
     graph_ops_ = std::make_unique<GraphOps>(*user_side_->graphs(), executor_);
+  if (parts_.metrics != nullptr)
+    metrics_entry_ = std::make_unique<MetricsEntry>(parts_.metrics, [this] { return metrics(); });
 }
 
 Communicator::~Communicator() {
+  metrics_entry_.reset();  // from here on nobody asks
   shut_down();
   if (recorder_ != nullptr && executor_.failed()) {
     parts_.record->keep();
@@ -78,11 +96,13 @@ Communicator::~Communicator() {
   }
   if (trace_ == nullptr) return;
   const Shape& shape = parts_.shape;
+  const TraceClock clock{machine_id(), realtime_ns() - static_cast<int64_t>(monotonic_ns())};
   const std::string text =
-      trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"));
+      trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"), clock);
   if (std::fwrite(text.data(), 1, text.size(), parts_.trace_file.get()) != text.size()) {
-    parts_.logger.log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
-                      " could not be written: the disk may be full");
+    parts_.logger.of(Subsystem::kOperation)
+        .log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
+             " could not be written: the disk may be full");
   }
 }
 
@@ -117,7 +137,11 @@ void Communicator::tell_failure() {
     parts_.record->keep();
     advice = cat("; what the ranks did last: hfreduce inspect ", parts_.record->folder());
   }
-  parts_.logger.log(LogLevel::kError, failure.status.message(), advice);
+  parts_.logger.of(Subsystem::kOperation).log(LogLevel::kError, failure.status.message(), advice);
+}
+
+bool Communicator::takes_operations() const {
+  return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
 }
 
 Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
@@ -223,6 +247,7 @@ bool Communicator::turn() {
 
 void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
   uint64_t now = waiter.pause([this](uint64_t ns) {
+    executor_.meters().sleeps.add(1);
     if (parts_.transport != nullptr) {
       parts_.transport->sleep(ns);
     } else {
@@ -410,6 +435,30 @@ Status Communicator::async_error() {
     engine_.unlock();
   }
   return executor_.failed() ? executor_.failure().status : Status();
+}
+
+CommMetrics Communicator::metrics() {
+  EngineMeters& meters = executor_.meters();
+  CommMetrics metrics;
+  metrics.rank = parts_.shape.rank;
+  metrics.node = parts_.shape.node;
+  metrics.operations_completed = executor_.num_completed();
+  metrics.operations_started = std::max(executor_.num_submitted(), metrics.operations_completed);
+  for (size_t i = 0; i < metrics.operations_by_path.size(); ++i)
+    metrics.operations_by_path[i] = meters.by_path[i].load();
+  for (size_t i = 0; i < kNumStages; ++i) metrics.stages[i] = meters.stages[i].totals();
+  StageTotals& operations = metrics.stages[static_cast<size_t>(Stage::kOperation)];
+  operations.count = metrics.operations_completed;
+  operations.bytes = meters.bytes.load();
+  metrics.puts_refused = meters.puts_refused.load();
+  metrics.sleeps = meters.sleeps.load();
+  const LinkMeters* links = parts_.transport == nullptr ? nullptr : parts_.transport->link_meters();
+  if (links != nullptr) {
+    metrics.links_broken = links->broken.load();
+    metrics.links_mended = links->mended.load();
+  }
+  if (executor_.failed()) metrics.failure = executor_.failure().status.code();
+  return metrics;
 }
 
 Result<void*> Communicator::allocate(size_t bytes) {

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "base/cancel.hpp"
+#include "comm/comm_metrics.hpp"
 #include "comm/graph_ops.hpp"
 #include "comm/heap.hpp"
 #include "comm/host_stream.hpp"
@@ -64,6 +65,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   // Copies the rank's record to the file at `path`; %r stands for the rank.
   Status dump(const std::string& path) const;
+  // Any thread; waits for nobody.
+  CommMetrics metrics();
 
   Result<void*> allocate(size_t bytes);
   Status free(void* ptr);
@@ -176,6 +179,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::unique_ptr<ReducePool> pool_;
   const std::unique_ptr<Trace> trace_;        // null: nobody asked
   const std::unique_ptr<Recorder> recorder_;  // null: nothing is recorded
+  const std::unique_ptr<Ranges> ranges_;      // null: no profiler is attached
   EngineContext context_;
   Executor executor_;
   std::unique_ptr<GraphOps> graph_ops_;  // null where there are no graphs
@@ -196,6 +200,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   bool shrunk_ = false;
   std::mutex child_cancel_mutex_;
   CancelFlag* child_cancel_ = nullptr;  // of the call that makes a child; null outside of it
+
+  std::unique_ptr<MetricsEntry> metrics_entry_;  // null: no endpoint
 
   std::once_flag heap_once_;
   Status heap_status_;

@@ -44,7 +44,8 @@ class JoinGroups {
     if (mine_ == nullptr) return Status();
     std::string ranks;
     for (int member : *mine_) ranks += cat(" ", rank_of(member));
-    parts_.logger.log(LogLevel::kInfo, "the GPUs of ranks", ranks, " are a group");
+    parts_.logger.of(Subsystem::kDevice)
+        .log(LogLevel::kInfo, "the GPUs of ranks", ranks, " are a group");
     return Status();
   }
 
@@ -83,7 +84,8 @@ class JoinGroups {
   Status give_up(const Status& status) {
     gave_up_ = true;
     if (parts_.config.gpu_group == "auto") {
-      parts_.logger.log(LogLevel::kInfo, "no group of GPUs: ", status.message());
+      parts_.logger.of(Subsystem::kDevice)
+          .log(LogLevel::kInfo, "no group of GPUs: ", status.message());
       return Status();
     }
     return Status(status.code(), cat("HFREDUCE_GPU_GROUP=", parts_.config.gpu_group, ": ",

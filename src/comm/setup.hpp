@@ -16,6 +16,7 @@
 #include "bootstrap/line.hpp"
 #include "bootstrap/rendezvous.hpp"
 #include "comm/gpu_mates.hpp"
+#include "comm/metrics_endpoint.hpp"
 #include "comm/node_memory.hpp"
 #include "engine/context.hpp"
 #include "ports/transport.hpp"
@@ -51,6 +52,7 @@ struct Parts {
   Config config;
   Logger logger;
   std::unique_ptr<std::FILE, CloseFile> trace_file;  // null: no trace was asked for
+  std::shared_ptr<MetricsEndpoint> metrics;          // null: nobody asked
   std::unique_ptr<Membership> membership;
   std::unique_ptr<RecordFile> record;            // null: nothing is recorded
   std::unique_ptr<DumpOnSignal> dump_on_signal;  // null: on none

@@ -163,6 +163,7 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   if (reached && config.flat_bytes == 0 && !shape.crowded && !shape.any_on_device) {
     limits.flat_bytes = std::max(staging.flat_bytes / kFlatWhereReached, kMinFlatBytes);
   }
+  if (config.check != "off") limits.flat_bytes = 0;  // only what goes through staging is checked
   limits.publish_bytes = kPublishBytes;
   limits.butterfly_bytes = staging.round_bytes;
   limits.min_chunk_bytes = std::min(kMinChunkBytes, staging.slot_bytes);

@@ -86,6 +86,8 @@ bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t n
   context_.pool.run(work);
   if (recorder != nullptr) recorder->completed(number + 1);
   posted_ = running_ = number + 1;
+  meters_.bytes.add(desc.count * dtype_size(desc.dtype));
+  meters_.by_path[static_cast<size_t>(OpPath::kFlat)].add(1);
   submitted_.store(number + 1, std::memory_order_relaxed);
   completed_.store(number + 1, std::memory_order_release);
   return true;

@@ -14,6 +14,7 @@
 #include "base/net.hpp"
 #include "base/record_reader.hpp"
 #include "comm/sizing.hpp"
+#include "cpu/crc32c.hpp"
 #include "device/host/host_device.hpp"
 #include "engine/executor.hpp"
 #include "group_device.hpp"
@@ -43,13 +44,14 @@ struct EngineOptions {
   size_t streaming_bytes = 0;  // results from this size on go past the caches; 0: by default
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
+  bool check = false;  // chunks have checksums
   // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
   size_t add_threads = 0;
   // With a pool of the test's own for this rank.
   int rank_with_pool = -1;
   std::function<std::unique_ptr<hfr::ReducePool>()> make_pool;
   bool recorded = false;
-  // Parts of a test's own, for each rank; with the cluster's clock.
+  // Parts of a test's own, for each rank; with the cluster's clock. A null device: the usual one.
   std::function<std::unique_ptr<hfr::ReducePool>(int, const hfr::Clock&)> pool_of;
   std::function<std::unique_ptr<hfr::Device>(int, const hfr::Clock&)> device_of;
   std::function<std::unique_ptr<hfr::Transport>(int, const hfr::Clock&,
@@ -117,7 +119,8 @@ class EngineCluster {
     config_.chunk_bytes = options.chunk_bytes;
     config_.forest = options.forest;
     config_.timeout_ms = 1000;
-    config_.direct = options.direct;
+    config_.direct = options.direct && !options.check;
+    if (options.check) config_.check = "crc";
     config_.gpu_group_from = options.group_from;
     for (size_t rank = 0; rank < names.size(); ++rank) {
       shapes_.push_back(hfr::make_shape(static_cast<int>(rank), names));
@@ -260,7 +263,9 @@ class EngineCluster {
   }
 
   std::unique_ptr<hfr::Device> make_device(const hfr::Shape& shape, const EngineOptions& options) {
-    if (options.device_of) return options.device_of(shape.rank, clock_);
+    if (options.device_of) {
+      if (auto device = options.device_of(shape.rank, clock_)) return device;
+    }
     const bool in_host = options.mixed && shape.rank % 2 == 1;
     if (!options.staged || in_host) return std::make_unique<hfr::HostDevice>();
     if (options.group_size == 0) return std::make_unique<StagedDevice>();
@@ -306,6 +311,7 @@ class EngineCluster {
         .pool = *rank->pool,
         .transport =
             transports_.empty() ? nullptr : transports_[static_cast<size_t>(shape.rank)].get()});
+    if (options.check) rank->context->checksum = hfr::crc32c;
     if (options.streaming_bytes > 0)
       rank->context->limits.streaming_bytes = options.streaming_bytes;
     if (options.recorded) {
