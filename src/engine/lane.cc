@@ -1,12 +1,15 @@
 #include "engine/lane.hpp"
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "base/signature.hpp"
 #include "base/text.hpp"
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
+#include "ports/checksum.hpp"
 
 namespace hfr {
 namespace {
@@ -26,8 +29,12 @@ size_t most_steps(const NodeSchedules& schedules) {
 
 int landings_per_lane(int num_rounds) { return kFirstRoundLanding + 2 * num_rounds; }
 
-Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
-    : context_(&context), arrivals_(&arrivals), idx_(idx), chunk_(static_cast<uint64_t>(idx)) {
+Lane::Lane(EngineContext& context, Arrivals& arrivals, EngineMeters& meters, int idx)
+    : context_(&context),
+      arrivals_(&arrivals),
+      meters_(&meters),
+      idx_(idx),
+      chunk_(static_cast<uint64_t>(idx)) {
   if (context.transport == nullptr) return;
   puts_pending_.reserve(most_steps(context.schedules));
   Transport& transport = *context.transport;
@@ -67,6 +74,10 @@ bool Lane::advance(Executor& executor) {
       moved = true;
       ++step_;
     }
+    if (copy_to_ != nullptr) {
+      std::memcpy(copy_to_, result_, op->chunk_size(chunk_));
+      copy_to_ = nullptr;
+    }
     if (!puts_pending_.empty()) return moved;
     free_inputs();
     ++op->retired;
@@ -90,38 +101,44 @@ void Lane::put_finished(int peer) {
   const auto first = std::find_if(puts_pending_.begin(), puts_pending_.end(),
                                   [peer](const PendingPut& put) { return put.peer == peer; });
   if (first == puts_pending_.end()) return;
-  if (first->began_ns != 0) {
-    context_->recorder->span_until_now(
-        {record::SpanStage::kPut, peer, operation_, chunk_, chunk_bytes_}, first->began_ns);
+  if (first->since_ns != 0) {
+    const uint64_t now_ns = context_->clock.now_ns();
+    meters_->of(Stage::kSend).time(now_ns - first->since_ns);
+    if (context_->recorder != nullptr) {
+      context_->recorder->span({record::SpanStage::kPut, peer, operation_, chunk_, chunk_bytes_},
+                               first->since_ns, now_ns);
+    }
+    if (context_->trace != nullptr)
+      context_->trace->record(TraceStage::kSend, chunk_, chunk_bytes_, first->since_ns, now_ns);
   }
   puts_pending_.erase(first);
-}
-
-void Lane::record_stage(record::SpanStage stage, int rank) {
-  if (stage_began_ns_ == 0) return;
-  stage_began_ns_ = context_->recorder->span_until_now(
-      {stage, rank, operation_, chunk_, chunk_bytes_}, stage_began_ns_);
 }
 
 void Lane::begin(Operation& op) {
   begun_ = true;
   operation_ = op.number;
   chunk_bytes_ = op.chunk_size(chunk_);
+  timed_ = chunk_bytes_ >= kTimedChunkBytes || context_->trace != nullptr;
+  if (timed_) lap_began_ns_ = context_->clock.now_ns();
   waited_for_ = -1;
-  const bool timed = context_->recorder != nullptr && chunk_bytes_ >= Recorder::kTimedChunkBytes;
-  stage_began_ns_ = timed ? context_->recorder->now_ns() : 0;
   inputs_free_ = false;
   result_ = context_->staging.result(idx_);
+  copy_to_ = nullptr;
   if (context_->shape.num_local() == 1 && context_->device.host_accessible()) {
-    // Nobody else copies out: sums and the final value go straight to the user's buffer. The peer
-    // sends the final value only after this rank's contribution, so the landing is not in use now.
-    result_ = static_cast<std::byte*>(op.desc.recv) + op.chunk_offset(chunk_);
-    if (context_->transport != nullptr) {
-      context_->transport->set_landing(landing({SlotKind::kResult, 0}), result_,
-                                       op.chunk_size(chunk_));
+    // Nobody else copies out: sums and the final value go straight to the user's buffer, unless
+    // each put from there would cost a copy. The peer sends the final value only after this rank's
+    // contribution, so the landing is not in use now.
+    std::byte* user = static_cast<std::byte*>(op.desc.recv) + op.chunk_offset(chunk_);
+    const size_t bytes = op.chunk_size(chunk_);
+    Transport* transport = context_->transport;
+    const bool in_place = transport == nullptr || transport->sends_in_place(user, bytes);
+    (in_place ? result_ : copy_to_) = user;
+    if (transport != nullptr) {
+      transport->set_landing(landing({SlotKind::kResult, 0}), result_, bytes);
     }
   }
   value_ = result_;
+  value_checksum_.reset();
 }
 
 const Schedule& Lane::schedule(const Operation& op) const {
@@ -135,12 +152,17 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
     case StepKind::kPut:
       return run_put(step, op);
     case StepKind::kReceive:
-      if (!has_arrived(step.dst)) return false;
-      record_stage(record::SpanStage::kFinalValue, context_->shape.owner(step.dst.from, idx_));
+      if (!has_arrived(step.dst)) return await(Awaited::kFinalValue);
+      end_wait(op, record::SpanStage::kFinalValue, context_->shape.owner(step.dst.from, idx_));
+      if (!check_arrival(step.dst, result_, op, executor)) return false;
       value_ = result_;
       free_inputs();  // the answer proves that what was put from there has been read
       return true;
     case StepKind::kPublish:
+      if (context_->checksum != nullptr) {
+        context_->staging.result_checksum(idx_).store(
+            checksum_word(chunk_ + 1, value_checksum(op)));
+      }
       context_->staging.published(idx_).store(chunk_ + 1);
       return true;
   }
@@ -149,9 +171,17 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
 
 bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   if (add_ == AddState::kNone) {
-    if (!can_add(step, op)) return false;
+    const Awaited awaited = awaited_by_add(step, op);
+    if (awaited != Awaited::kNothing) return await(awaited);
+    // Once, though the pool may refuse the add for many turns.
+    if (!inputs_here_) end_wait(op, record::SpanStage::kInputs, waited_for_);
+    inputs_here_ = true;
+    if (!check_sources(step, op, executor)) return false;
+    value_checksum_.reset();
     if (const std::byte* sole = sole_input(step, op)) {
       value_ = sole;  // nothing to add to it: it is the sum, where it lies
+      inputs_here_ = false;
+      sources_checked_ = false;
       return true;
     }
     if (!begin_add(step, op)) return false;
@@ -164,13 +194,18 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     if (add_ != AddState::kFinished) return false;
   }
   add_ = AddState::kNone;
+  if (add_range_ != 0) context_->ranges->end(std::exchange(add_range_, 0));
+  meters_->of(Stage::kAdd).count(chunk_bytes_);
+  const uint64_t ns = lap_ns(record::SpanStage::kAdd, context_->shape.rank);
+  if (timed_) meters_->of(Stage::kAdd).time(ns);
   if (context_->trace != nullptr) {
     context_->trace->record(TraceStage::kAdd, chunk_, op.chunk_size(chunk_), add_began_ns_,
                             context_->trace->now_ns());
   }
-  record_stage(record::SpanStage::kAdd, context_->shape.rank);
-  inputs_recorded_ = false;
+  inputs_here_ = false;
   value_ = result_;
+  sources_checked_ = false;
+  if (!check_own_result(step, op, executor)) return false;
   if (step.final && context_->owner_keeps_result()) {
     context_->staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);
   }
@@ -178,22 +213,67 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   return true;
 }
 
-bool Lane::can_add(const Step& step, const Operation& op) {
+Lane::Awaited Lane::awaited_by_add(const Step& step, const Operation& op) {
   bool local = false;
   for (SlotRef src : step.srcs) {
     if (src.kind == SlotKind::kLocal) {
       local = true;
     } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
       waited_for_ = context_->shape.owner(src.from, idx_);
-      return false;
+      return Awaited::kPartialSum;
     }
   }
-  if (!local) return puts_pending_.empty();  // else the old sum is still being read
-  int missing = missing_input(op);
-  if (missing < 0) missing = who_holds_result_slot();
-  if (missing < 0) return true;
-  waited_for_ = context_->shape.nodes[context_->shape.node][missing];
+  // The old sum may still be read.
+  if (!local) return puts_pending_.empty() ? Awaited::kNothing : Awaited::kPuts;
+  auto blame = [&](int local_rank, Awaited what) {
+    waited_for_ = context_->shape.nodes[context_->shape.node][local_rank];
+    return what;
+  };
+  if (const int r = missing_input(op); r >= 0) return blame(r, Awaited::kInput);
+  if (const int r = who_holds_result_slot(); r >= 0) return blame(r, Awaited::kSlot);
+  return Awaited::kNothing;
+}
+
+Stage Lane::stage_of(Awaited what) {
+  switch (what) {
+    case Awaited::kInput:
+      return Stage::kWaitInput;
+    case Awaited::kSlot:
+      return Stage::kWaitSlot;
+    case Awaited::kPartialSum:
+      return Stage::kWaitPartialSum;
+    default:
+      return Stage::kWaitFinalValue;
+  }
+}
+
+bool Lane::await(Awaited what) {
+  awaited_ = what;
   return false;
+}
+
+void Lane::end_wait(const Operation& op, record::SpanStage stage, int rank) {
+  const Awaited what = std::exchange(awaited_, Awaited::kNothing);
+  const uint64_t ns = lap_ns(stage, rank);
+  if (what == Awaited::kNothing || what == Awaited::kPuts) return;
+  StageMeter& meter = meters_->of(stage_of(what));
+  meter.count(0);
+  if (!timed_) return;
+  meter.time(ns);
+  if (context_->trace == nullptr) return;
+  const auto traced = static_cast<size_t>(TraceStage::kWaitInput) + static_cast<size_t>(what) -
+                      static_cast<size_t>(Awaited::kInput);
+  context_->trace->record(static_cast<TraceStage>(traced), chunk_, op.chunk_size(chunk_),
+                          lap_began_ns_ - ns, lap_began_ns_);
+}
+
+uint64_t Lane::lap_ns(record::SpanStage stage, int rank) {
+  if (!timed_) return 0;
+  const uint64_t began_ns = std::exchange(lap_began_ns_, context_->clock.now_ns());
+  if (context_->recorder != nullptr)
+    context_->recorder->span({stage, rank, operation_, chunk_, chunk_bytes_}, began_ns,
+                             lap_began_ns_);
+  return lap_began_ns_ - began_ns;
 }
 
 bool Lane::brings_input(const Operation& op, int local_rank) const {
@@ -217,6 +297,10 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   const size_t chunk_bytes = op.chunk_size(chunk_);
   bool local = false;
   for (SlotRef src : step.srcs) local |= src.kind == SlotKind::kLocal;
+  if (step.final && copy_to_ != nullptr && !puts_follow(op)) {
+    result_ = copy_to_;
+    copy_to_ = nullptr;
+  }
   ReduceDescriptor work;
   work.dsts[0] = result_;
   work.num_dsts = 1;
@@ -251,10 +335,9 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   }
   work.streaming =
       context_->limits.stream_results && step.final && op.bytes >= context_->limits.streaming_bytes;
-  // Once, though the pool may refuse the add for many turns.
-  if (!inputs_recorded_) record_stage(record::SpanStage::kInputs, waited_for_);
-  inputs_recorded_ = true;
   if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
+  if (context_->ranges != nullptr)
+    add_range_ = context_->ranges->begin(Ranges::Kind::kAdd, chunk_bytes);
   const bool small =
       chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
   if (small || reads_buffers) {
@@ -262,7 +345,10 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
     add_ = AddState::kFinished;
     return true;
   }
-  if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
+  if (!context_->pool.submit(work, static_cast<Token>(idx_))) {
+    if (add_range_ != 0) context_->ranges->end(std::exchange(add_range_, 0));
+    return false;
+  }
   add_ = AddState::kUnderWay;
   return true;
 }
@@ -278,13 +364,22 @@ bool Lane::run_put(const Step& step, Operation& op) {
   tag.landing = landing(step.dst);
   tag.chunk = chunk_;
   tag.signature = op.signature;
+  if (context_->checksum != nullptr) tag.checksum = value_checksum(op);
   int peer = context_->shape.owner(step.peer, idx_);
   if (!context_->transport->put(peer, value_, op.chunk_size(chunk_), tag,
                                 static_cast<Token>(idx_))) {
+    meters_->puts_refused.add(1);
     return false;
   }
-  puts_pending_.push_back({peer, stage_began_ns_ != 0 ? context_->recorder->now_ns() : 0});
+  meters_->of(Stage::kSend).count(chunk_bytes_);
+  puts_pending_.push_back({peer, timed_ ? context_->clock.now_ns() : 0});
   return true;
+}
+
+bool Lane::puts_follow(const Operation& op) const {
+  const std::vector<Step>& steps = schedule(op).steps;
+  return std::any_of(steps.begin() + static_cast<std::ptrdiff_t>(step_) + 1, steps.end(),
+                     [](const Step& step) { return step.kind == StepKind::kPut; });
 }
 
 bool Lane::has_arrived(SlotRef slot) const {
@@ -323,7 +418,8 @@ int Lane::missing_input(const Operation& op) const {
 
 int Lane::who_holds_result_slot() const {
   const auto window = static_cast<uint64_t>(context_->staging.shape().window);
-  if (chunk_ < window || result_ != context_->staging.result(idx_)) return -1;
+  const bool alone = context_->shape.num_local() == 1 && context_->device.host_accessible();
+  if (chunk_ < window || alone) return -1;  // alone: the lane itself has copied
   return not_drained(chunk_ - window + 1);
 }
 

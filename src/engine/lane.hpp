@@ -8,11 +8,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/wait.hpp"
 #include "engine/context.hpp"
+#include "engine/meters.hpp"
 #include "engine/operation.hpp"
 
 namespace hfr {
@@ -21,6 +23,7 @@ namespace hfr {
 struct Arrivals {
   std::vector<uint64_t> chunk_plus_one;
   std::vector<uint64_t> signature;
+  std::vector<uint32_t> checksum;
   std::vector<int> peer;
 };
 
@@ -30,7 +33,7 @@ class Executor;
 
 class Lane {
  public:
-  Lane(EngineContext& context, Arrivals& arrivals, int idx);
+  Lane(EngineContext& context, Arrivals& arrivals, EngineMeters& meters, int idx);
 
   // Does all that can be done now. True when something moved. Reports a failure to `executor`.
   bool advance(Executor& executor);
@@ -46,15 +49,34 @@ class Lane {
 
  private:
   enum class AddState : uint8_t { kNone, kUnderWay, kFinished };
+  // What a step waits for. kPuts: earlier puts, which have times of their own.
+  enum class Awaited : uint8_t { kNothing, kInput, kSlot, kPartialSum, kFinalValue, kPuts };
+  struct PendingPut {
+    int peer;
+    uint64_t since_ns;  // 0: not timed
+  };
 
   void begin(Operation& op);
-  // The chunk's present stage has ended.
-  void record_stage(record::SpanStage stage, int rank);
   const Schedule& schedule(const Operation& op) const;
   bool run(const Step& step, Operation& op, Executor& executor);
   bool run_add(const Step& step, Operation& op, Executor& executor);
-  // All that the step adds is here, and its result may be written.
-  bool can_add(const Step& step, const Operation& op);
+  // Checks, where they are asked for: what the step adds came as it was sent, and so did what is
+  // received; the owner's own copy of the final value is the same. False: the failure is reported.
+  bool check_sources(const Step& step, const Operation& op, Executor& executor);
+  bool check_input(const Operation& op, int local_rank, Executor& executor);
+  bool check_arrival(SlotRef slot, const std::byte* bytes, const Operation& op, Executor& executor);
+  bool check_own_result(const Step& step, const Operation& op, Executor& executor);
+  // Of the chunk's sum so far.
+  uint32_t value_checksum(const Operation& op);
+  // Nothing: all that the step adds is here, and its result may be written.
+  Awaited awaited_by_add(const Step& step, const Operation& op);
+  // Notes what the step waits for; false.
+  bool await(Awaited what);
+  static Stage stage_of(Awaited what);
+  // What the step needs is here, `stage` is over; `rank` was waited for last.
+  void end_wait(const Operation& op, record::SpanStage stage, int rank);
+  // Ends the chunk's present stage. How long it took, for chunks that are timed; else 0.
+  uint64_t lap_ns(record::SpanStage stage, int rank);
   // The only input of a step that would add nothing to it; null: there is something to do.
   const std::byte* sole_input(const Step& step, const Operation& op) const;
   // Adds, or hands the add to the pool; false when that takes no more.
@@ -63,6 +85,8 @@ class Lane {
   bool brings_input(const Operation& op, int local_rank) const;
   const std::byte* input(const Operation& op, int local_rank) const;
   bool run_put(const Step& step, Operation& op);
+  // Some step after the current one is a put.
+  bool puts_follow(const Operation& op) const;
   // What is here for the chunk was sent for the very same operation; else reports the mismatch.
   bool check_arrivals(const Operation& op, Executor& executor);
   bool has_arrived(SlotRef slot) const;
@@ -84,6 +108,7 @@ class Lane {
 
   EngineContext* context_;
   Arrivals* arrivals_;
+  EngineMeters* meters_;
   int idx_;
   uint64_t chunk_;
   uint64_t op_cursor_ = 0;    // where find_chunk goes on
@@ -91,23 +116,22 @@ class Lane {
   bool begun_ = false;
   size_t step_ = 0;
   AddState add_ = AddState::kNone;
-  uint64_t add_began_ns_ = 0;  // with a trace
-  // In order; has room for all of a schedule.
-  struct PendingPut {
-    int peer;
-    uint64_t began_ns;  // when the chunk is timed
-  };
-  std::vector<PendingPut> puts_pending_;
-  // For the recorder, of a chunk that is timed: since when its present stage goes on (0: it is
-  // not timed), of which operation it is, and for whom it waited last.
-  uint64_t stage_began_ns_ = 0;
-  uint64_t operation_ = 0;
+  uint64_t add_began_ns_ = 0;             // with a trace
+  uint64_t add_range_ = 0;                // a profiler's
+  std::vector<PendingPut> puts_pending_;  // in order; has room for all of a schedule
+  uint64_t operation_ = 0;                // of the chunk
   size_t chunk_bytes_ = 0;
-  int waited_for_ = -1;
-  bool inputs_recorded_ = false;      // of the present add
-  const std::byte* value_ = nullptr;  // the chunk's sum so far
-  bool inputs_free_ = true;           // false: the value may lie in an input slot
-  std::byte* result_ = nullptr;       // where sums and the final value go
+  bool timed_ = false;         // the chunk is so large that its stages are timed
+  uint64_t lap_began_ns_ = 0;  // if so: when its present stage began
+  Awaited awaited_ = Awaited::kNothing;
+  int waited_for_ = -1;                     // the rank
+  bool inputs_here_ = false;                // of the present add
+  const std::byte* value_ = nullptr;        // the chunk's sum so far
+  std::optional<uint32_t> value_checksum_;  // once it was needed
+  bool sources_checked_ = false;            // of the step that is next
+  bool inputs_free_ = true;                 // false: the value may lie in an input slot
+  std::byte* result_ = nullptr;             // where sums and the final value go
+  std::byte* copy_to_ = nullptr;  // where the final value is copied from there; null: nowhere
 };
 
 }  // namespace hfr

@@ -82,6 +82,8 @@ struct Operation {
   bool added = false;           // kFlat, kDirect: this rank's adding is done
   bool reads_in_place = false;  // some post says that its input may be read where it is
   uint64_t timed_from_ns = 0;   // for the PathTuner; 0: not timed
+  uint64_t posted_ns = 0;       // for the meters; 0: not timed
+  uint64_t range = 0;           // a profiler's; 0: none
 
   uint64_t stage_began_ns = 0;  // kDirect: for the recorder; 0: not timed
   int waited_for = -1;          // likewise: whose slice was missing at last

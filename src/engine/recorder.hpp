@@ -9,15 +9,13 @@
 #include "base/status.hpp"
 #include "base/wait.hpp"
 #include "engine/copy_watch.hpp"
+#include "engine/meters.hpp"
 #include "ports/clock.hpp"
 
 namespace hfr {
 
 class Recorder {
  public:
-  // Smaller chunks and operations are not timed.
-  static constexpr size_t kTimedChunkBytes = 16 << 10;
-  static constexpr size_t kTimedOpBytes = 256 << 10;
   // A wait is told from then on.
   static constexpr uint64_t kLongWaitNs = 1'000'000;
 

@@ -12,6 +12,9 @@ namespace hfr {
 
 void Executor::post(Operation& o) {
   Post& p = context_.staging.post(me_, o.number);
+  if (context_.ranges != nullptr)
+    o.range = context_.ranges->begin(Ranges::Kind::kOperation, o.bytes);
+  if (o.bytes >= kTimedOperationBytes) o.posted_ns = context_.clock.now_ns();
   if (is_staged(o)) {
     p.flags = Post::kStaged;
   } else if (takes_flat(o.bytes)) {
@@ -116,13 +119,14 @@ bool Executor::choose_path(Operation& o) {
     o.added = false;
     o.waited_for = -1;
     const bool timed =
-        context_.recorder != nullptr && o.bytes >= Recorder::kTimedOpBytes && num_local_ > 1;
+        context_.recorder != nullptr && o.bytes >= kTimedOperationBytes && num_local_ > 1;
     o.stage_began_ns = timed ? context_.recorder->now_ns() : 0;
   } else {
     o.path = OpPath::kLanes;
     if (!is_staged(o)) lay_out_chunks(o);
     ++open_lane_ops_;
   }
+  meters_.by_path[static_cast<size_t>(o.path)].add(1);
   const bool two_ways = context_.peer_memory.available() && tuner_.learns(o.bytes);
   const bool alone = completed_.load(std::memory_order_relaxed) == o.number;
   const bool in_reach = o.path == OpPath::kDirect && !o.by_kernel;

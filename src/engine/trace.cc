@@ -7,8 +7,18 @@
 namespace hfr {
 namespace {
 
-constexpr std::array<const char*, kNumDirections + 1> kStageNames = {
-    "copy-in", "copy-out", "push", "group add", "pull", "add"};
+constexpr std::array<const char*, kNumTraceStages> kStageNames = {"copy-in",
+                                                                  "copy-out",
+                                                                  "push",
+                                                                  "group add",
+                                                                  "pull",
+                                                                  "add",
+                                                                  "send",
+                                                                  "wait for input",
+                                                                  "wait for slot",
+                                                                  "wait for partial sum",
+                                                                  "wait for final value"};
+static_assert(static_cast<size_t>(TraceStage::kAdd) == kNumDirections);
 
 std::string microseconds(uint64_t ns) {
   return cat(ns / 1000, ".", std::to_string(1000 + ns % 1000).substr(1));
@@ -23,9 +33,14 @@ void Trace::look() {
   });
 }
 
-std::string Trace::text(int rank, const std::string& name) const {
+std::string Trace::text(int rank, const std::string& name, const TraceClock& clock) const {
   std::string result =
       cat(R"([{"ph":"M","name":"process_name","pid":)", rank, R"(,"args":{"name":")", name, "\"}}");
+  result += cat(",\n", R"({"ph":"M","name":"process_sort_index","pid":)", rank,
+                R"(,"args":{"sort_index":)", rank, "}}");
+  result +=
+      cat(",\n", R"({"ph":"M","name":"hfreduce_clock","pid":)", rank, R"(,"args":{"machine":")",
+          clock.machine, R"(","to_realtime_ns":)", clock.to_realtime_ns, "}}");
   for (size_t stage = 0; stage < kStageNames.size(); ++stage) {
     result += cat(",\n", R"({"ph":"M","name":"thread_name","pid":)", rank, R"(,"tid":)", stage,
                   R"(,"args":{"name":")", kStageNames[stage], "\"}}");

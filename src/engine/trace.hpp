@@ -16,8 +16,28 @@
 
 namespace hfr {
 
-// Copies in the order of CopyDirection, then what the CPU does.
-enum class TraceStage : uint8_t { kCopyIn, kCopyOut, kPush, kGroupAdd, kPull, kAdd };
+// Copies in the order of CopyDirection, then what the CPU does, the network, and waits of this
+// rank's lanes.
+enum class TraceStage : uint8_t {
+  kCopyIn,
+  kCopyOut,
+  kPush,
+  kGroupAdd,
+  kPull,
+  kAdd,
+  kSend,
+  kWaitInput,
+  kWaitSlot,
+  kWaitPartialSum,
+  kWaitFinalValue,
+};
+constexpr size_t kNumTraceStages = 11;
+
+// What the times of a trace are told by: machines with the same name have the same clock.
+struct TraceClock {
+  std::string machine;
+  int64_t to_realtime_ns = 0;  // added to a time: since 1970
+};
 
 class Trace {
  public:
@@ -39,7 +59,7 @@ class Trace {
   }
 
   // A JSON array of Chrome's trace events; `rank` is the process, stages are its threads.
-  std::string text(int rank, const std::string& name) const;
+  std::string text(int rank, const std::string& name, const TraceClock& clock) const;
 
  private:
   struct Span {

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 namespace hfr {
 namespace {
 
@@ -41,6 +45,34 @@ TEST(FlatBytes, WhatIsSetStays) {
   EXPECT_EQ(flat_bytes(one_node(4, false), true, 8 * kKiB), 8 * kKiB);
 }
 
+// One rank a node: what queue pairs and their memory grow with.
+TEST(PeerRanks, GrowWithTheTreesAndNotWithTheWorld) {
+  const Config config;
+  for (int num_nodes : {2, 3, 4, 5, 7, 8, 9, 16, 17, 31, 64, 100, 500, 1000}) {
+    std::vector<std::string> names;
+    for (int node = 0; node < num_nodes; ++node) names.push_back(std::to_string(node));
+    const std::vector<NodeSchedules> schedules = make_all_schedules(num_nodes, config);
+    std::vector<std::vector<int>> peers;
+    for (int node = 0; node < num_nodes; ++node) {
+      const Shape shape = make_shape(node, names);
+      const int window = size_staging(shape, config).window;
+      peers.push_back(peer_ranks(shape, schedules[static_cast<size_t>(node)], window));
+    }
+    // A parent and two children in each of two trees, a partner in each round of the butterfly and
+    // one beside when their number is no power of two, two neighbours in a short ring.
+    const int most = 2 * 3 + butterfly_rounds(num_nodes) + 1 + (num_nodes <= kMaxRingNodes ? 2 : 0);
+    for (int node = 0; node < num_nodes; ++node) {
+      const std::vector<int>& mine = peers[static_cast<size_t>(node)];
+      EXPECT_LE(static_cast<int>(mine.size()), most) << num_nodes << " nodes";
+      for (int peer : mine) {
+        const std::vector<int>& theirs = peers[static_cast<size_t>(peer)];
+        EXPECT_TRUE(std::binary_search(theirs.begin(), theirs.end(), node))
+            << "rank " << node << " connects to " << peer << ", which does not expect it";
+      }
+    }
+  }
+}
+
 // A copy costs the link more than its bytes, once for each rank.
 TEST(ChunkBytes, NoSmallOnesOnGpus) {
   auto smallest = [](int num_ranks, size_t set) {
@@ -54,6 +86,35 @@ TEST(ChunkBytes, NoSmallOnesOnGpus) {
   EXPECT_EQ(smallest(8, 0), 2048 * kKiB);
   EXPECT_EQ(smallest(4, 64 * kKiB), 64 * kKiB);
   EXPECT_EQ(smallest(8, 64 * kKiB), 64 * kKiB);
+}
+
+// Past two nodes a GPU's chunks are smaller and more of them under way; staging keeps to its
+// budget.
+TEST(ChunkBytes, ManyNodesOfGpusTakeSmallerOnes) {
+  auto staging = [](int num_nodes, int local, const Config& config) {
+    std::vector<int> node_of_rank;
+    for (int rank = 0; rank < num_nodes * local; ++rank) node_of_rank.push_back(rank / local);
+    Shape shape = make_shape(0, node_of_rank);
+    shape.any_on_device = true;
+    return size_staging(shape, config);
+  };
+  EXPECT_EQ(staging(2, 8, {}).slot_bytes, 2048 * kKiB);
+  EXPECT_EQ(staging(2, 4, {}).slot_bytes, 4096 * kKiB);
+  EXPECT_EQ(staging(2, 4, {}).window, 8);
+  for (int local : {1, 4, 8}) {
+    EXPECT_EQ(staging(64, local, {}).slot_bytes, 1024 * kKiB) << local;
+    EXPECT_EQ(staging(64, local, {}).window, local < 5 ? 48 : 24) << local;
+  }
+  Config set;
+  set.chunk_bytes = 2048 * kKiB;
+  set.window = 10;
+  EXPECT_EQ(staging(64, 4, set).slot_bytes, 2048 * kKiB);
+  EXPECT_EQ(staging(64, 4, set).window, 10);
+  for (int local : {1, 4, 5, 8, 16, 64}) {
+    const StagingShape fits = staging(64, local, {});
+    const auto slots = static_cast<size_t>(fits.window * (local + 1 + fits.num_children));
+    EXPECT_LE(slots * fits.slot_bytes, size_t{768} << 20) << local;
+  }
 }
 
 // The forest is chosen by the chunks that the plan makes. In host memory they are those of the
