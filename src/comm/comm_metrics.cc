@@ -137,12 +137,11 @@ void write_stages(Page& page) {
               each("stage", kStages, count));
   page.metric("hfreduce_stage_bytes_total", "counter", "Bytes of those chunks.",
               each("stage", kStages, bytes));
-  page.metric("hfreduce_stage_seconds", "histogram",
-              "Time of a chunk in a stage, of chunks of 64 KiB or more.",
+  page.metric("hfreduce_stage_seconds", "histogram", "Time of a chunk in a stage, of large chunks.",
               each("stage", kStages, times));
   page.metric("hfreduce_waits_total", "counter", "Waits of chunks, by what for.",
               each("for", kWaits, count));
-  page.metric("hfreduce_wait_seconds", "histogram", "Time of a wait, of chunks of 64 KiB or more.",
+  page.metric("hfreduce_wait_seconds", "histogram", "Time of a wait, of large chunks.",
               each("for", kWaits, times));
 }
 

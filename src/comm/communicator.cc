@@ -140,10 +140,6 @@ void Communicator::tell_failure() {
   parts_.logger.of(Subsystem::kOperation).log(LogLevel::kError, failure.status.message(), advice);
 }
 
-bool Communicator::takes_operations() const {
-  return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
-}
-
 Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
   if (takes_operations()) {
     if (auto number = executor_.submit(desc)) return *number;
@@ -374,7 +370,7 @@ Status Communicator::dump(const std::string& path) const {
     return Status(Code::kInvalidUsage,
                   "hfr_comm_dump: nothing is recorded, as HFREDUCE_RECORDER_DIR is off");
   }
-  return parts_.record->dump(with_rank(path, parts_.shape.rank));
+  return parts_.record->dump(expand_path(path, parts_.shape.rank));
 }
 
 void Communicator::shut_down() {
@@ -483,8 +479,9 @@ Result<void*> Communicator::allocate(size_t bytes) {
     const Status status = parts_.transport->register_memory(memory, bytes);
     engine_.unlock();
     if (!status.ok() && !told_of_copies_.exchange(true)) {
-      parts_.logger.log(LogLevel::kWarn, "hfr_mem_alloc: what is sent from ", bytes_text(bytes),
-                        " is copied first, as it could not be registered: ", status.message());
+      parts_.logger.of(Subsystem::kTransport)
+          .log(LogLevel::kWarn, "hfr_mem_alloc: what is sent from ", bytes_text(bytes),
+               " is copied first, as it could not be registered: ", status.message());
     }
   }
   return memory;

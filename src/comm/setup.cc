@@ -519,11 +519,6 @@ class SetUp {
 
 Result<Parts> set_up(JoinSpec spec) { return SetUp(std::move(spec)).run(); }
 
-std::string with_rank(std::string path, int rank) {
-  if (size_t at = path.find("%r"); at != std::string::npos) path.replace(at, 2, cat(rank));
-  return path;
-}
-
 void* current_gpu_context() { return current_cuda_context(); }
 
 }  // namespace hfr

@@ -79,9 +79,6 @@ struct Parts {
 
 Result<Parts> set_up(JoinSpec spec);
 
-// `path` with the rank in place of %r.
-std::string with_rank(std::string path, int rank);
-
 // The calling thread's current CUDA context; null when it has none.
 void* current_gpu_context();
 

@@ -39,7 +39,7 @@ bool Executor::step_direct(Operation& o) {
       size_t offset = begin + o.slice_done;
       size_t size =
           std::min(o.by_kernel ? context_.peer_memory.block_bytes() : kBlockBytes, end - offset);
-      const uint64_t began_ns = size >= kTimedChunkBytes ? context_.clock.now_ns() : 0;
+      const uint64_t began_ns = size >= kTimedCopyBytes ? context_.clock.now_ns() : 0;
       if (!add_block(o, offset, size)) return false;
       meters_.of(Stage::kDirectAdd).count(size);
       if (began_ns != 0) meters_.of(Stage::kDirectAdd).time(context_.clock.now_ns() - began_ns);

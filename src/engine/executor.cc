@@ -29,7 +29,7 @@ Executor::Executor(EngineContext& context)
     ops_.back()->peer_recvs.resize(static_cast<size_t>(num_local_));
   }
   context.device.time_copies(meters_.of(Stage::kCopyIn), meters_.of(Stage::kCopyOut),
-                             kTimedChunkBytes);
+                             kTimedCopyBytes);
   const StagingShape& shape = context.staging.shape();
   auto num_landings = static_cast<size_t>(shape.window * landings_per_lane(shape.num_rounds));
   arrivals_.chunk_plus_one.assign(num_landings, 0);

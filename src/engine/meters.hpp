@@ -17,6 +17,7 @@
 namespace hfr {
 
 constexpr size_t kTimedChunkBytes = size_t{16} << 10;
+constexpr size_t kTimedCopyBytes = size_t{64} << 10;  // of the CPU's copies and blocks
 constexpr size_t kTimedOperationBytes = size_t{256} << 10;
 
 enum class Stage : uint8_t {
