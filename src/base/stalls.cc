@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/text.hpp"
+
 namespace hfr {
 
 const StallReport& find_cause(std::span<const StallReport> reports) {
@@ -17,6 +19,12 @@ const StallReport& find_cause(std::span<const StallReport> reports) {
     seen.push_back(next->reporter);
     last = &*next;
   }
+}
+
+Failure unanswered(const Failure& mine, int host_rank) {
+  return {Status(mine.status.code(), cat(mine.status.message(), "; rank ", host_rank,
+                                         ", which hosts the rendezvous, does not answer either")),
+          host_rank};
 }
 
 }  // namespace hfr

@@ -24,4 +24,8 @@ struct StallReport {
 // There is at least one report.
 const StallReport& find_cause(std::span<const StallReport> reports);
 
+// What a rank makes of `mine` when the rank that hosts the rendezvous has not answered: whoever it
+// waits for or has lost may have failed for the same reason, the host's silence.
+Failure unanswered(const Failure& mine, int host_rank);
+
 }  // namespace hfr

@@ -140,19 +140,18 @@ void Membership::report(const Status& status, int culprit) {
 
 Failure Membership::report_and_ask(const Failure& mine) {
   report(mine.status, mine.rank);
-  return await_verdict(monotonic_ns() + kStallVerdictNs).value_or(mine);
+  return answer_to(mine);
 }
 
 Failure Membership::resolve_stall(int blamed, const Status& what) {
   (void)send(
       {std::string(1, kStall), cat(static_cast<int>(what.code())), cat(blamed), what.message()});
+  return answer_to({what, blamed});
+}
+
+Failure Membership::answer_to(const Failure& mine) {
   if (auto verdict = await_verdict(monotonic_ns() + kStallVerdictNs)) return *verdict;
-  std::string sentence = what.message();
-  if (!closing_) {
-    sentence += cat("; rank ", host_rank_, ", which hosts the rendezvous, does not answer either");
-    blamed = host_rank_;
-  }
-  return {Status(what.code(), sentence), blamed};
+  return closing_ ? mine : unanswered(mine, host_rank_);
 }
 
 std::optional<Failure> Membership::await_verdict(uint64_t until_ns) {

@@ -86,6 +86,8 @@ class Membership {
   // Takes what has arrived; at most `deadline_ns` long when `wait_for` a gathered frame or a
   // verdict.
   void receive();
+  // The verdict; when none comes, `mine` and that nobody answered.
+  Failure answer_to(const Failure& mine);
   std::optional<Failure> await_verdict(uint64_t until_ns);
   void handle(std::span<const std::byte> frame);
   void lose_server(const std::string& why);

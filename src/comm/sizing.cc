@@ -50,10 +50,17 @@ constexpr size_t kDeviceChunkBytes = size_t{4} << 20;
 constexpr size_t kManyRanksChunkBytes = size_t{2} << 20;
 constexpr int kManyRanks = 5;
 constexpr int kManyRanksLanes = 3;  // per rank
+// Past two nodes a chunk's way up and down the trees is long, and every node on it waits for all of
+// the chunk: smaller ones are sooner there, and more of them must be on their way at once. By the
+// simulator (docs/simulator.md).
+constexpr int kShallowNodes = 2;
+constexpr size_t kDeepChunkBytes = size_t{1} << 20;
+constexpr int kDeepWindow = 48;  // with few ranks; many have lanes enough
 constexpr size_t kMinDeviceChunkBytes = size_t{512} << 10;
 constexpr size_t kDeviceStagingBudget = size_t{768} << 20;
-// Below, a group's further steps cost more than its fewer bytes save.
-constexpr size_t kGroupFromBytes = size_t{1} << 20;
+// Below, a group's further steps cost more than its fewer bytes save. Over NVLink; where ranks that
+// share a GPU play a group, 1 MiB.
+constexpr size_t kGroupFromBytes = size_t{256} << 10;
 constexpr size_t kDeviceStreamingBytes = size_t{32} << 20;
 // An add that reads no more than this is done before another thread would have begun it.
 constexpr size_t kRunHereBytes = size_t{128} << 10;
@@ -112,18 +119,20 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   StagingShape staging;
   staging.num_local = shape.num_local();
   const bool one_node = shape.num_nodes() == 1;
+  const bool many = shape.any_on_device && shape.max_local() >= kManyRanks;
+  const bool deep = shape.any_on_device && shape.num_nodes() > kShallowNodes;
   staging.slot_bytes = config.chunk_bytes;
   if (staging.slot_bytes == 0) {
     staging.slot_bytes = one_node ? kNodeChunkBytes : kWireChunkBytes;
     if (shape.any_on_device) {
-      staging.slot_bytes =
-          shape.max_local() < kManyRanks ? kDeviceChunkBytes : kManyRanksChunkBytes;
+      staging.slot_bytes = deep ? kDeepChunkBytes : many ? kManyRanksChunkBytes : kDeviceChunkBytes;
     }
   }
   int window = static_cast<int>(config.window);
-  const bool many = shape.any_on_device && shape.max_local() >= kManyRanks;
   const int lanes_per_rank = many ? kManyRanksLanes : kLanesPerRank;
-  if (window == 0) window = std::max(kMinWindow, lanes_per_rank * shape.max_local());
+  if (window == 0) {
+    window = std::max(deep && !many ? kDeepWindow : kMinWindow, lanes_per_rank * shape.max_local());
+  }
   const int multiple = trees_multiple(shape.num_nodes());
   staging.window = (window + multiple - 1) / multiple * multiple;
   fit_budget(shape, config, staging);
@@ -154,6 +163,7 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   if (reached && config.flat_bytes == 0 && !shape.crowded && !shape.any_on_device) {
     limits.flat_bytes = std::max(staging.flat_bytes / kFlatWhereReached, kMinFlatBytes);
   }
+  if (config.check != "off") limits.flat_bytes = 0;  // only what goes through staging is checked
   limits.publish_bytes = kPublishBytes;
   limits.butterfly_bytes = staging.round_bytes;
   limits.min_chunk_bytes = std::min(kMinChunkBytes, staging.slot_bytes);

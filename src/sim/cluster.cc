@@ -61,9 +61,14 @@ Status check_cluster(const ClusterSpec& cluster) {
   if (node.gpus.empty() == (node.host.ranks == 0))
     return wrong("node: either gpus or host is needed, and not both");
   if (node.gpus.size() > 16) return wrong("node.gpus: at most 16");
+  if (node.ranks_per_gpu < 1 || node.num_ranks() > 64)
+    return wrong("node.ranks_per_gpu: at least 1, and at most 64 ranks on a node");
+  if (node.ranks_per_gpu > 1 && !node.gpu_groups.empty())
+    return wrong("node.gpu_groups: not with ranks_per_gpu, groups are of different GPUs");
   if (cluster.one_machine && cluster.fabric.spines > 0)
     return wrong("fabric.spines: with one_machine there is no network; leave it out");
-  if (node.nics.empty() && node.host.ranks == 0) return wrong("node.nics: at least one is needed");
+  if (node.nics.empty() && node.host.ranks == 0 && cluster.nodes > 1)
+    return wrong("node.nics: at least one is needed");
   return check_gpus(node);
 }
 

@@ -50,6 +50,7 @@ struct NodeSpec {
   double socket_link_rate = 0;      // each way between two sockets
   std::vector<RootPortSpec> root_ports;
   std::vector<GpuSpec> gpus;
+  int ranks_per_gpu = 1;  // more: threads of one process that share each
   std::vector<NicSpec> nics;
   HostSpec host;  // in place of GPUs and NICs
 
@@ -58,11 +59,17 @@ struct NodeSpec {
   double gpu_peer_rate = 0;          // between a GPU and another device on PCIe; NCCL's model only
   bool dma_uses_cache = false;       // devices' writes go to the last cache, and reads come from it
   bool copy_out_reads_once = false;  // GPUs of a socket share one read of host memory
+  // Result and child slots lie on the socket of their owner's NIC, as the paper has them. The
+  // library interleaves all of staging.
+  bool results_near_nic = false;
 
-  double copy_overhead_us = 0;  // of each copy in its queue
+  double copy_overhead_us = 0;  // of each copy in its queue; of each batch where ranks share a GPU
   double add_overhead_us = 0;   // from submitting a sum to its beginning
 
-  int num_ranks() const { return host.ranks > 0 ? host.ranks : static_cast<int>(gpus.size()); }
+  int num_ranks() const {
+    return host.ranks > 0 ? host.ranks : static_cast<int>(gpus.size()) * ranks_per_gpu;
+  }
+  size_t gpu_of(int local_rank) const { return static_cast<size_t>(local_rank) % gpus.size(); }
 };
 
 struct FabricSpec {

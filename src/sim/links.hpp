@@ -13,7 +13,8 @@ class Links {
  public:
   Links(EventLoop& loop, int num_nodes) : loop_(loop), cuts_(static_cast<size_t>(num_nodes), 0) {}
 
-  bool up(int node, int other) const { return at(node) == 0 && at(other) == 0; }
+  // Inside a node nothing can be cut.
+  bool up(int node, int other) const { return node == other || (at(node) == 0 && at(other) == 0); }
   void cut(int node) { ++cuts_[static_cast<size_t>(node)]; }
   void restore(int node) {
     --cuts_[static_cast<size_t>(node)];

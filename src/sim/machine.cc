@@ -56,10 +56,10 @@ void Machine::place_ranks() {
   const auto num_sockets = static_cast<int>(node.sockets.size());
   copies_on_socket_.assign(node.sockets.size(), 0);
   for (int r = 0; r < node.num_ranks(); ++r) {
-    const auto idx = static_cast<size_t>(r);
+    const size_t gpu = on_host() ? 0 : node.gpu_of(r);
     const int socket = on_host()
                            ? r * num_sockets / node.num_ranks()
-                           : node.root_ports[static_cast<size_t>(node.gpus[idx].root_port)].socket;
+                           : node.root_ports[static_cast<size_t>(node.gpus[gpu].root_port)].socket;
     socket_of_.push_back(socket);
     const bool carried = std::any_of(
         node.gpu_groups.begin(), node.gpu_groups.end(), [&](const std::vector<int>& group) {
@@ -73,7 +73,7 @@ void Machine::place_ranks() {
                  });
         });
     if (!carried) ++copies_on_socket_[static_cast<size_t>(socket)];
-    if (on_host()) {
+    if (node.nics.empty()) {
       nic_of_.push_back(0);
       home_of_.push_back(socket);
       continue;
@@ -86,7 +86,7 @@ void Machine::place_ranks() {
       all.push_back(static_cast<int>(n));
     }
     const std::vector<int>& choice = near.empty() ? all : near;
-    nic_of_.push_back(choice[idx % choice.size()]);
+    nic_of_.push_back(choice[static_cast<size_t>(r) % choice.size()]);
     const auto port = static_cast<size_t>(node.nics[static_cast<size_t>(nic_of_.back())].root_port);
     home_of_.push_back(node.root_ports[port].socket);
   }
@@ -198,6 +198,7 @@ void Machine::through_inputs(Path& path, const Node& node, int from, bool writes
 
 void Machine::through_home(Path& path, const Node& node, int home, int from, bool writes,
                            double cost) const {
+  if (!cluster_.node.results_near_nic) return through_inputs(path, node, from, writes, cost);
   path.use(node.memory[static_cast<size_t>(home)], cached_ ? 0 : cost);
   if (home != from) path.use(node.socket_link[static_cast<size_t>(writes ? from : home)], cost);
 }
@@ -215,7 +216,7 @@ Path Machine::copy_in(int node_idx, int local_rank) const {
     on_thread(path, node, local_rank, cluster_.node.host.copy_rate);
     path.use(node.memory[static_cast<size_t>(socket)], 1);
   } else {
-    through_gpu(path, node, local_rank, true);
+    through_gpu(path, node, static_cast<int>(cluster_.node.gpu_of(local_rank)), true);
   }
   through_inputs(path, node, socket, true, 1);
   return path;
@@ -230,7 +231,7 @@ Path Machine::copy_out(int node_idx, int local_rank, int owner) const {
     on_thread(path, node, local_rank, cluster_.node.host.copy_rate);
     path.use(node.memory[static_cast<size_t>(socket)], 1);
   } else {
-    through_gpu(path, node, local_rank, false);
+    through_gpu(path, node, static_cast<int>(cluster_.node.gpu_of(local_rank)), false);
     if (cluster_.node.copy_out_reads_once) reads /= copies_on_socket_[static_cast<size_t>(socket)];
   }
   through_home(path, node, home_of(owner), socket, false, reads);
@@ -365,10 +366,10 @@ Path Machine::gpu_put(int node_idx, int gpu, int to_node, int to_gpu) const {
   return path;
 }
 
-ResourceId Machine::gpu_link(int node, int gpu, bool to_host) const {
+ResourceId Machine::gpu_link(int node, int local_rank, bool to_host) const {
   const Node& n = node_at(node);
-  if (on_host()) return n.threads[static_cast<size_t>(gpu)];
-  const Link& link = n.gpus[static_cast<size_t>(gpu)];
+  if (on_host()) return n.threads[static_cast<size_t>(local_rank)];
+  const Link& link = n.gpus[cluster_.node.gpu_of(local_rank)];
   return to_host ? link.to_host : link.to_device;
 }
 

@@ -77,8 +77,8 @@ class Machine {
     std::string name;
   };
   const std::vector<Resource>& resources() const { return resources_; }
-  // For faults: of a node's GPU, or host rank's thread.
-  ResourceId gpu_link(int node, int gpu, bool to_host) const;
+  // For faults: of a rank's GPU, or host rank's thread.
+  ResourceId gpu_link(int node, int local_rank, bool to_host) const;
 
   int nic_of(int local_rank) const { return nic_of_[static_cast<size_t>(local_rank)]; }
 
@@ -108,7 +108,8 @@ class Machine {
   void through_port(Path& path, const Node& node, int port, bool to_host) const;
   void through_gpu(Path& path, const Node& node, int gpu, bool to_host) const;
   void through_nic(Path& path, const Node& node, int nic, bool to_host) const;
-  // Staging interleaved over the sockets, or on one; `from`: the socket of who reads or writes.
+  // Staging interleaved over the sockets; and results, which may be on one. `from`: the socket of
+  // who reads or writes.
   void through_inputs(Path& path, const Node& node, int from, bool writes, double cost) const;
   void through_home(Path& path, const Node& node, int home, int from, bool writes,
                     double cost) const;

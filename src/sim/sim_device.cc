@@ -20,7 +20,7 @@ bool SimDevice::submit(CopyDirection direction, const CopyDescriptor& copy) {
     return false;
   }
   queue.copies.push_back(copy);
-  if (queue.copies.size() == 1) look(direction);
+  if (queue.copies.size() == queue.under_way + 1) look(direction);
   return true;
 }
 
@@ -30,17 +30,32 @@ void SimDevice::look() {
 
 void SimDevice::look(CopyDirection direction) {
   Queue& queue = queues_[static_cast<size_t>(direction)];
-  if (queue.under_way || queue.copies.empty() || !queue.copies.front().may_go()) return;
-  queue.under_way = true;
-  queue.began = parts_.loop.now();
+  if (queue.team != nullptr) return queue.team->look();
+  if (queue.under_way > 0 || next_offer(direction) == nullptr) return;
+  take_offer(direction);
   const double overhead_us = host_accessible() ? 0 : parts_.machine.cluster().node.copy_overhead_us;
   parts_.loop.in(from_us(overhead_us), *this, event(direction, kBegin));
+}
+
+const CopyDescriptor* SimDevice::next_offer(CopyDirection direction) const {
+  const Queue& queue = queues_[static_cast<size_t>(direction)];
+  if (queue.under_way == queue.copies.size()) return nullptr;
+  const CopyDescriptor& copy = queue.copies[queue.under_way];
+  return copy.may_go() ? &copy : nullptr;
+}
+
+void SimDevice::take_offer(CopyDirection direction) {
+  Queue& queue = queues_[static_cast<size_t>(direction)];
+  if (queue.under_way++ == 0) queue.began = parts_.loop.now();
 }
 
 void SimDevice::cancel() {
   // What is under way ends without anybody looking.
   cancelled_ = true;
-  for (Queue& queue : queues_) queue.copies.clear();
+  for (Queue& queue : queues_) {
+    queue.copies.clear();
+    queue.under_way = 0;
+  }
 }
 
 Path SimDevice::path(CopyDirection direction, const CopyDescriptor& copy) const {
@@ -71,18 +86,20 @@ void SimDevice::on_event(uint64_t what) {
 }
 
 void SimDevice::finish(CopyDirection direction) {
+  if (cancelled_) return;
   Queue& queue = queues_[static_cast<size_t>(direction)];
   const CopyDescriptor copy = queue.copies.front();
   if (parts_.adds != nullptr) move_bytes(direction, copy);
   queue.copies.pop_front();
-  queue.under_way = false;
+  --queue.under_way;
   copy.signal->store(copy.signal_value);
   if (parts_.log != nullptr) {
     parts_.log->record({static_cast<SpanKind>(direction), place_.rank,
                         static_cast<int>(copy.signal_value - 1), -1, copy.bytes, queue.began,
                         parts_.loop.now()});
   }
-  look(direction);
+  queue.began = parts_.loop.now();
+  if (queue.team == nullptr) look(direction);
   parts_.wakes.counter_moved(place_.rank, *copy.signal);
   const bool to_result = direction == CopyDirection::kOut || direction == CopyDirection::kPull;
   if (refused_ || to_result) {

@@ -1,6 +1,6 @@
 // SimDevice: a rank's copy queues, in virtual time. Each runs in order: when the first copy's
 // counters let it go there is the overhead of a copy, then its bytes flow, then its counter is
-// advanced.
+// advanced. Ranks that share a GPU hand their copies over together (sim_copy_team.hpp).
 #pragma once
 
 #include <array>
@@ -11,6 +11,7 @@
 #include "ports/reduce_pool.hpp"
 #include "sim/event_loop.hpp"
 #include "sim/machine.hpp"
+#include "sim/sim_copy_team.hpp"
 #include "sim/spans.hpp"
 #include "sim/staging_map.hpp"
 #include "sim/wakes.hpp"
@@ -32,6 +33,10 @@ class SimDevice : public Device, public Actor {
   SimDevice(const Parts& parts, const Place& place) : parts_(parts), place_(place) {}
   // Before the first copy; outlives the device.
   void set_groups(const Groups& groups) { groups_ = &groups; }
+  void set_team(CopyDirection direction, SimCopyTeam& team) {
+    queues_[static_cast<size_t>(direction)].team = &team;
+    team.join(*this);
+  }
 
   bool host_accessible() const override { return parts_.machine.on_host(); }
   bool submit(CopyDirection direction, const CopyDescriptor& copy) override;
@@ -43,17 +48,23 @@ class SimDevice : public Device, public Actor {
 
   void on_event(uint64_t what) override;
 
+  // For teams: the next copy that may go and that nobody took; null: none.
+  const CopyDescriptor* next_offer(CopyDirection direction) const;
+  void take_offer(CopyDirection direction);
+  Path path(CopyDirection direction, const CopyDescriptor& copy) const;
+  // The first copy's bytes have moved.
+  void finish(CopyDirection direction);
+
  private:
   static constexpr size_t kCapacity = 128;
   struct Queue {
     std::deque<CopyDescriptor> copies;
-    bool under_way = false;
+    SimCopyTeam* team = nullptr;
+    size_t under_way = 0;  // from the first one on; more than one only with a team
     SimTime began = 0;
   };
 
   void look(CopyDirection direction);
-  Path path(CopyDirection direction, const CopyDescriptor& copy) const;
-  void finish(CopyDirection direction);
   void move_bytes(CopyDirection direction, const CopyDescriptor& copy) const;
 
   const Parts parts_;

@@ -119,7 +119,7 @@ class SimTransport::Connection : public Actor {
     held_since_ = loop().now();
     if (!link_up()) {
       owner_.parts_.links.await(*this, static_cast<uint64_t>(What::kRestored));
-    } else {
+    } else if (peer_.closed_) {
       in(latency_, What::kRefused);
     }
     if (owner_.parts_.gives_up_after != kNever) in(owner_.parts_.gives_up_after, What::kGiveUp);
@@ -227,8 +227,13 @@ void SimTransport::lose(int peer) {
 }
 
 void SimTransport::stop() {
-  if (stopped_) return;
   vanish();
+  if (!parts_.machine.on_host()) close();
+}
+
+void SimTransport::close() {
+  vanish();
+  if (std::exchange(closed_, true)) return;
   for (int peer : known_by_) connection(peer);
   for (const auto& known : connections_) known->close();
 }

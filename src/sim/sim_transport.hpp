@@ -50,8 +50,11 @@ class SimTransport : public Transport {
   bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) override;
   size_t poll(std::span<TransportEvent> events) override;
   void sleep(uint64_t) override {}
+  // Verbs close what they have, and peers hear of it; sockets stay open as long as the process.
   void stop() override;
-  // As stop(), but no peer hears of it.
+  // The process has ended, and its system tells the peers.
+  void close();
+  // Without power: nobody hears of it.
   void vanish();
   std::string peer_error(int peer) const override;
 
@@ -74,7 +77,8 @@ class SimTransport : public Transport {
   std::vector<int> known_by_;                             // who has a connection to this one
   std::vector<int> lost_;
   std::deque<TransportEvent> events_;
-  bool stopped_ = false;
+  bool stopped_ = false;  // takes nothing and sends nothing
+  bool closed_ = false;   // its peers hear of it
 };
 
 }  // namespace hfr::sim

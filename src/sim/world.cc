@@ -76,6 +76,13 @@ Status World::build_node(int idx, const Shape& node_shape) {
       node.boxes.push_back(std::move(boxes));
     }
   }
+  if (spec_.cluster.node.ranks_per_gpu > 1) {
+    for (size_t gpu = 0; gpu < spec_.cluster.node.gpus.size(); ++gpu) {
+      for (CopyDirection direction : {CopyDirection::kIn, CopyDirection::kOut}) {
+        node.teams.push_back(std::make_unique<SimCopyTeam>(loop_, spec_.cluster.node, direction));
+      }
+    }
+  }
   for (int local = 0; local < num_local; ++local) {
     Shape shape = node_shape;
     shape.local_rank = local;
@@ -113,6 +120,11 @@ Status World::build_node(int idx, const Shape& node_shape) {
                                          .transport = rank.transport.get()});
     if (spec_.use_groups) rank.context->groups = make_groups(node, local);
     rank.device->set_groups(rank.context->groups);
+    if (const NodeSpec& spec = spec_.cluster.node; spec.ranks_per_gpu > 1) {
+      const size_t ways = 2 * spec.gpu_of(local);
+      rank.device->set_team(CopyDirection::kIn, *node.teams[ways]);
+      rank.device->set_team(CopyDirection::kOut, *node.teams[ways + 1]);
+    }
     rank.executor = std::make_unique<Executor>(*rank.context);
     for (int lane = local; lane < spec_.staging.window; lane += num_local)
       rank.lanes.push_back(lane);
@@ -149,6 +161,8 @@ void World::counter_moved(int rank_idx, const Counter& counter) {
 
 void World::keep_busy(int rank_idx, SimTime duration) {
   Rank& rank = rank_at(rank_idx);
+  if (machine_->on_host() && rank.slowness > 1)
+    duration = static_cast<SimTime>(static_cast<double>(duration) * rank.slowness);
   rank.busy_until = std::max(rank.busy_until, loop_.now()) + duration;
   loop_.at(rank.busy_until, rank, 0);
 }
@@ -259,7 +273,7 @@ Status World::describe_stop() {
     if (!stall) continue;
     return Status(Code::kInternalError,
                   cat("nothing more happens, and rank ", rank->place.rank, " waits for rank ",
-                      stall->wait.rank, ", ", stall->wait.stage, ", in ", stall->operation));
+                      stall->wait.rank, ", ", wait_text(stall->wait), ", in ", stall->operation));
   }
   return Status(Code::kInternalError, "nothing more happens");
 }

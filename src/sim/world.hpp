@@ -122,6 +122,8 @@ class World : public Wakes {
   void begin_fault(const Fault& fault);
   void end_fault(const Fault& fault);
   void leave(Rank& rank, bool heard);
+  void stretch(Rank& rank, double times);
+  void go_on(Rank& rank);
   void set_pace(const Rank& rank);
   // At the next millisecond from `time` on.
   void look_from(Rank& rank, SimTime time);

@@ -1,4 +1,7 @@
 // What breaks in a run, and how ranks find out: what comm/ does around the engine, in virtual time.
+#include <algorithm>
+#include <utility>
+
 #include "base/text.hpp"
 #include "sim/world_parts.hpp"
 
@@ -41,7 +44,9 @@ void World::begin_fault(const Fault& fault) {
       return;
     case FaultKind::kStop: {
       Rank& rank = rank_at(fault.where);
-      ++rank.num_stops;
+      if (rank.gone) return;
+      if (++rank.num_stops == 1)
+        rank.left_busy = std::max(rank.busy_until, loop_.now()) - loop_.now();
       if (fault.where == Control::kHost) control_->pause();
       if (fault.until == kNever) end(rank, Ending::How::kStopped);
       return set_pace(rank);
@@ -49,6 +54,7 @@ void World::begin_fault(const Fault& fault) {
     case FaultKind::kSlow: {
       Rank& rank = rank_at(fault.where);
       rank.slowness *= fault.factor;
+      stretch(rank, fault.factor);
       return set_pace(rank);
     }
     case FaultKind::kIsolate:
@@ -68,7 +74,9 @@ void World::end_fault(const Fault& fault) {
     case FaultKind::kStop: {
       Rank& rank = rank_at(fault.where);
       if (--rank.num_stops > 0) return;
+      if (rank.gone) return;
       if (fault.where == Control::kHost) control_->go_on();
+      go_on(rank);
       set_pace(rank);
       look_from(rank, loop_.now());
       return wake(fault.where);
@@ -76,6 +84,7 @@ void World::end_fault(const Fault& fault) {
     case FaultKind::kSlow: {
       Rank& rank = rank_at(fault.where);
       rank.slowness /= fault.factor;
+      stretch(rank, 1 / fault.factor);
       return set_pace(rank);
     }
     case FaultKind::kIsolate:
@@ -97,15 +106,36 @@ void World::leave(Rank& rank, bool heard) {
   end(rank, Ending::How::kGone);
   if (!heard) {
     if (rank.transport != nullptr) rank.transport->vanish();
+    if (rank.place.rank == Control::kHost) control_->pause();  // for good
     return;
   }
-  if (rank.transport != nullptr) rank.transport->stop();
+  if (rank.transport != nullptr) rank.transport->close();
   control_->close(rank.place.rank);
 }
 
+// What is left of the sum that its own thread is at takes so many times as long.
+void World::stretch(Rank& rank, double times) {
+  if (!machine_->on_host()) return;  // a GPU's slow link is not its rank's thread
+  const auto longer = [times](SimTime left) {
+    return static_cast<SimTime>(static_cast<double>(left) * times);
+  };
+  rank.left_busy = longer(rank.left_busy);
+  if (rank.num_stops > 0 || rank.busy_until <= loop_.now()) return;
+  rank.busy_until = loop_.now() + longer(rank.busy_until - loop_.now());
+  loop_.at(rank.busy_until, rank, Rank::kFree);
+}
+
+// After a stop: the sum that its thread was at is made to its end.
+void World::go_on(Rank& rank) {
+  if (rank.left_busy == 0) return;
+  rank.busy_until = loop_.now() + std::exchange(rank.left_busy, 0);
+  loop_.at(rank.busy_until, rank, Rank::kFree);
+}
+
 void World::set_pace(const Rank& rank) {
-  // A GPU's copies and a NIC's puts go on without the process; in host memory its thread moves all.
-  const bool still = machine_->on_host() && (rank.gone || rank.num_stops > 0);
+  // A GPU's copies and a NIC's puts go on without the process; in host memory its thread
+  // moves all, and waits while it asks.
+  const bool still = machine_->on_host() && (rank.gone || rank.num_stops > 0 || rank.asking);
   for (bool to_host : {true, false}) {
     const ResourceId link = machine_->gpu_link(rank.place.node, rank.place.local_rank, to_host);
     loop_.flows().set_capacity(link, still ? 0 : rank.link_rate / rank.slowness);
@@ -120,7 +150,8 @@ void World::peer_lost(int rank_idx) {
 
 void World::look_from(Rank& rank, SimTime time) {
   if (time == kNever) return;
-  const SimTime ticks = (time - began_) / kLookAround + 1;
+  // A rank that stood still may come to what is long past.
+  const SimTime ticks = (std::max(time, loop_.now()) - began_) / kLookAround + 1;
   const SimTime at = began_ + ticks * kLookAround;
   if (at >= rank.next_look) return;
   rank.next_look = at;
@@ -133,13 +164,13 @@ void World::look_around(Rank& rank) {
   if (rank.gone || rank.num_stops > 0 || rank.ending.how != Ending::How::kRunning) return;
   Executor& executor = *rank.executor;
   const Shape& shape = rank.context->shape;
-  if (rank.verdict) return fail(rank, in_context(*rank.verdict, shape, executor.oldest()));
+  if (rank.verdict) {
+    const bool mine =
+        rank.reported && rank.stall->status.message() == rank.verdict->status.message();
+    return fail(rank, mine ? *rank.verdict : in_context(*rank.verdict, shape, executor.oldest()));
+  }
   if (rank.asking) {
-    Failure alone = *rank.stall;
-    alone.status =
-        Status(alone.status.code(), cat(alone.status.message(), "; rank ", Control::kHost,
-                                        ", which hosts the rendezvous, does not answer either"));
-    alone.rank = Control::kHost;
+    const Failure alone = unanswered(*rank.stall, Control::kHost);
     return fail(rank, in_context(alone, shape, executor.oldest()));
   }
   const auto stall = executor.check(loop_.clock().now_ns());
@@ -149,10 +180,15 @@ void World::look_around(Rank& rank) {
   }
   const uint64_t timeout_ms = spec_.limits.timeout_ns / 1'000'000;
   const Failure mine = {describe_stall(*stall, shape, timeout_ms), stall->wait.rank};
-  if (stall->peer_lost) return fail(rank, mine);
   rank.asking = true;
   rank.stall = mine;
-  control_->stall(rank.place.rank, mine);
+  rank.reported = stall->peer_lost;
+  if (rank.reported) {
+    control_->report(rank.place.rank, mine);
+  } else {
+    control_->stall(rank.place.rank, mine);
+  }
+  set_pace(rank);
   look_from(rank, loop_.now() + kStallVerdictNs * kPsPerNs);
 }
 

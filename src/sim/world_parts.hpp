@@ -10,7 +10,7 @@ struct World::Rank : public Actor {
   enum What : uint64_t { kFree, kLook };
   void on_event(uint64_t what) override {
     if (what == kLook) return world.look_around(*this);
-    if (gone) return;
+    if (gone || num_stops > 0 || busy_until > world.loop_.now()) return;
     world.observe(*this);
     world.wake(place.rank);
   }
@@ -43,12 +43,14 @@ struct World::Rank : public Actor {
   std::vector<SimTime> submit_times;
   SimTime next_look = kNever;
   bool lost_peer = false;
-  bool asking = false;             // it has reported a stall and waits for the verdict
+  bool asking = false;             // it has reported `stall` and waits for the verdict
+  bool reported = false;           // as a failure, for a lost peer; else as a stall
   std::optional<Failure> verdict;  // what the control plane told
   std::optional<Failure> stall;    // what it says itself, if the control plane is silent
   bool gone = false;
   int num_stops = 0;
-  double link_rate = 0;  // of its GPU's link or its thread, when nothing is amiss
+  SimTime left_busy = 0;  // of its own thread's sum, while it stands still
+  double link_rate = 0;   // of its GPU's link or its thread, when nothing is amiss
   double slowness = 1;
 };
 
@@ -60,6 +62,7 @@ struct World::Node {
   StagingMap map;
   std::vector<ReservedMemory> boxes;  // by local rank, where there are groups
   std::vector<Rank*> ranks;
+  std::vector<std::unique_ptr<SimCopyTeam>> teams;  // where ranks share GPUs: each one's two ways
 };
 
 // Events: twice the fault's number, and one more for its end.

@@ -96,7 +96,8 @@ class Reader {
   }
 
   [[noreturn]] void fail(const std::string& key, const std::string& what) const {
-    throw FileError{cat(key.empty() ? path_ : at(key), " ", what)};
+    const std::string where = key.empty() ? path_ : at(key);
+    throw FileError{cat(where.empty() ? "the file" : where, " ", what)};
   }
 
  private:
@@ -116,6 +117,22 @@ class Reader {
   std::set<std::string> asked_;
 };
 
+// Of two values with one key the library would keep the last.
+json parse_strictly(const std::string& text) {
+  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  return json::parse(text, [&](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start) {
+      keys.emplace_back();
+    } else if (event == json::parse_event_t::object_end) {
+      keys.pop_back();
+    } else if (event == json::parse_event_t::key) {
+      const auto key = value.get<std::string>();
+      if (!keys.back().insert(key).second) throw FileError{cat(key, " stands twice in one object")};
+    }
+    return true;
+  });
+}
+
 void read_devices(Reader& in, sim::NodeSpec& node) {
   in.array("root_ports", [&](Reader& port) {
     sim::RootPortSpec spec;
@@ -131,6 +148,8 @@ void read_devices(Reader& in, sim::NodeSpec& node) {
     spec.memory_rate = gpu.rate("memory_gbytes_per_s");
     node.gpus.push_back(spec);
   });
+  node.ranks_per_gpu = in.integer_or("ranks_per_gpu", 1);
+  if (node.ranks_per_gpu < 1) in.fail("ranks_per_gpu", "must be at least 1");
   in.array("nics", [&](Reader& nic) {
     node.nics.push_back({nic.integer("root_port"), nic.rate("each_way_gbytes_per_s")});
   });
@@ -139,6 +158,7 @@ void read_devices(Reader& in, sim::NodeSpec& node) {
   node.gpu_peer_rate = in.rate_or("gpu_peer_gbytes_per_s", 0);
   node.dma_uses_cache = in.flag_or("dma_uses_cache", false);
   node.copy_out_reads_once = in.flag_or("copy_out_reads_once_per_socket", false);
+  node.results_near_nic = in.flag_or("results_near_nic", false);
   node.copy_overhead_us = in.number_or("copy_overhead_us", 0);
   node.add_overhead_us = in.number_or("add_overhead_us", 0);
 }
@@ -201,7 +221,7 @@ sim::FabricSpec read_fabric(Reader in) {
 Result<sim::ClusterSpec> parse_cluster(const std::string& text) {
   const auto wrong = [](const std::string& what) { return Status(Code::kInvalidArgument, what); };
   try {
-    const json file = json::parse(text);
+    const json file = parse_strictly(text);
     Reader in(file, "");
     sim::ClusterSpec cluster;
     cluster.name = in.string("name");
@@ -216,7 +236,10 @@ Result<sim::ClusterSpec> parse_cluster(const std::string& text) {
   } catch (const FileError& error) {
     return wrong(error.sentence);
   } catch (const json::exception& error) {
-    return wrong(cat("not JSON: ", error.what()));
+    // Without the library's own name for it.
+    const std::string_view what = error.what();
+    const size_t name_end = what.find("] ");
+    return wrong(cat("not JSON: ", what.substr(name_end == what.npos ? 0 : name_end + 2)));
   }
 }
 
@@ -230,7 +253,7 @@ std::string machine_cluster_text(const Topology& topology, const MachineRates& r
     cache_bytes = last.bytes * static_cast<size_t>(last.count);
   }
   nlohmann::ordered_json file;
-  file["name"] = cat(topology.host, ", ", nodes, " emulated nodes");
+  file["name"] = cat(topology.host, ", ", nodes, nodes == 1 ? " node" : " emulated nodes");
   file["about"] = cat(topology.processor, ", measured by hfreduce topo --cluster");
   file["nodes"] = nodes;
   // One socket: the kernel moves ranks as it likes.
@@ -251,7 +274,9 @@ Result<sim::ClusterSpec> read_cluster_file(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
-  if (!file) return Status(Code::kInvalidArgument, cat("--cluster: cannot read ", path));
+  // A folder can be opened, and gives nothing.
+  if (!file || text.str().empty())
+    return Status(Code::kInvalidArgument, cat("--cluster: cannot read ", path, ", or it is empty"));
   auto cluster = parse_cluster(text.str());
   if (cluster.ok()) return cluster;
   return Status(cluster.status().code(), cat(path, ": ", cluster.status().message()));

@@ -132,7 +132,8 @@ Result<SimPoint> simulate(const SimRequest& request, sim::SpanLog* log, const Si
   point.chunk_bytes = spec.staging.slot_bytes;
   point.num_events = world->num_events();
   fill_utilisation(*world, point);
-  if (!request.cluster.node.gpus.empty() && request.num_gpus > 1) {
+  if (!request.cluster.node.gpus.empty() && request.cluster.node.ranks_per_gpu == 1 &&
+      request.num_gpus > 1) {
     const auto ring = sim::estimate_nccl_ring(request.cluster, spec.hosts, request.bytes);
     const auto tree = sim::estimate_nccl_tree(request.cluster, spec.hosts, request.bytes);
     point.nccl_ring_algbw = algorithm_bandwidth(request.bytes, ring.seconds);

@@ -24,5 +24,14 @@ TEST(Stalls, ACircleEndsBeforeItCloses) {
   EXPECT_EQ(hfr::find_cause(std::vector{report(5, 5)}).blamed, 5);
 }
 
+TEST(Stalls, ASilentRendezvousIsNamed) {
+  const hfr::Failure mine = {hfr::Status(hfr::Code::kRemoteError, "lost rank 8"), 8};
+  const hfr::Failure failure = hfr::unanswered(mine, 3);
+  EXPECT_EQ(failure.rank, 3);
+  EXPECT_EQ(failure.status.code(), hfr::Code::kRemoteError);
+  EXPECT_EQ(failure.status.message(),
+            "lost rank 8; rank 3, which hosts the rendezvous, does not answer either");
+}
+
 }  // namespace
 }  // namespace hfr_tests

@@ -88,6 +88,35 @@ TEST(ChunkBytes, NoSmallOnesOnGpus) {
   EXPECT_EQ(smallest(8, 64 * kKiB), 64 * kKiB);
 }
 
+// Past two nodes a GPU's chunks are smaller and more of them under way; staging keeps to its
+// budget.
+TEST(ChunkBytes, ManyNodesOfGpusTakeSmallerOnes) {
+  auto staging = [](int num_nodes, int local, const Config& config) {
+    std::vector<int> node_of_rank;
+    for (int rank = 0; rank < num_nodes * local; ++rank) node_of_rank.push_back(rank / local);
+    Shape shape = make_shape(0, node_of_rank);
+    shape.any_on_device = true;
+    return size_staging(shape, config);
+  };
+  EXPECT_EQ(staging(2, 8, {}).slot_bytes, 2048 * kKiB);
+  EXPECT_EQ(staging(2, 4, {}).slot_bytes, 4096 * kKiB);
+  EXPECT_EQ(staging(2, 4, {}).window, 8);
+  for (int local : {1, 4, 8}) {
+    EXPECT_EQ(staging(64, local, {}).slot_bytes, 1024 * kKiB) << local;
+    EXPECT_EQ(staging(64, local, {}).window, local < 5 ? 48 : 24) << local;
+  }
+  Config set;
+  set.chunk_bytes = 2048 * kKiB;
+  set.window = 10;
+  EXPECT_EQ(staging(64, 4, set).slot_bytes, 2048 * kKiB);
+  EXPECT_EQ(staging(64, 4, set).window, 10);
+  for (int local : {1, 4, 5, 8, 16, 64}) {
+    const StagingShape fits = staging(64, local, {});
+    const auto slots = static_cast<size_t>(fits.window * (local + 1 + fits.num_children));
+    EXPECT_LE(slots * fits.slot_bytes, size_t{768} << 20) << local;
+  }
+}
+
 // The forest is chosen by the chunks that the plan makes. In host memory they are those of the
 // documented table; eight GPUs' are so large that a few of them cannot fill a ring's long way.
 TEST(Forest, IsChosenByTheChunksThatThePlanMakes) {

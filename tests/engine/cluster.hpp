@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "base/net.hpp"
+#include "base/record_reader.hpp"
 #include "comm/sizing.hpp"
+#include "cpu/crc32c.hpp"
 #include "device/host/host_device.hpp"
 #include "engine/executor.hpp"
 #include "group_device.hpp"
@@ -42,11 +44,19 @@ struct EngineOptions {
   size_t streaming_bytes = 0;  // results from this size on go past the caches; 0: by default
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
+  bool check = false;  // chunks have checksums
   // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
   size_t add_threads = 0;
   // With a pool of the test's own for this rank.
   int rank_with_pool = -1;
   std::function<std::unique_ptr<hfr::ReducePool>()> make_pool;
+  bool recorded = false;
+  // Parts of a test's own, for each rank; with the cluster's clock. A null device: the usual one.
+  std::function<std::unique_ptr<hfr::ReducePool>(int, const hfr::Clock&)> pool_of;
+  std::function<std::unique_ptr<hfr::Device>(int, const hfr::Clock&)> device_of;
+  std::function<std::unique_ptr<hfr::Transport>(int, const hfr::Clock&,
+                                                std::unique_ptr<hfr::Transport>)>
+      wrap_transport;
 };
 
 // A device that copies as the host does, and says that only it can reach the buffers.
@@ -109,14 +119,15 @@ class EngineCluster {
     config_.chunk_bytes = options.chunk_bytes;
     config_.forest = options.forest;
     config_.timeout_ms = 1000;
-    config_.direct = options.direct;
+    config_.direct = options.direct && !options.check;
+    if (options.check) config_.check = "crc";
     config_.gpu_group_from = options.group_from;
     for (size_t rank = 0; rank < names.size(); ++rank) {
       shapes_.push_back(hfr::make_shape(static_cast<int>(rank), names));
       shapes_.back().any_on_device = options.staged;
     }
     allocate_staging();
-    if (shapes_[0].num_nodes() > 1) connect(options.copies);
+    if (shapes_[0].num_nodes() > 1) connect(options);
     if (options.group_size > 0) allocate_boxes(options.group_size);
     for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape, options));
   }
@@ -130,6 +141,24 @@ class EngineCluster {
   }
   const hfr::EngineContext& context(int rank) const {
     return *ranks_[static_cast<size_t>(rank)]->context;
+  }
+  // With `recorded`: what the rank's recorder has written, as a reader sees it.
+  hfr::Record record(int rank) {
+    const auto& owner = *ranks_[static_cast<size_t>(rank)];
+    hfr::record::Identity& identity = owner.record->identity;
+    identity.magic = hfr::record::kMagic;
+    identity.version = hfr::record::kVersion;
+    identity.rank = rank;
+    identity.num_ranks = num_ranks();
+    identity.node = shape(rank).node;
+    identity.num_nodes = shape(rank).num_nodes();
+    identity.local_rank = shape(rank).local_rank;
+    identity.num_local = shape(rank).num_local();
+    identity.pid = 1000 + rank;
+    const auto bytes = std::as_bytes(std::span(owner.record.get(), 1));
+    auto read = hfr::read_record(bytes, bytes);
+    EXPECT_TRUE(read.ok()) << read.status().message();
+    return *read;
   }
   // With `copies`: where the sources lay that a rank's transport copied.
   const std::vector<const void*>& copied(int rank) const {
@@ -154,6 +183,8 @@ class EngineCluster {
   struct Rank {
     std::unique_ptr<hfr::Device> device;
     std::unique_ptr<hfr::ReducePool> pool;
+    std::unique_ptr<hfr::record::File> record;
+    std::unique_ptr<hfr::Recorder> recorder;
     std::unique_ptr<hfr::EngineContext> context;
     std::unique_ptr<hfr::Executor> executor;
   };
@@ -171,12 +202,16 @@ class EngineCluster {
     }
   }
 
-  void connect(bool copies) {
+  void connect(const EngineOptions& options) {
     copied_.resize(shapes_.size());
     std::vector<std::vector<std::byte>> addresses;
     for (const hfr::Shape& shape : shapes_) {
       transports_.push_back(hfr::make_loopback_transport(shape.rank));
-      if (copies) {
+      if (options.wrap_transport) {
+        transports_.back() =
+            options.wrap_transport(shape.rank, clock_, std::move(transports_.back()));
+      }
+      if (options.copies) {
         transports_.back() = std::make_unique<CopyingTransport>(
             std::move(transports_.back()), copied_[static_cast<size_t>(shape.rank)]);
         std::byte* staging = memory_[static_cast<size_t>(shape.node)].get();
@@ -228,6 +263,9 @@ class EngineCluster {
   }
 
   std::unique_ptr<hfr::Device> make_device(const hfr::Shape& shape, const EngineOptions& options) {
+    if (options.device_of) {
+      if (auto device = options.device_of(shape.rank, clock_)) return device;
+    }
     const bool in_host = options.mixed && shape.rank % 2 == 1;
     if (!options.staged || in_host) return std::make_unique<hfr::HostDevice>();
     if (options.group_size == 0) return std::make_unique<StagedDevice>();
@@ -257,6 +295,7 @@ class EngineCluster {
     rank->pool = shape.rank == options.rank_with_pool
                      ? options.make_pool()
                      : make_pool(options.add_threads, memory, staging);
+    if (options.pool_of) rank->pool = options.pool_of(shape.rank, clock_);
     rank->context.reset(new hfr::EngineContext{
         .shape = shape,
         .staging = staging,
@@ -272,8 +311,14 @@ class EngineCluster {
         .pool = *rank->pool,
         .transport =
             transports_.empty() ? nullptr : transports_[static_cast<size_t>(shape.rank)].get()});
+    if (options.check) rank->context->checksum = hfr::crc32c;
     if (options.streaming_bytes > 0)
       rank->context->limits.streaming_bytes = options.streaming_bytes;
+    if (options.recorded) {
+      rank->record = std::make_unique<hfr::record::File>();
+      rank->recorder = std::make_unique<hfr::Recorder>(*rank->record, clock_);
+      rank->context->recorder = rank->recorder.get();
+    }
     if (options.group_size > 0) {
       rank->context->groups = make_groups(shape, rank->context->staging, options.group_size);
     }

@@ -233,7 +233,7 @@ TEST(Executor, StallsNameTheRankAndTheStage) {
   auto stall = cluster[0].check(cluster.clock().now);
   ASSERT_TRUE(stall);
   EXPECT_EQ(stall->wait.rank, 1);
-  EXPECT_EQ(stall->wait.stage, "starting it");
+  EXPECT_EQ(wait_text(stall->wait), "starting it");
   EXPECT_THAT(stall->operation, HasSubstr("50000 int64"));
   // The node is complete; now the other node is missing.
   ASSERT_TRUE(cluster[1].submit(buffers.descriptor(1)));
@@ -242,7 +242,7 @@ TEST(Executor, StallsNameTheRankAndTheStage) {
   stall = cluster[0].check(cluster.clock().now);
   ASSERT_TRUE(stall);
   EXPECT_EQ(stall->wait.rank, 2);
-  EXPECT_THAT(stall->wait.stage, HasSubstr("chunk"));
+  EXPECT_THAT(wait_text(stall->wait), HasSubstr("chunk"));
   EXPECT_FALSE(stall->peer_lost);
 }
 
@@ -273,7 +273,7 @@ TEST(Executor, AStallInAnAddNamesWhoHasAPart) {
   auto stall = cluster[1].check(cluster.clock().now);
   ASSERT_TRUE(stall);
   EXPECT_EQ(stall->wait.rank, 2);
-  EXPECT_THAT(stall->wait.stage, HasSubstr("adding its part of chunk"));
+  EXPECT_THAT(wait_text(stall->wait), HasSubstr("adding its part of chunk"));
 }
 
 // When the control plane knows sooner that it is dead, nobody waits for the deadline.

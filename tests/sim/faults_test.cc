@@ -30,10 +30,11 @@ struct Outcome {
 
 class Job {
  public:
-  Job(const ClusterSpec& cluster, int num_nodes, const hfr::Config& config = small_chunks())
+  Job(const ClusterSpec& cluster, int num_nodes, const hfr::Config& config = small_chunks(),
+      std::vector<size_t> counts = {64, 3000, 600})
       : adds_(**hfr::select_kernel_table("")),
         spec_(world_spec(cluster, num_nodes, config)),
-        counts_{64, 3000, 600} {
+        counts_(std::move(counts)) {
     spec_.limits.timeout_ns = kTimeout / kPsPerNs;
     spec_.adds = &adds_;
   }
@@ -174,6 +175,90 @@ TEST(Faults, ALostPeerIsNotWaitedForUntilTheDeadline) {
     check_promises(job, outcome, fault);
     EXPECT_LT(last_end(outcome), kTimeout / 2 + 400 * kMs) << node;
   }
+}
+
+// Who lost a peer reports it and asks what the job's first failure is: all name the same one.
+TEST(Faults, AllWhoLosePeersNameTheFirstFailure) {
+  Job job(gpu_cluster(1), 16);
+  const SimTime span = job.run({}).duration;
+  for (int node = 0; node < 16; ++node) {
+    SCOPED_TRACE(node);
+    const Outcome outcome = job.run({{FaultKind::kCut, node, span / 3}});
+    EXPECT_GE(count(outcome, How::kFailed), 2u);
+    int blamed = -1;
+    for (const Ending& ending : outcome.endings) {
+      if (ending.how != How::kFailed) continue;
+      if (blamed < 0) blamed = ending.failure.rank;
+      EXPECT_EQ(ending.failure.rank, blamed) << ending.failure.status.message();
+    }
+  }
+}
+
+// A node whose loss takes the rendezvous with it is named too: not those who failed because of it.
+TEST(Faults, TheRendezvousNodeIsNamed) {
+  for (bool on_host : {false, true}) {
+    hfr::Config config = Job::small_chunks();
+    config.forest = on_host ? "ring" : "tree";
+    Job job(on_host ? host_cluster(2) : gpu_cluster(3), 13, config);
+    const SimTime span = job.run({}).duration;
+    for (FaultKind kind : {FaultKind::kLose, FaultKind::kIsolate, FaultKind::kCut}) {
+      const Fault fault{kind, 0, span / 3};
+      const Outcome outcome = job.run({fault});
+      check_promises(job, outcome, fault);
+      EXPECT_GE(count(outcome, How::kFailed), static_cast<size_t>(job.num_ranks() * 12 / 13))
+          << fault_name(kind) << (on_host ? ", host" : ", gpu");
+    }
+  }
+}
+
+// Whoever shares a node with the rendezvous reaches it when that node is isolated.
+TEST(Faults, TheRendezvousOwnNodeStillHearsIt) {
+  Job job(gpu_cluster(3), 6);
+  const SimTime span = job.run({}).duration;
+  const Outcome outcome = job.run({{FaultKind::kIsolate, 0, span / 3}});
+  for (size_t rank = 0; rank < outcome.endings.size(); ++rank) {
+    ASSERT_EQ(outcome.endings[rank].how, How::kFailed) << rank;
+    const std::string& sentence = outcome.endings[rank].failure.status.message();
+    const bool unheard = sentence.find("does not answer") != std::string::npos ||
+                         outcome.endings[rank].failure.rank < 0;
+    if (job.node_of(static_cast<int>(rank)) == 0) {
+      EXPECT_FALSE(unheard) << sentence;
+    }
+  }
+  for (size_t mate : {1u, 2u}) {
+    EXPECT_EQ(outcome.endings[mate].failure.rank, outcome.endings[0].failure.rank) << mate;
+  }
+}
+
+// What comes before the end of a stop lies in the past when the rank goes on, and it still looks
+// around: the others have failed meanwhile.
+TEST(Faults, ARankThatStoodStillPastItsDeadlineLooksAround) {
+  Job job(gpu_cluster(2), 2, Job::small_chunks(), std::vector<size_t>(12, 600));
+  const SimTime span = job.run({}).duration;
+  for (int part = 1; part < 40; ++part) {
+    const Fault fault{FaultKind::kStop, 3, span * static_cast<SimTime>(part) / 40, 4000 * kMs};
+    const Outcome outcome = job.run({fault});
+    SCOPED_TRACE(fault_text(fault));
+    EXPECT_NE(outcome.endings[3].how, How::kRunning);
+    EXPECT_LE(outcome.endings[3].at, 4000 * kMs + kVerdict);
+  }
+}
+
+// Small sums on one node are made by the rank's own thread, which a fault slows and stops.
+TEST(Faults, SmallSumsInHostMemoryKeepThePaceOfTheirRank) {
+  ClusterSpec cluster = host_cluster(2);
+  cluster.node.host.add_rate = 1e6;  // 2 x 512 bytes in 1024 us
+  Job job(cluster, 1, hfr::Config(), {64});
+  const SimTime clean = job.run({}).duration;
+  EXPECT_GE(clean, 1024 * kPsPerUs);
+  EXPECT_GE(job.run({{FaultKind::kSlow, 1, 0, kNever, 10}}).duration, 10 * 1024 * kPsPerUs);
+  // Half of it at a tenth of the pace.
+  const SimTime half = clean / 2;
+  const SimTime late = job.run({{FaultKind::kSlow, 1, half, kNever, 10}}).duration;
+  EXPECT_NEAR(seconds(late), seconds(half + 10 * half), seconds(clean) / 10);
+  const SimTime stop = 3 * kMs;
+  const Fault fault{FaultKind::kStop, 1, clean / 2, clean / 2 + stop};
+  EXPECT_GE(job.run({fault}).duration, clean + stop);
 }
 
 // What ends before the deadline costs time, and nothing else.

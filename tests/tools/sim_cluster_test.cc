@@ -64,6 +64,13 @@ constexpr Wrong kWrong[] = {
      "node.root_ports[0].socket: there is no socket 1"},
     {"no_gpu", R"({"node": {"gpu_groups": [[0, 4]], "gpu_group_gbytes_per_s": 1}})",
      "there is no GPU 4"},
+    {"no_rank", R"({"node": {"ranks_per_gpu": 0}})", "node.ranks_per_gpu must be at least 1"},
+    {"shared_groups",
+     R"({"node": {"ranks_per_gpu": 2, "gpu_groups": [[0, 1]], "gpu_group_gbytes_per_s": 1,
+         "gpus": [{"root_port": 0, "each_way_gbytes_per_s": 9, "memory_gbytes_per_s": 9},
+                  {"root_port": 0, "each_way_gbytes_per_s": 9, "memory_gbytes_per_s": 9}]}})",
+     "node.gpu_groups: not with ranks_per_gpu"},
+    {"no_nic", R"({"node": {"nics": []}})", "node.nics: at least one is needed"},
     {"no_leaf", R"({"fabric": {"spines": 2}})", "fabric.nodes_per_leaf is missing"},
     {"sockets", R"({"node": {"sockets": []}})", "node.sockets: one or two"},
     {"fraction", R"({"nodes": 1.5})", "nodes must be a whole number"},
@@ -79,15 +86,35 @@ constexpr Wrong kWrong[] = {
 INSTANTIATE_TEST_SUITE_P(SimCluster, SimClusterWrong, testing::ValuesIn(kWrong),
                          [](const auto& wrong) { return std::string(wrong.param.name); });
 
+TEST(SimCluster, OneNodeNeedsNoNic) {
+  json file = valid();
+  file["nodes"] = 1;
+  file["node"]["nics"] = json::array();
+  file["node"]["ranks_per_gpu"] = 3;
+  const auto cluster = hfr::tools::parse_cluster(file.dump());
+  ASSERT_TRUE(cluster.ok()) << cluster.status().message();
+  EXPECT_EQ(cluster->node.num_ranks(), 3);
+}
+
 TEST(SimCluster, ANumberThatNoDoubleHolds) {
   const auto cluster = hfr::tools::parse_cluster(R"({"nodes": 1e400})");
   ASSERT_FALSE(cluster.ok());
 }
 
 TEST(SimCluster, NoJson) {
-  const auto cluster = hfr::tools::parse_cluster("{");
-  ASSERT_FALSE(cluster.ok());
-  EXPECT_THAT(cluster.status().message(), HasSubstr("not JSON"));
+  const std::pair<const char*, const char*> cases[] = {
+      {"{", "not JSON: parse error at line 1, column 2"},
+      {"[]", "the file must be an object"},
+      {R"({"name": "a", "nodes": 1, "node": {"nics": [], "nics": []}})", "nics stands twice"},
+  };
+  for (const auto& [text, sentence] : cases) {
+    const auto cluster = hfr::tools::parse_cluster(text);
+    ASSERT_FALSE(cluster.ok());
+    EXPECT_THAT(cluster.status().message(), testing::StartsWith(sentence));
+  }
+  const auto folder = hfr::tools::read_cluster_file(HFREDUCE_CLUSTERS);
+  ASSERT_FALSE(folder.ok());
+  EXPECT_THAT(folder.status().message(), HasSubstr("cannot read"));
 }
 
 TEST(SimCluster, AMachineAsMeasuredIsValid) {

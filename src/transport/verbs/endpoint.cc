@@ -16,6 +16,7 @@ Header header(const PutTag& tag, uint64_t bytes, uint32_t order) {
   header.bytes = bytes;
   header.chunk = tag.chunk;
   header.signature = tag.signature;
+  header.checksum = tag.checksum;
   return header;
 }
 
@@ -207,7 +208,7 @@ bool Endpoint::take_message(Link& link, std::span<TransportEvent> events, size_t
   TransportEvent& event = events[count++];
   event.kind = TransportEvent::Kind::kArrival;
   event.peer = peer_;
-  event.tag = {header.landing, header.chunk, header.signature};
+  event.tag = {header.landing, header.chunk, header.signature, header.checksum};
   event.bytes = header.bytes;
   return true;
 }

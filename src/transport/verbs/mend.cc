@@ -90,6 +90,7 @@ void Endpoint::mend(Link& link, uint64_t now_ns) {
   if (connection.live() && !connection.broken() && !called) return;
   if (link.broken_since_ns == 0) {
     link.broken_since_ns = now_ns;
+    shared_.links.broken.add(1);
     shared_.logger.log(LogLevel::kWarn, way_text(link), " broke: ",
                        connection.broken() ? connection.why() : "the other side says so",
                        "; mending it");
@@ -157,6 +158,7 @@ void Endpoint::start(Link& link) {
   link.asked = false;  // the letter may be lost
   link.looked_ns = 0;
   connection.start();
+  shared_.links.mended.add(1);
   shared_.logger.log(LogLevel::kWarn, way_text(link), " is made anew, epoch ", connection.epoch());
 }
 

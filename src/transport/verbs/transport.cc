@@ -45,6 +45,8 @@ class VerbsTransport : public Transport {
             .needs_attendance = true};
   }
 
+  const LinkMeters* link_meters() const override { return &shared_.links; }
+
   Status register_memory(void* memory, size_t bytes) override {
     HFR_RETURN_IF_ERROR(open_rails());
     HFR_ASSIGN_OR_RETURN(auto region, Region::make(shared_.rails, memory, bytes, true));

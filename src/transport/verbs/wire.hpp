@@ -34,8 +34,8 @@ struct Header {
   uint64_t signature = 0;
   MessageKind kind = MessageKind::kSmall;
   uint16_t home_idx = 0;  // HomeCard::idx, of a large put
-  uint32_t reserved = 0;
-  uint64_t number = 0;  // of the message on its connection, from 1; last, and so visible last
+  uint32_t checksum = 0;  // PutTag's
+  uint64_t number = 0;    // of the message on its connection, from 1; last, and so visible last
 };
 static_assert(sizeof(Header) == 48 && std::is_trivially_copyable_v<Header>);
 static_assert(offsetof(Header, number) == sizeof(Header) - sizeof(uint64_t));
