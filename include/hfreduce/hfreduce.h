@@ -95,7 +95,7 @@ typedef enum hfr_op HFR_ENUM_INT {
 typedef enum hfr_device HFR_ENUM_INT {
   HFR_DEVICE_DEFAULT = 0, /* what HFREDUCE_DEVICE says, or else host memory */
   HFR_DEVICE_HOST = 1,
-  HFR_DEVICE_CUDA = 2 /* memory of one GPU, moved by its copy engines; no kernel runs */
+  HFR_DEVICE_CUDA = 2 /* memory of one GPU, moved by its copy engines; kernels in groups alone */
 } hfr_device_t;
 
 /* One rank's handle on a set of ranks. */
