@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job: all-reduces 186 MiB of FP32 over 2 emulated nodes x 4 ranks (8 processes), checked and timed.
-# Further arguments go to `hfreduce perf`.
+# Further arguments go to `hfreduce perf`, where the last of each counts: `scripts/demo.sh -n 3`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install-deps.sh

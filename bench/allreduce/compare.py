@@ -19,7 +19,18 @@ import launch
 import libraries
 import report
 
+OURS = "hfreduce"
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def add_variant_argument(parser):
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="'NAME=LIBRARY VARIABLE=VALUE ...'",
+        help="a library once more, under another name and with these environment variables",
+    )
 
 
 def add_common_arguments(parser, sizes, rounds, batches):
@@ -46,6 +57,14 @@ def add_common_arguments(parser, sizes, rounds, batches):
         default=[],
         metavar="NAME=COMMAND",
         help="another program, started once per rank with RANK and WORLD_SIZE",
+    )
+    add_variant_argument(parser)
+    parser.add_argument(
+        "--build",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="HFReduce's program again, with this file of libhfreduce in place of its own",
     )
     parser.add_argument("--json", default="", metavar="FILE", help="write everything measured")
 
@@ -108,10 +127,68 @@ def extra_programs(args):
     return programs
 
 
+def variants(args, programs):
+    """The programs that --variant makes of others."""
+    made = []
+    for text in args.variant:
+        head, *settings = shlex.split(text)
+        name, _, library = head.partition("=")
+        of = [program for program in programs if program.name == library]
+        if not name or not of or not all(setting.partition("=")[1] for setting in settings):
+            raise launch.RunFailed(
+                f"'{text}' is not 'NAME=LIBRARY VARIABLE=VALUE ...' of one of these libraries: "
+                f"{', '.join(program.name for program in programs) or 'none'}"
+            )
+        env = dict(of[0].env, **dict(setting.split("=", 1) for setting in settings))
+        made.append(dataclasses.replace(of[0], name=name, env=env, variant_of=library))
+    return made
+
+
+def build_names(args):
+    return [text.partition("=")[0] for text in args.build]
+
+
+def other_builds(args, programs):
+    """HFReduce's program, once for each --build."""
+    builds = []
+    for text in args.build:
+        name, equals, file = text.partition("=")
+        if not name or not equals or not file:
+            raise launch.RunFailed(f"'{text}' is not NAME=FILE")
+        # The loader ignores what it cannot preload, and the program would measure its own library.
+        if not is_shared_library(file):
+            raise launch.RunFailed(f"--build {text}: {file} is no shared library")
+        ours = [program for program in programs if program.name == "hfreduce"]
+        if not ours:
+            raise launch.RunFailed("--build needs HFReduce's program: build it")
+        env = dict(ours[0].env, LD_PRELOAD=os.path.abspath(file))
+        builds.append(dataclasses.replace(ours[0], name=name, env=env))
+    return builds
+
+
+def is_shared_library(path):
+    """An ELF file of type ET_DYN."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(18)
+    except OSError:
+        return False
+    return head[:4] == b"\x7fELF" and int.from_bytes(head[16:18], sys.byteorder) == 3
+
+
 def choose_programs(args, cluster):
     folder = args.bin_dir or default_bin_dir()
     extra = extra_programs(args)
     programs = [p for p in libraries.find_programs(folder, cluster) if folder] + extra
+    programs += variants(args, programs) + other_builds(args, programs)
+    programs = only_wanted(args, programs)
+    if not programs:
+        raise launch.RunFailed("no programs were found: build them, or say where with --bin-dir")
+    return programs, folder
+
+
+def only_wanted(args, programs):
+    """Those that --libraries names; all of them, if it names none."""
     names = [program.name for program in programs]
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
@@ -124,9 +201,7 @@ def choose_programs(args, cluster):
                 f"{', '.join(absent)} was asked for; there are: {', '.join(names) or 'none'}"
             )
         programs = [program for program in programs if program.name in wanted]
-    if not programs:
-        raise launch.RunFailed("no programs were found: build them, or say where with --bin-dir")
-    return programs, folder
+    return programs
 
 
 def program_arguments(args):
@@ -198,11 +273,16 @@ def machine():
 def print_preamble(session, facts, what):
     """Returns the names of the libraries that ran."""
     args = session.args
-    names = [p.name for p in session.programs if any(p.name in one for one in session.rounds)]
     print(
         f"Allreduce, sum, {args.dtype}, {args.ranks} ranks on {args.nodes} node(s), {what}, "
         f"{args.rounds} rounds of {args.batches} batches"
     )
+    return print_machine_and_libraries(session, facts)
+
+
+def print_machine_and_libraries(session, facts):
+    """Returns the names of the libraries that ran."""
+    names = [p.name for p in session.programs if any(p.name in one for one in session.rounds)]
     print(
         f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}, "
         f"TCP {facts['tcp_congestion_control']}, load {facts['load']:.1f} before and "
@@ -224,11 +304,21 @@ def print_report(session, facts):
         memory = f"GPU memory, waiting for {'each operation' if args.blocking else 'the batch'}"
     place = "in place" if args.in_place else "out of place"
     names = print_preamble(session, facts, f"{memory}, {place}")
-    rows = report.compare(session.rounds, names, args.sizes)
+    builds = [name for name in names if name in build_names(args)]
+    ours = [p.name for p in session.programs if OURS in (p.name, p.variant_of)]
+    peers = [name for name in names if name not in ours + builds]
+    rows = report.compare(session.rounds, [OURS] + peers, args.sizes)
     if rows:
         print("\n" + report.comparison_table(rows))
+    if builds:
+        print("\nOther builds' time over HFReduce's, within each round:\n")
+        print(report.builds_table(session.rounds, builds, args.sizes))
     print("\nMedian time per operation in us:\n")
     print(report.library_table(session.rounds, names, args.sizes))
+    ours = [name for name in ours if name in names]
+    if args.variant and ours and peers:
+        print("\nA peer's time over HFReduce's, median (range) over the rounds:\n")
+        print(report.ratio_table(session.rounds, ours, peers, args.sizes))
     return rows
 
 

@@ -338,6 +338,42 @@ class WholeRunTest(unittest.TestCase):
             [(8, "fast", 4.0), (1024, "fast", 4.0)],
         )
 
+    def test_variants_are_libraries_once_more(self):
+        toy = """
+import os, sys
+us = os.environ.get("TOY_US", "8")
+if os.environ.get("RANK", "0") == "0": print("# Toy 1.0"); print(8, us, us, us); print(1024, us, us, us)
+"""
+        code, out, _, data = self.run_compare(
+            {"hfreduce": ("--rank-peer", toy), "peer": ("--peer", toy)},
+            "--variant",
+            "fast=hfreduce TOY_US=2",
+            "--variant",
+            "slow=peer TOY_US=24",
+        )
+        self.assertEqual(code, 0)
+        self.assertEqual(sorted(data["rounds"][0]), ["fast", "hfreduce", "peer", "slow"])
+        # A variant of HFReduce is no peer of it.
+        self.assertEqual([row["peer"] for row in data["comparison"]], ["peer", "peer"])
+        cells = [cell.strip() for cell in out.splitlines()[-1].strip("|").split("|")]
+        self.assertEqual(
+            cells,
+            ["1K", "1.00 (1.00-1.00)", "3.00 (3.00-3.00)", "4.00 (4.00-4.00)", "12.00 (12.00-12.00)"],
+        )
+        header = [line for line in out.splitlines() if "slow/fast" in line]
+        self.assertEqual(
+            [cell.strip() for cell in header[0].strip("|").split("|")],
+            ["bytes", "peer/hfreduce", "slow/hfreduce", "peer/fast", "slow/fast"],
+        )
+
+    def test_bad_variants(self):
+        toy = {"hfreduce": ("--peer", TOY.replace("FACTOR", "1"))}
+        for bad in ("fast=gone X=1", "fast", "=hfreduce X=1", "fast=hfreduce X"):
+            with self.subTest(bad=bad):
+                code, _, err, _ = self.run_compare(toy, "--variant", bad)
+                self.assertEqual(code, 1)
+                self.assertIn("of one of these libraries: hfreduce", err)
+
     def test_a_failing_peer_is_reported_and_the_rest_goes_on(self):
         code, out, _, data = self.run_compare(
             {
@@ -350,6 +386,46 @@ class WholeRunTest(unittest.TestCase):
         self.assertEqual(len(data["failures"]), 3)
         self.assertIn("broken: 'hello' is not", out)
         self.assertEqual([row["ratio"] for row in data["comparison"]], [2.0, 2.0])
+
+    def test_another_build_is_loaded_and_is_no_peer(self):
+        # Says which library it was given to load, and is slower with that one.
+        toy = textwrap.dedent(
+            """
+            #!PYTHON
+            import os, sys
+            preload = os.environ.get("LD_PRELOAD", "")
+            us = 3 if preload else 2
+            if os.environ["RANK"] == "0":
+                print("# Toy", preload)
+                for size in sys.argv[sys.argv.index("--sizes") + 1].split(","): print(size, us, us, us)
+            """
+        ).lstrip()
+        # libc is loaded anyway.
+        (library,) = {
+            line.split()[-1] for line in open("/proc/self/maps") if line.rstrip().endswith("libc.so.6")
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "allreduce_hfreduce")
+            with open(path, "w") as file:
+                file.write(toy.replace("PYTHON", sys.executable))
+            os.chmod(path, 0o755)
+            argv = ["--bin-dir", folder, "--sizes", "8", "--rounds", "3"]
+            argv += ["--build", f"before={library}"]
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = compare.main(argv)
+            self.assertEqual(code, 0, err.getvalue())
+            self.assertIn(f"- before: Toy {library}\n", out.getvalue())
+            self.assertIn("| 8     | 1.500 (1.500-1.500) |", out.getvalue())
+            self.assertNotIn("best peer", out.getvalue())
+            for bad, why in (
+                (f"before={path}", "is no shared library"),
+                (f"before={path}.so", "is no shared library"),
+                ("before", "is not NAME=FILE"),
+            ):
+                with self.subTest(bad=bad), contextlib.redirect_stderr(io.StringIO()) as err:
+                    self.assertEqual(compare.main(argv[:-1] + [bad]), 1)
+                    self.assertIn(why, err.getvalue())
 
     def test_nothing_to_run(self):
         code, _, err, _ = self.run_compare({})

@@ -1,4 +1,5 @@
 // HFReduce, through its public C interface only.
+#include <dlfcn.h>
 #include <hfreduce/hfreduce.h>
 
 #include "measure.hpp"
@@ -24,7 +25,8 @@ class HfreduceLibrary : public hfr_bench::Library {
     check(hfr_get_version(&number), nullptr);
     check(hfr_comm_node_count(comm_, &nodes), comm_);
     return "HFReduce " + std::to_string(number / 10000) + "." + std::to_string(number / 100 % 100) +
-           "." + std::to_string(number % 100) + ", nodes: " + std::to_string(nodes);
+           "." + std::to_string(number % 100) + ", nodes: " + std::to_string(nodes) + ", " +
+           library_file();
   }
 
   int rank() const override { return query(hfr_comm_rank); }
@@ -46,6 +48,14 @@ class HfreduceLibrary : public hfr_bench::Library {
   }
 
  private:
+  // Which of several builds is measured (compare.py --build).
+  static std::string library_file() {
+    Dl_info info{};
+    void* symbol = dlsym(RTLD_DEFAULT, "hfr_all_reduce");
+    if (symbol == nullptr || dladdr(symbol, &info) == 0) return "file unknown";
+    return info.dli_fname;
+  }
+
   static void check(hfr_status_t status, hfr_comm_t comm) {
     if (status == HFR_SUCCESS) return;
     throw std::runtime_error(std::string(hfr_status_string(status)) + ": " +

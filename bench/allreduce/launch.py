@@ -45,13 +45,15 @@ class Cluster:
 @dataclass
 class Program:
     """How to run one library. per_rank: started once per rank, with RANK and WORLD_SIZE; else the
-    command starts the ranks itself. rank_env gives a rank's own variables."""
+    command starts the ranks itself. rank_env gives a rank's own variables. variant_of names the
+    library that this is, where it has settings of its own."""
 
     name: str
     command: list
     per_rank: bool
     env: dict = field(default_factory=dict)
     rank_env: object = None
+    variant_of: str = ""
 
 
 def free_port():

@@ -178,6 +178,19 @@ def comparison_table(rows):
     return markdown(header, lines)
 
 
+def builds_table(rounds, builds, sizes, ours="hfreduce"):
+    """Each build's time over ours: median and range over the rounds, '-' where none has both."""
+
+    def cell(build, size):
+        ratios = ratios_to_ours(rounds, build, ours, size)
+        if not ratios:
+            return "-"
+        return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
+
+    lines = [[format_size(size)] + [cell(build, size) for build in builds] for size in sizes]
+    return markdown(["bytes"] + list(builds), lines)
+
+
 def library_table(rounds, libraries, sizes):
     """Median over the rounds of every library, in microseconds."""
     lines = [
@@ -186,6 +199,23 @@ def library_table(rounds, libraries, sizes):
         for size in sizes
     ]
     return markdown(["bytes"] + list(libraries), lines)
+
+
+def ratio_table(rounds, ours, peers, sizes):
+    """Each peer's time over each of ours, which are variants of one library."""
+    peers = [peer for peer in peers if peer != LIMIT]
+    pairs = [(our, peer) for our in ours for peer in peers]
+    lines = []
+    for size in sizes:
+        lines.append([format_size(size)])
+        for our, peer in pairs:
+            ratios = ratios_to_ours(rounds, peer, our, size)
+            lines[-1].append(
+                f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+                if ratios
+                else "-"
+            )
+    return markdown(["bytes"] + [f"{peer}/{our}" for our, peer in pairs], lines)
 
 
 @dataclass

@@ -56,7 +56,8 @@ typedef enum hfr_status HFR_ENUM_INT {
   HFR_MISMATCH = 8,     /* ranks disagree: count, type, operation, version or configuration */
   HFR_IN_PROGRESS = 9,  /* not an error: a non-blocking call has not finished */
   HFR_UNSUPPORTED = 10, /* valid, but not in this build or on this machine */
-  HFR_INTERNAL_ERROR = 11
+  HFR_INTERNAL_ERROR = 11,
+  HFR_CORRUPTED = 12 /* bytes changed on their way (HFREDUCE_CHECK); the sentence says where */
 } hfr_status_t;
 
 /* Element types. fp8 types follow the OCP 8-bit floating point specification. */
@@ -94,7 +95,7 @@ typedef enum hfr_op HFR_ENUM_INT {
 typedef enum hfr_device HFR_ENUM_INT {
   HFR_DEVICE_DEFAULT = 0, /* what HFREDUCE_DEVICE says, or else host memory */
   HFR_DEVICE_HOST = 1,
-  HFR_DEVICE_CUDA = 2 /* memory of one GPU, moved by its copy engines; no kernel runs */
+  HFR_DEVICE_CUDA = 2 /* memory of one GPU, moved by its copy engines; kernels in groups alone */
 } hfr_device_t;
 
 /* One rank's handle on a set of ranks. */
@@ -238,6 +239,12 @@ HFR_API hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t
  * wait, except when an operation is failing: it may then take 2 s to ask the other ranks why. */
 HFR_API hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status);
 
+/* Copies the record of what this rank did last to a new file at `path`, for `hfreduce inspect`;
+ * "%r" in it stands for the rank. Any thread, never blocks on the communicator. Errors:
+ * HFR_INVALID_ARGUMENT, HFR_SYSTEM_ERROR (the file cannot be written), HFR_INVALID_USAGE
+ * (HFREDUCE_RECORDER_DIR is off). docs/diagnosis.md says more. */
+HFR_API hfr_status_t hfr_comm_dump(hfr_comm_t comm, const char* path);
+
 /* Queries: never block, any thread. Nodes are numbered by their lowest rank. */
 HFR_API hfr_status_t hfr_comm_count(hfr_comm_t comm, int* num_ranks);
 HFR_API hfr_status_t hfr_comm_rank(hfr_comm_t comm, int* rank);
@@ -246,11 +253,75 @@ HFR_API hfr_status_t hfr_comm_local_count(hfr_comm_t comm, int* num_local_ranks)
 HFR_API hfr_status_t hfr_comm_node(hfr_comm_t comm, int* node);
 HFR_API hfr_status_t hfr_comm_node_count(hfr_comm_t comm, int* num_nodes);
 
+/* Buckets of times: bucket i counts those up to 4096 * 4^i nanoseconds that are in no earlier one,
+ * the last one all others. */
+#define HFR_TIME_BUCKETS 12
+
+/* Of one stage of the chunks' way, or of one kind of wait. */
+typedef struct hfr_stage_metrics {
+  uint64_t count; /* chunks that went through it; waits */
+  uint64_t bytes; /* theirs; of waits 0 */
+  uint64_t timed; /* how many of them were timed: those of 64 KiB or more, where times are known */
+  uint64_t time_ns;                   /* of the timed ones together, in nanoseconds */
+  uint64_t buckets[HFR_TIME_BUCKETS]; /* the timed ones, by time */
+} hfr_stage_metrics_t;
+
+/* What one rank of a communicator has done since it was made. Start from HFR_COMM_METRICS_INIT. The
+ * struct only ever grows, at its end: `size` says which fields the caller knows. docs/metrics.md
+ * says which stages a chunk goes through. */
+typedef struct hfr_comm_metrics {
+  size_t size; /* sizeof(hfr_comm_metrics_t), set by the caller */
+  /* Operations. `bytes` of `operation` are of one buffer of each one that was started; `count` is
+   * how many are complete; timed are those of 256 KiB or more, from announcement to completion. */
+  uint64_t operations_started;
+  uint64_t operations_flat; /* by the path that they took (docs/architecture.md) */
+  uint64_t operations_direct;
+  uint64_t operations_lanes;
+  hfr_stage_metrics_t operation;
+  /* This rank's copies into staging and out of it. On CUDA they are not timed. */
+  hfr_stage_metrics_t copy_in;
+  hfr_stage_metrics_t copy_out;
+  /* Of the lanes that this rank owns. */
+  hfr_stage_metrics_t add;
+  hfr_stage_metrics_t direct_add; /* blocks of this rank's slices on the direct path */
+  hfr_stage_metrics_t send;       /* to other nodes, until the source may be used again */
+  hfr_stage_metrics_t receive;    /* from other nodes; not timed */
+  hfr_stage_metrics_t wait_input; /* for a local rank's copy into staging */
+  hfr_stage_metrics_t wait_slot;  /* for a local rank's copy out of staging, of an earlier chunk */
+  hfr_stage_metrics_t wait_partial_sum; /* for another node */
+  hfr_stage_metrics_t wait_final_value; /* for another node */
+  uint64_t puts_refused; /* the transport's queue was full, and the put was tried again */
+  uint64_t sleeps;       /* of a thread that waited, as nothing had moved for milliseconds */
+  uint64_t links_broken; /* connections to other nodes that broke */
+  uint64_t links_mended; /* of them, those that were made anew */
+  hfr_status_t failure;  /* HFR_SUCCESS while the communicator has not failed */
+} hfr_comm_metrics_t;
+#define HFR_STAGE_METRICS_INIT \
+  {                            \
+    0, 0, 0, 0, { 0 }          \
+  }
+#define HFR_COMM_METRICS_INIT                                                               \
+  {                                                                                         \
+    sizeof(hfr_comm_metrics_t), 0, 0, 0, 0, HFR_STAGE_METRICS_INIT, HFR_STAGE_METRICS_INIT, \
+        HFR_STAGE_METRICS_INIT, HFR_STAGE_METRICS_INIT, HFR_STAGE_METRICS_INIT,             \
+        HFR_STAGE_METRICS_INIT, HFR_STAGE_METRICS_INIT, HFR_STAGE_METRICS_INIT,             \
+        HFR_STAGE_METRICS_INIT, HFR_STAGE_METRICS_INIT, HFR_STAGE_METRICS_INIT, 0, 0, 0, 0, \
+        HFR_SUCCESS                                                                         \
+  }
+
+/* Fills *metrics, whose `size` the caller has set, with no more than so many bytes. Never blocks,
+ * any thread, also of a communicator that has failed. The numbers are read one after the other
+ * while the rank goes on. Errors: HFR_INVALID_ARGUMENT, HFR_INVALID_USAGE while it is being made.
+ */
+HFR_API hfr_status_t hfr_comm_get_metrics(hfr_comm_t comm, hfr_comm_metrics_t* metrics);
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Allocates `bytes` of host memory that the ranks of this node read and write in place, so that an
  * operation on it needs no copies. Aligned to 4096 bytes, zeroed. Local, any thread. Freed by
- * hfr_mem_free or with the communicator. On CUDA: memory of this rank's GPU instead. */
+ * hfr_mem_free or with the communicator. On CUDA: memory of this rank's GPU instead. Where nodes
+ * are joined by verbs and this rank is alone on its node the memory is registered with the NIC, and
+ * so locked, as far as the limit of locked memory (ulimit -l) allows. */
 HFR_API hfr_status_t hfr_mem_alloc(hfr_comm_t comm, void** ptr, size_t bytes);
 /* NULL is allowed. No started operation may use the memory. */
 HFR_API hfr_status_t hfr_mem_free(hfr_comm_t comm, void* ptr);
@@ -305,7 +376,8 @@ HFR_API hfr_status_t hfr_op_destroy(hfr_op_t op, hfr_comm_t comm);
  * stay valid and untouched until completion. Operations without a stream may overlap each other.
  *
  * Errors: HFR_INVALID_ARGUMENT (nothing was started), HFR_MISMATCH, HFR_TIMEOUT, HFR_REMOTE_ERROR,
- * HFR_ABORTED, HFR_INVALID_USAGE. After any but the first the communicator has failed. */
+ * HFR_ABORTED, HFR_INVALID_USAGE, HFR_CORRUPTED. After any but the first the communicator has
+ * failed. */
 HFR_API hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count,
                                     hfr_dtype_t dtype, hfr_op_t op, hfr_comm_t comm,
                                     hfr_stream_t stream, hfr_request_t* request);

@@ -284,6 +284,17 @@ class Communicator {
     detail::check(hfr_comm_get_async_error(get(), &status), get());
     return status;
   }
+  // Copies the record of what this rank did last to a file; "%r" in `path` stands for the rank.
+  void dump(const std::string& path) const {
+    detail::check(hfr_comm_dump(get(), path.c_str()), get());
+  }
+  // What this rank has done so far (docs/metrics.md).
+  hfr_comm_metrics_t metrics() const {
+    hfr_comm_metrics_t metrics{};
+    metrics.size = sizeof(metrics);
+    detail::check(hfr_comm_get_metrics(get(), &metrics), get());
+    return metrics;
+  }
   void abort() { detail::check(hfr_comm_abort(get()), get()); }
   void finalize() { detail::check(hfr_comm_finalize(get()), get()); }
 

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <map>
 
 namespace hfr {
 namespace {
+
+constexpr const char* kPath = "a path; %r is the rank, %h the machine's name, %p the process's id";
 
 ConfigVariable number(std::string name, std::string initial, uint64_t low, uint64_t high,
                       uint64_t Config::*field, std::string meaning) {
@@ -76,20 +77,46 @@ ConfigVariable gid_index() {
           "The GID that every port uses; auto: chosen by which can reach each other.", set};
 }
 
-ConfigVariable log_level() {
-  static const std::map<std::string, LogLevel> kLevels = {{"off", LogLevel::kOff},
-                                                          {"error", LogLevel::kError},
-                                                          {"warn", LogLevel::kWarn},
-                                                          {"info", LogLevel::kInfo},
-                                                          {"debug", LogLevel::kDebug}};
+ConfigVariable recorder_dir() {
   auto set = [](const std::string& text, Config& config) {
-    auto found = kLevels.find(text);
-    if (found == kLevels.end()) return false;
-    config.log_level = found->second;
+    if (text.empty() || text.size() > 4000) return false;
+    config.recorder_dir = text;
     return true;
+  };
+  return {"HFREDUCE_RECORDER_DIR", "chosen", "off or the path of a folder",
+          "Folder of the ranks' records, for hfreduce inspect.", set};
+}
+
+ConfigVariable log_level() {
+  auto set = [](const std::string& text, Config& config) {
+    const auto level = parse_log_level(text);
+    if (level) config.log_level = *level;
+    return level.has_value();
   };
   return {"HFREDUCE_LOG_LEVEL", "warn", "one of off error warn info debug",
           "What the logger prints.", set};
+}
+
+ConfigVariable log_by_subsystem() {
+  auto set = [](const std::string& text, Config& config) {
+    if (!parse_log_levels(text, LogLevels())) return false;
+    config.log = text;
+    return true;
+  };
+  return {"HFREDUCE_LOG", "",
+          "a level, then subsystem=level, with commas between; subsystems are setup rendezvous "
+          "transport device operation recovery metrics",
+          "The same by subsystem: warn,transport=debug. Over HFREDUCE_LOG_LEVEL.", set};
+}
+
+ConfigVariable metrics() {
+  auto set = [](const std::string& text, Config& config) {
+    if (!parse_metrics_address(text)) return false;
+    config.metrics = text;
+    return true;
+  };
+  return {"HFREDUCE_METRICS", "", "a port, host:port, or unix: and a path",
+          "Where each process's metrics can be asked for: docs/metrics.md.", set};
 }
 
 std::vector<ConfigVariable> make_variables() {
@@ -160,9 +187,9 @@ std::vector<ConfigVariable> make_variables() {
              "them."),
       number("HFREDUCE_ADD_THREADS", "chosen", 1, 32, &Config::add_threads,
              "Threads that add, of each CUDA rank."),
-      choice("HFREDUCE_GPU_GROUP", "0", {"auto", "0", "2", "4", "8"}, &Config::gpu_group,
+      choice("HFREDUCE_GPU_GROUP", "auto", {"auto", "0", "2", "4", "8"}, &Config::gpu_group,
              "How many GPUs of a node add among themselves before the CPU does; auto: those that "
-             "NVLink joins; 0: none. Agreed by all ranks."),
+             "NVLink joins and that belong to different processes; 0: none. Agreed by all ranks."),
       size("HFREDUCE_GPU_GROUP_FROM", "chosen", 1, uint64_t{1} << 44, 1, &Config::gpu_group_from,
            "Smallest message for which they do. Agreed by all ranks."),
       number("HFREDUCE_GPU_GROUP_BLOCKS", "16", 1, 1024, &Config::gpu_group_blocks,
@@ -171,12 +198,21 @@ std::vector<ConfigVariable> make_variables() {
              {"auto", "scalar", "avx2", "avx512", "avx512_bf16_fp16", "neon", "sve"}, &Config::isa,
              "Instruction set of the adding kernels."),
       log_level(),
-      words("HFREDUCE_LOG_FILE", "a path; %r stands for the rank", 4096, &Config::log_file,
+      log_by_subsystem(),
+      words("HFREDUCE_LOG_FILE", kPath, 4096, &Config::log_file,
             "Where the logger writes. Default: standard error."),
       words(
-          "HFREDUCE_TRACE", "a path; %r stands for the rank", 4096, &Config::trace,
+          "HFREDUCE_TRACE", kPath, 4096, &Config::trace,
           "File that gets each chunk's stages with their times, as Chrome's trace events, when the "
           "communicator is destroyed."),
+      recorder_dir(),
+      choice("HFREDUCE_RECORDER_SIGNAL", "off", {"off", "USR1", "USR2", "HUP", "QUIT"},
+             &Config::recorder_signal,
+             "On this signal a process copies its ranks' records to the folder dumps beside them."),
+      metrics(),
+      choice("HFREDUCE_CHECK", "off", {"off", "crc"}, &Config::check,
+             "Checksums of each chunk on its way, of what the CPU can read: docs/integrity.md. "
+             "Agreed by all ranks."),
   };
 }
 
@@ -282,12 +318,32 @@ std::optional<uint64_t> parse_size(const std::string& text) {
   return *value * scale;
 }
 
+std::optional<MetricsAddress> parse_metrics_address(const std::string& text) {
+  constexpr size_t kLongest = 1024;
+  MetricsAddress address;
+  if (text.starts_with("unix:")) {
+    address.path = text.substr(5);
+    if (address.path.empty() || text.size() > kLongest) return std::nullopt;
+    return address;
+  }
+  const bool port_only = parse_whole<uint16_t>(text).has_value();
+  auto tcp = parse_host_port(port_only ? cat("127.0.0.1:", text) : text, true);
+  if (!tcp.ok() || text.size() > kLongest) return std::nullopt;
+  address.tcp = *tcp;
+  return address;
+}
+
+LogLevels log_levels(const Config& config) {
+  const LogLevels otherwise(config.log_level);
+  return parse_log_levels(config.log, otherwise).value_or(otherwise);
+}
+
 std::string shared_settings(const Config& config) {
   return cat("chunk_bytes=", config.chunk_bytes, ";window=", config.window,
              ";forest=", config.forest, ";flat_bytes=", config.flat_bytes,
-             ";direct=", config.direct ? 1 : 0, ";heap_bytes=", config.heap_bytes,
-             ";transport=", config.transport, ";gpu_group=", config.gpu_group,
-             ";gpu_group_from=", config.gpu_group_from);
+             ";direct=", config.direct ? 1 : 0, ";check=", config.check,
+             ";heap_bytes=", config.heap_bytes, ";transport=", config.transport,
+             ";gpu_group=", config.gpu_group, ";gpu_group_from=", config.gpu_group_from);
 }
 
 }  // namespace hfr

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "base/net.hpp"
 #include "base/status.hpp"
 
 namespace hfr {
@@ -27,7 +28,7 @@ struct Config {
   std::string device = "host";     // host, cuda: where this rank's buffers are
   bool cuda_memops = true;         // stream memory operations where the GPU has them
   uint64_t add_threads = 0;        // of a CUDA rank; 0: chosen
-  std::string gpu_group = "0";     // 0, auto, 2, 4, 8: GPUs that add among themselves first
+  std::string gpu_group = "auto";  // 0, auto, 2, 4, 8: GPUs that add among themselves first
   size_t gpu_group_from = 0;       // smallest message for which they do; 0: chosen
   uint64_t gpu_group_blocks = 16;  // most thread blocks of the adding kernel
   std::string isa = "auto";
@@ -35,6 +36,7 @@ struct Config {
   std::string bind = "auto";    // auto, none
   size_t heap_bytes = 0;        // hfr_mem_alloc's address space per rank; 0: the machine's memory
   size_t flat_bytes = 0;        // largest message of the flat path; 0: measured default
+  std::string check = "off";    // off, crc: checksums of chunks on their way
   bool direct = true;           // read peers' memory in place where it can be reached
   std::string transport = "auto";  // auto, tcp, verbs, loopback
   std::string tcp_congestion;      // empty: the system's
@@ -50,8 +52,12 @@ struct Config {
   uint64_t spin_us = 0;             // 0: chosen by how many ranks share the cores
   std::string huge_pages = "auto";  // auto, off
   LogLevel log_level = LogLevel::kWarn;
+  std::string log;  // levels by subsystem, over log_level
   std::string log_file;
-  std::string trace;  // a path; empty: no trace
+  std::string trace;                    // a path; empty: no trace
+  std::string recorder_dir;             // off, a folder; empty: the first default one
+  std::string recorder_signal = "off";  // off, USR1, USR2, HUP, QUIT
+  std::string metrics;                  // where they can be asked for; empty: nowhere
 };
 
 // Value of a variable, or nothing. Tests pass their own.
@@ -76,6 +82,17 @@ Result<Config> load_config(const Environment& environment);
 
 // The lines of such a file; `name` is for sentences.
 Status apply_config_lines(std::istream& in, const std::string& name, Config& config);
+
+// HFREDUCE_LOG over HFREDUCE_LOG_LEVEL.
+LogLevels log_levels(const Config& config);
+
+// HFREDUCE_METRICS: a place in the file system, or an address.
+struct MetricsAddress {
+  std::string path;  // of a socket; empty: `tcp`
+  HostPort tcp;      // port 0: any
+};
+// Nothing when it is neither.
+std::optional<MetricsAddress> parse_metrics_address(const std::string& text);
 
 // "64", "64K", "4M", "1G" (powers of 1024).
 std::optional<uint64_t> parse_size(const std::string& text);

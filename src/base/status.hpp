@@ -22,11 +22,12 @@ enum class Code : int {
   kInProgress = 9,
   kUnsupported = 10,
   kInternalError = 11,
+  kCorrupted = 12,
 };
 
 // Of a number that came from elsewhere: it is a Code, and none of success.
 constexpr bool is_failure_code(int code) {
-  return code > static_cast<int>(Code::kOk) && code <= static_cast<int>(Code::kInternalError);
+  return code > static_cast<int>(Code::kOk) && code <= static_cast<int>(Code::kCorrupted);
 }
 
 // A code and a sentence for the user. Success carries no sentence.

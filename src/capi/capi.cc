@@ -2,10 +2,11 @@
 #include <cstring>
 #include <new>
 
+#include "base/signature.hpp"
 #include "base/text.hpp"
 #include "capi/handle.hpp"
+#include "capi/metrics.hpp"
 #include "hfreduce/hfreduce.h"
-#include "sched/signature.hpp"
 
 namespace {
 
@@ -14,6 +15,7 @@ using hfr::Code;
 using hfr::Status;
 
 static_assert(static_cast<int>(Code::kInternalError) == HFR_INTERNAL_ERROR);
+static_assert(static_cast<int>(Code::kCorrupted) == HFR_CORRUPTED);
 static_assert(static_cast<int>(Code::kInProgress) == HFR_IN_PROGRESS);
 static_assert(static_cast<int>(Code::kTimeout) == HFR_TIMEOUT);
 static_assert(static_cast<int>(hfr::DType::kFloat8E5M2) == HFR_FLOAT8_E5M2);
@@ -58,7 +60,7 @@ hfr_status_t on_comm(hfr_comm_t comm, const char* call, Body&& body) {
     return guarded(nullptr, [&] { return invalid(cat(call, ": comm is not a communicator")); });
   }
   return guarded(comm, [&]() -> Status {
-    HFR_RETURN_IF_ERROR(comm->ready_status(call));
+    if (!comm->is_ready()) HFR_RETURN_IF_ERROR(comm->ready_status(call));
     return body(comm->communicator());
   });
 }
@@ -91,8 +93,9 @@ Status check_buffers(const void* sendbuf, const void* recvbuf, size_t count, siz
   return Status();
 }
 
-Status check_dtype(const char* call, hfr_dtype_t dtype) {
-  if (static_cast<unsigned>(dtype) < HFR_NUM_DTYPES) return Status();
+bool is_dtype(hfr_dtype_t dtype) { return static_cast<unsigned>(dtype) < HFR_NUM_DTYPES; }
+
+Status no_dtype(const char* call, hfr_dtype_t dtype) {
   return invalid(cat(call, ": dtype ", static_cast<int>(dtype), " is no hfr_dtype_t"));
 }
 
@@ -154,6 +157,8 @@ const char* hfr_status_string(hfr_status_t status) {
       return "unsupported";
     case HFR_INTERNAL_ERROR:
       return "internal error";
+    case HFR_CORRUPTED:
+      return "corrupted";
   }
   return "unknown status";
 }
@@ -285,6 +290,13 @@ hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status) {
   });
 }
 
+hfr_status_t hfr_comm_dump(hfr_comm_t comm, const char* path) {
+  return on_comm(comm, "hfr_comm_dump", [&](hfr::Communicator& c) -> Status {
+    if (path == nullptr || *path == '\0') return invalid("hfr_comm_dump: path is NULL or empty");
+    return c.dump(path);
+  });
+}
+
 #define HFR_QUERY(name, expression)                                                       \
   hfr_status_t name(hfr_comm_t comm, int* value) {                                        \
     return on_comm(comm, #name, [&](hfr::Communicator& c) -> Status {                     \
@@ -302,6 +314,13 @@ HFR_QUERY(hfr_comm_node, node)
 HFR_QUERY(hfr_comm_node_count, num_nodes())
 
 #undef HFR_QUERY
+
+hfr_status_t hfr_comm_get_metrics(hfr_comm_t comm, hfr_comm_metrics_t* metrics) {
+  return on_comm(comm, "hfr_comm_get_metrics", [&](hfr::Communicator& c) -> Status {
+    if (metrics == nullptr) return invalid("hfr_comm_get_metrics: metrics is NULL");
+    return hfr::fill_metrics(c.metrics(), metrics);
+  });
+}
 
 hfr_status_t hfr_mem_alloc(hfr_comm_t comm, void** ptr, size_t bytes) {
   if (ptr != nullptr) *ptr = nullptr;
@@ -359,7 +378,7 @@ hfr_status_t hfr_op_create_premul_sum(hfr_op_t* op, const void* scalar, hfr_dtyp
       return invalid(
           cat("hfr_op_create_premul_sum: ", op == nullptr ? "op" : "scalar", " is NULL"));
     }
-    HFR_RETURN_IF_ERROR(check_dtype("hfr_op_create_premul_sum", dtype));
+    if (!is_dtype(dtype)) return no_dtype("hfr_op_create_premul_sum", dtype);
     hfr::PremulOp made;
     made.dtype = static_cast<hfr::DType>(dtype);
     std::memcpy(&made.scale, scalar, hfr::accumulator_size(made.dtype));
@@ -385,7 +404,7 @@ hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count, hf
                             hfr_op_t op, hfr_comm_t comm, hfr_stream_t stream,
                             hfr_request_t* request) {
   return on_comm(comm, "hfr_all_reduce", [&](hfr::Communicator& c) -> Status {
-    HFR_RETURN_IF_ERROR(check_dtype("hfr_all_reduce", dtype));
+    if (!is_dtype(dtype)) return no_dtype("hfr_all_reduce", dtype);
     hfr::OpDescriptor desc;
     desc.send = sendbuf;
     desc.recv = recvbuf;

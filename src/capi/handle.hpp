@@ -49,7 +49,9 @@ struct hfr_comm {
 
   // A guard against handles that were destroyed or never made; best effort.
   bool is_valid() const { return magic_ == kMagic; }
-  // Ok once the communicator is there; `call` is for the sentence.
+  // The communicator is there.
+  bool is_ready() const { return state_.load(std::memory_order_acquire) == State::kReady; }
+  // Ok once it is; `call` is for the sentence.
   hfr::Status ready_status(const char* call);
   hfr::Communicator& communicator() { return *comm_; }
   hfr::PremulOps& premul_ops() { return premul_ops_; }

@@ -67,6 +67,7 @@ class Communicator::ChildCancel {
 
 JoinSpec Communicator::child_spec(const std::string& kind) const {
   JoinSpec spec;
+  spec.is_child = true;
   spec.config = parts_.config;
   if (!spec.config.trace.empty()) spec.config.trace += cat(".", kind);
   spec.cuda_context = parts_.cuda_context;
@@ -146,7 +147,7 @@ Result<std::shared_ptr<Communicator>> Communicator::shrink(const std::vector<int
   Line& line = parts_.line;
   MeetingRequest request;
   request.callers = first_ranks_;
-  request.logger = parts_.logger;
+  request.logger = parts_.logger.of(Subsystem::kRecovery);
   for (int rank : excluded) request.excluded.insert(first_ranks_[static_cast<size_t>(rank)]);
   while (true) {
     const uint64_t now = monotonic_ns();
@@ -166,7 +167,7 @@ Result<std::shared_ptr<Communicator>> Communicator::shrink(const std::vector<int
       return child;
     }
     // Another one has died: its survivors meet again, among the members of this decision.
-    parts_.logger.log(LogLevel::kInfo, "shrinking again: ", child.status().message());
+    request.logger.log(LogLevel::kInfo, "shrinking again: ", child.status().message());
     if (child.status().code() != Code::kRemoteError || monotonic_ns() >= end_ns) return child;
   }
 }

@@ -1,8 +1,14 @@
 #include "comm/communicator.hpp"
 
+#include <algorithm>
+#include <ctime>
+
 #include "base/text.hpp"
+#include "cpu/crc32c.hpp"
+#include "device/cuda/nvtx_ranges.hpp"
 #include "reduce/inline_pool.hpp"
 #include "reduce/worker_pool.hpp"
+#include "topo/placement.hpp"
 
 namespace hfr {
 namespace {
@@ -10,6 +16,12 @@ namespace {
 constexpr uint64_t kLookAroundNs = 1'000'000;
 // A few microseconds of looking for posts, where a waiter may spin at all.
 constexpr uint32_t kFlatLooks = 256;
+
+int64_t realtime_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 Result<std::unique_ptr<ReducePool>> make_pool(const Parts& parts, const KernelTable& kernels) {
   if (parts.add_cpus.empty()) return std::unique_ptr<ReducePool>(new InlinePool(kernels));
@@ -38,6 +50,10 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
       user_side_(parts_.device->user_side()),
       pool_(std::move(pool)),
       trace_(parts_.trace_file != nullptr ? std::make_unique<Trace>(clock_) : nullptr),
+      recorder_(parts_.record != nullptr
+                    ? std::make_unique<Recorder>(parts_.record->record(), clock_)
+                    : nullptr),
+      ranges_(make_nvtx_ranges()),
       context_{.shape = parts_.shape,
                .staging = Staging(parts_.staging, parts_.memory->staging().data()),
                .limits = parts_.limits,
@@ -56,7 +72,10 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .transport = parts_.transport.get(),
                .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
                                 Staging(parts_.staging, parts_.memory->staging().data())),
-               .trace = trace_.get()},
+               .trace = trace_.get(),
+               .recorder = recorder_.get(),
+               .ranges = ranges_.get(),
+               .checksum = parts_.config.check == "off" ? nullptr : crc32c},
       executor_(context_),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0),
       first_ranks_(parts_.line.members) {
@@ -64,22 +83,30 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
   if (parts_.mates != nullptr) parts_.mates->enter(parts_.mate_idx, user_side_);
   if (user_side_ != nullptr && user_side_->graphs() != nullptr)
     graph_ops_ = std::make_unique<GraphOps>(*user_side_->graphs(), executor_);
+  if (parts_.metrics != nullptr)
+    metrics_entry_ = std::make_unique<MetricsEntry>(parts_.metrics, [this] { return metrics(); });
 }
 
 Communicator::~Communicator() {
+  metrics_entry_.reset();  // from here on nobody asks
   shut_down();
+  if (recorder_ != nullptr && executor_.failed()) {
+    parts_.record->keep();
+    recorder_->destroyed();
+  }
   if (trace_ == nullptr) return;
   const Shape& shape = parts_.shape;
+  const TraceClock clock{machine_id(), realtime_ns() - static_cast<int64_t>(monotonic_ns())};
   const std::string text =
-      trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"));
+      trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"), clock);
   if (std::fwrite(text.data(), 1, text.size(), parts_.trace_file.get()) != text.size()) {
-    parts_.logger.log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
-                      " could not be written: the disk may be full");
+    parts_.logger.of(Subsystem::kOperation)
+        .log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
+             " could not be written: the disk may be full");
   }
 }
 
-void Communicator::EngineLock::lock(Communicator& owner) {
-  if (try_lock()) return;
+void Communicator::EngineLock::wait(Communicator& owner) {
   wanted_.fetch_add(1, std::memory_order_relaxed);
   Waiter waiter(owner.parts_.wait);
   while (!try_lock()) waiter.pause();
@@ -105,11 +132,12 @@ void Communicator::tell_failure() {
   if (failure_told_.exchange(true, std::memory_order_relaxed)) return;
   const Failure& failure = executor_.failure();
   parts_.membership->report(failure.status, failure.rank);
-  parts_.logger.log(LogLevel::kError, failure.status.message());
-}
-
-bool Communicator::takes_operations() const {
-  return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
+  std::string advice;
+  if (parts_.record != nullptr && !parts_.record->folder().empty()) {
+    parts_.record->keep();
+    advice = cat("; what the ranks did last: hfreduce inspect ", parts_.record->folder());
+  }
+  parts_.logger.of(Subsystem::kOperation).log(LogLevel::kError, failure.status.message(), advice);
 }
 
 Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
@@ -131,7 +159,12 @@ Result<uint64_t> Communicator::submit(const OpDescriptor& desc) {
   }
 }
 
-Status Communicator::check_in_host(const OpDescriptor& desc, void* stream) {
+bool Communicator::is_in_host(const OpDescriptor& desc, void* stream) {
+  if (stream != nullptr && HostStream::from_handle(stream) == nullptr) return false;
+  return desc.count == 0 || (!gpu_memory_.contains(desc.send) && !gpu_memory_.contains(desc.recv));
+}
+
+Status Communicator::not_in_host(const OpDescriptor& desc) {
   for (const void* buffer : {desc.send, static_cast<const void*>(desc.recv)}) {
     if (desc.count == 0 || !gpu_memory_.contains(buffer)) continue;
     return Status(Code::kInvalidArgument,
@@ -139,7 +172,6 @@ Status Communicator::check_in_host(const OpDescriptor& desc, void* stream) {
                       " is memory of a GPU, but this rank's communicator was made for host memory; "
                       "make it with HFR_DEVICE_CUDA (HFREDUCE_DEVICE=cuda), or pass host memory"));
   }
-  if (stream == nullptr || HostStream::from_handle(stream) != nullptr) return Status();
   return Status(Code::kInvalidArgument,
                 "hfr_all_reduce: the stream was not made by hfr_stream_create, but this rank's "
                 "buffers are in host memory");
@@ -147,7 +179,7 @@ Status Communicator::check_in_host(const OpDescriptor& desc, void* stream) {
 
 Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t* request) {
   if (user_side_ != nullptr) return all_reduce_on_gpu(desc, stream, request);
-  HFR_RETURN_IF_ERROR(check_in_host(desc, stream));
+  if (!is_in_host(desc, stream)) return not_in_host(desc);
   if (stream == nullptr && request == nullptr) return all_reduce_now(desc);
   engine_.lock(*this);
   OpDescriptor checked = desc;
@@ -211,6 +243,7 @@ bool Communicator::turn() {
 
 void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
   uint64_t now = waiter.pause([this](uint64_t ns) {
+    executor_.meters().sleeps.add(1);
     if (parts_.transport != nullptr) {
       parts_.transport->sleep(ns);
     } else {
@@ -311,7 +344,9 @@ Status Communicator::meet_all(const std::function<Status()>& meet) {
       }
     });
   }
+  record_meeting(WaitStage::kMeeting);
   Status status = meet();
+  record_meeting(WaitStage::kNothing);
   over.store(true, std::memory_order_relaxed);
   if (attendant.joinable()) attendant.join();
   if (status.ok()) return status;
@@ -320,6 +355,22 @@ Status Communicator::meet_all(const std::function<Status()>& meet) {
   fail(failure ? *failure : Failure{status, -1});
   engine_.unlock();
   return sticky();
+}
+
+void Communicator::record_meeting(WaitStage stage) {
+  if (recorder_ == nullptr) return;
+  engine_.lock(*this);
+  const uint64_t now = monotonic_ns();
+  recorder_->waits(parts_.record->record().progress.completed.load(), now, now, {-1, stage});
+  engine_.unlock();
+}
+
+Status Communicator::dump(const std::string& path) const {
+  if (parts_.record == nullptr) {
+    return Status(Code::kInvalidUsage,
+                  "hfr_comm_dump: nothing is recorded, as HFREDUCE_RECORDER_DIR is off");
+  }
+  return parts_.record->dump(expand_path(path, parts_.shape.rank));
 }
 
 void Communicator::shut_down() {
@@ -382,6 +433,30 @@ Status Communicator::async_error() {
   return executor_.failed() ? executor_.failure().status : Status();
 }
 
+CommMetrics Communicator::metrics() {
+  EngineMeters& meters = executor_.meters();
+  CommMetrics metrics;
+  metrics.rank = parts_.shape.rank;
+  metrics.node = parts_.shape.node;
+  metrics.operations_completed = executor_.num_completed();
+  metrics.operations_started = std::max(executor_.num_submitted(), metrics.operations_completed);
+  for (size_t i = 0; i < metrics.operations_by_path.size(); ++i)
+    metrics.operations_by_path[i] = meters.by_path[i].load();
+  for (size_t i = 0; i < kNumStages; ++i) metrics.stages[i] = meters.stages[i].totals();
+  StageTotals& operations = metrics.stages[static_cast<size_t>(Stage::kOperation)];
+  operations.count = metrics.operations_completed;
+  operations.bytes = meters.bytes.load();
+  metrics.puts_refused = meters.puts_refused.load();
+  metrics.sleeps = meters.sleeps.load();
+  const LinkMeters* links = parts_.transport == nullptr ? nullptr : parts_.transport->link_meters();
+  if (links != nullptr) {
+    metrics.links_broken = links->broken.load();
+    metrics.links_mended = links->mended.load();
+  }
+  if (executor_.failed()) metrics.failure = executor_.failure().status.code();
+  return metrics;
+}
+
 Result<void*> Communicator::allocate(size_t bytes) {
   if (user_side_ != nullptr) return user_side_->allocate(bytes);
   std::call_once(heap_once_, [this] {
@@ -398,7 +473,23 @@ Result<void*> Communicator::allocate(size_t bytes) {
                                    parts_.config.huge_pages == "auto");
   });
   if (!heap_status_.ok()) return heap_status_;
-  return heap_->allocate(bytes);
+  HFR_ASSIGN_OR_RETURN(void* const memory, heap_->allocate(bytes));
+  if (sends_from_heap()) {
+    engine_.lock(*this);
+    const Status status = parts_.transport->register_memory(memory, bytes);
+    engine_.unlock();
+    if (!status.ok() && !told_of_copies_.exchange(true)) {
+      parts_.logger.of(Subsystem::kTransport)
+          .log(LogLevel::kWarn, "hfr_mem_alloc: what is sent from ", bytes_text(bytes),
+               " is copied first, as it could not be registered: ", status.message());
+    }
+  }
+  return memory;
+}
+
+// A rank that is alone on its node sends from its buffers; others send from staging.
+bool Communicator::sends_from_heap() const {
+  return parts_.transport != nullptr && parts_.shape.num_local() == 1;
 }
 
 Status Communicator::free(void* ptr) {
@@ -406,6 +497,12 @@ Status Communicator::free(void* ptr) {
   if (heap_ == nullptr) {
     return Status(Code::kInvalidArgument,
                   "hfr_mem_free: this communicator has allocated no memory");
+  }
+  if (sends_from_heap()) {
+    // Before another block can lie there: a device would go on reading the old one's pages.
+    engine_.lock(*this);
+    parts_.transport->forget_memory(ptr);
+    engine_.unlock();
   }
   return heap_->free(ptr);
 }

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "base/cancel.hpp"
+#include "comm/comm_metrics.hpp"
 #include "comm/graph_ops.hpp"
 #include "comm/heap.hpp"
 #include "comm/host_stream.hpp"
@@ -62,6 +63,11 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // The sticky failure; ok while there is none.
   Status async_error();
 
+  // Copies the rank's record to the file at `path`; %r stands for the rank.
+  Status dump(const std::string& path) const;
+  // Any thread; waits for nobody.
+  CommMetrics metrics();
+
   Result<void*> allocate(size_t bytes);
   Status free(void* ptr);
 
@@ -76,23 +82,31 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Who holds the engine. Spins: it is held for a turn, or by a driver that looks out for others.
   class EngineLock {
    public:
-    void lock(Communicator& owner);
+    void lock(Communicator& owner) {
+      if (!try_lock()) wait(owner);
+    }
     bool try_lock() { return !held_.exchange(true, std::memory_order_acquire); }
     void unlock() { held_.store(false, std::memory_order_release); }
     bool wanted() const { return wanted_.load(std::memory_order_relaxed) > 0; }
 
    private:
+    void wait(Communicator& owner);  // until it has the lock
+
     std::atomic<bool> held_{false};
     std::atomic<int> wanted_{0};
   };
 
+  bool sends_from_heap() const;
   // Neither failed nor finalized.
-  bool takes_operations() const;
+  bool takes_operations() const {
+    return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
+  }
   Result<uint64_t> submit(const OpDescriptor& desc);
   // On host memory, and the caller waits for it.
   Status all_reduce_now(const OpDescriptor& desc);
-  // What an operation on host memory must be, before it is submitted.
-  Status check_in_host(const OpDescriptor& desc, void* stream);
+  // What an operation on host memory must be, before it is submitted; else why it is not.
+  bool is_in_host(const OpDescriptor& desc, void* stream);
+  Status not_in_host(const OpDescriptor& desc);
   // How operation `op` ended.
   Status status_of(uint64_t op);
   // Completes what was started; ok when nothing has failed.
@@ -100,6 +114,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Runs `meet`, which meets all ranks; a peer whose last operation is still open may need this
   // side's transport meanwhile. Its failure becomes the communicator's.
   Status meet_all(const std::function<Status()>& meet);
+  // What inspect shows while all ranks meet; WaitStage::kNothing: no longer.
+  void record_meeting(WaitStage stage);
   // Makes all operations fail, on all ranks that can be told, and waits until the buffers are the
   // caller's again.
   void revoke(const std::string& call);
@@ -161,7 +177,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   UserSide* const user_side_;  // null: buffers are in host memory
   GpuMemory gpu_memory_;
   std::unique_ptr<ReducePool> pool_;
-  const std::unique_ptr<Trace> trace_;  // null: nobody asked
+  const std::unique_ptr<Trace> trace_;        // null: nobody asked
+  const std::unique_ptr<Recorder> recorder_;  // null: nothing is recorded
+  const std::unique_ptr<Ranges> ranges_;      // null: no profiler is attached
   EngineContext context_;
   Executor executor_;
   std::unique_ptr<GraphOps> graph_ops_;  // null where there are no graphs
@@ -183,9 +201,12 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::mutex child_cancel_mutex_;
   CancelFlag* child_cancel_ = nullptr;  // of the call that makes a child; null outside of it
 
+  std::unique_ptr<MetricsEntry> metrics_entry_;  // null: no endpoint
+
   std::once_flag heap_once_;
   Status heap_status_;
   std::unique_ptr<Heap> heap_;
+  std::atomic<bool> told_of_copies_{false};
 
   std::mutex progress_mutex_;
   std::condition_variable progress_wanted_;

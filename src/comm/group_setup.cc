@@ -44,7 +44,8 @@ class JoinGroups {
     if (mine_ == nullptr) return Status();
     std::string ranks;
     for (int member : *mine_) ranks += cat(" ", rank_of(member));
-    parts_.logger.log(LogLevel::kInfo, "the GPUs of ranks", ranks, " are a group");
+    parts_.logger.of(Subsystem::kDevice)
+        .log(LogLevel::kInfo, "the GPUs of ranks", ranks, " are a group");
     return Status();
   }
 
@@ -83,7 +84,8 @@ class JoinGroups {
   Status give_up(const Status& status) {
     gave_up_ = true;
     if (parts_.config.gpu_group == "auto") {
-      parts_.logger.log(LogLevel::kWarn, "no group of GPUs: ", status.message());
+      parts_.logger.of(Subsystem::kDevice)
+          .log(LogLevel::kInfo, "no group of GPUs: ", status.message());
       return Status();
     }
     return Status(status.code(), cat("HFREDUCE_GPU_GROUP=", parts_.config.gpu_group, ": ",
@@ -109,7 +111,8 @@ class JoinGroups {
 }  // namespace
 
 Result<std::vector<GpuGroups>> plan_gpu_groups(const Shape& shape, const std::string& setting,
-                                               const std::vector<GroupFinding>& ranks) {
+                                               const std::vector<GroupFinding>& ranks,
+                                               bool is_child) {
   std::vector<GpuGroups> planned(shape.nodes.size());
   if (setting == "0") return planned;
   int size = 0;
@@ -133,7 +136,9 @@ Result<std::vector<GpuGroups>> plan_gpu_groups(const Shape& shape, const std::st
               " has none; build with nvcc (HFREDUCE_CUDA_KERNELS=ON), or set "
               "HFREDUCE_GPU_GROUP=0"));
     }
-    HFR_ASSIGN_OR_RETURN(planned[node], cut_gpu_groups(local, size));
+    Result<GpuGroups> groups = cut_gpu_groups(local, size);
+    if (!groups.ok() && !is_child) return groups.status();
+    if (groups.ok()) planned[node] = std::move(*groups);
   }
   return planned;
 }

@@ -9,9 +9,11 @@
 
 namespace hfr {
 
-// Each node's groups. Pure, and the same on all ranks.
+// Each node's groups. Pure, and the same on all ranks. `is_child`: the ranks are what is left of a
+// communicator, or a part of one, so a node whose ranks do not divide into groups goes without.
 Result<std::vector<GpuGroups>> plan_gpu_groups(const Shape& shape, const std::string& setting,
-                                               const std::vector<GroupFinding>& ranks);
+                                               const std::vector<GroupFinding>& ranks,
+                                               bool is_child = false);
 
 // Sets parts.gpu_groups and parts.boxes. `side`: null on a rank without a GPU or without kernels.
 // `same_process[r]`: rank r lives in this process.

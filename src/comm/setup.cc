@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
-#include <set>
 
 #include "comm/group_setup.hpp"
 #include "comm/set_up_data.hpp"
@@ -24,7 +24,7 @@ namespace hfr {
 namespace {
 
 // Changes with what ranks tell each other and with how their shared memory is laid out.
-constexpr int kProtocolVersion = 3;
+constexpr int kProtocolVersion = 4;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
 constexpr int kMostAddThreads = 4;  // of a CUDA rank: more do not add faster than copy engines copy
@@ -34,34 +34,6 @@ std::string process_identity() {
   struct stat info {};
   uint64_t inode = stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
   return cat(getpid(), "@", inode);
-}
-
-// The nodes whose owners this node's owners exchange messages with, over all forests and the
-// butterfly.
-std::set<int> neighbour_nodes(const NodeSchedules& schedules, const Shape& shape) {
-  std::set<int> nodes;
-  auto note = [&](const Schedule& schedule) {
-    for (const Step& step : schedule.steps) {
-      if (step.kind == StepKind::kPut) nodes.insert(step.peer);
-    }
-  };
-  for (const Schedule& schedule : schedules.tree) note(schedule);
-  for (const Schedule& schedule : schedules.ring) note(schedule);
-  note(schedules.butterfly);
-  nodes.erase(shape.node);
-  return nodes;
-}
-
-// The ranks this rank talks to: owners of the same lanes on neighbouring nodes. Both sides come to
-// the same answer, because every forest's edges carry puts both ways.
-std::vector<int> peer_ranks(const Parts& parts) {
-  const Shape& shape = parts.shape;
-  std::set<int> ranks;
-  std::set<int> neighbours = neighbour_nodes(parts.schedules, shape);
-  for (int lane = shape.local_rank; lane < parts.staging.window; lane += shape.num_local()) {
-    for (int node : neighbours) ranks.insert(shape.owner(node, lane));
-  }
-  return {ranks.begin(), ranks.end()};
 }
 
 // Set, too, once the others tell of a failure: who waits for a rank that died waits no longer.
@@ -79,6 +51,8 @@ class SetUp {
  public:
   explicit SetUp(JoinSpec spec) : spec_(std::move(spec)) {
     parts_.config = spec_.config;
+    // Only what goes through staging can be checked.
+    if (parts_.config.check != "off") parts_.config.direct = false;
     deadline_ns_ = spec_.deadline_ns;
     if (deadline_ns_ == 0) deadline_ns_ = monotonic_ns() + spec_.config.timeout_ms * 1'000'000;
   }
@@ -96,26 +70,25 @@ class SetUp {
  private:
   Status open_log() {
     std::string prefix = cat("rank ", spec_.rank);
+    const LogLevels levels = log_levels(spec_.config);
     if (spec_.config.log_file.empty()) {
-      parts_.logger = Logger(spec_.config.log_level, prefix);
+      parts_.logger = Logger(levels, prefix);
       return Status();
     }
-    HFR_ASSIGN_OR_RETURN(parts_.logger, Logger::to_file(spec_.config.log_level,
-                                                        with_rank(spec_.config.log_file), prefix));
+    HFR_ASSIGN_OR_RETURN(
+        parts_.logger,
+        Logger::to_file(levels, expand_path(spec_.config.log_file, spec_.rank), prefix));
     return Status();
   }
 
+  Logger transport_logger() const { return parts_.logger.of(Subsystem::kTransport); }
+
   Status open_trace() {
     if (spec_.config.trace.empty()) return Status();
-    const std::string path = with_rank(spec_.config.trace);
+    const std::string path = expand_path(spec_.config.trace, spec_.rank);
     parts_.trace_file.reset(std::fopen(path.c_str(), "we"));
     if (parts_.trace_file != nullptr) return Status();
     return system_error(cat("HFREDUCE_TRACE=", path, " cannot be opened for writing"), errno);
-  }
-
-  std::string with_rank(std::string path) const {
-    if (size_t at = path.find("%r"); at != std::string::npos) path.replace(at, 2, cat(spec_.rank));
-    return path;
   }
 
   Status join() {
@@ -130,7 +103,7 @@ class SetUp {
     request.settings = shared_settings(spec_.config);
     request.version = kProtocolVersion;
     request.deadline_ns = deadline_ns_;
-    request.logger = parts_.logger;
+    request.logger = parts_.logger.of(Subsystem::kRendezvous);
     if (!spec_.config.socket_ifname.empty()) {
       HFR_ASSIGN_OR_RETURN(request.bind_host, interface_address(spec_.config.socket_ifname));
     }
@@ -142,6 +115,7 @@ class SetUp {
     HFR_ASSIGN_OR_RETURN(MemoryDoor door, MemoryDoor::open());
     HFR_RETURN_IF_ERROR(open_line());
     HFR_RETURN_IF_ERROR(learn_shape(door));
+    HFR_RETURN_IF_ERROR(open_record());
     parts_.staging = size_staging(parts_.shape, parts_.config);
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
     HFR_RETURN_IF_ERROR(share_memory(door));
@@ -149,11 +123,51 @@ class SetUp {
     if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
     HFR_RETURN_IF_ERROR(share_findings());
     enter_line();
+    open_metrics();
+    tell_what_was_made();
     const bool reached =
         parts_.peer_memory.available() || (parts_.one_process && parts_.config.direct);
     parts_.limits =
         size_limits(parts_.shape, parts_.staging, parts_.config, reached, last_level_cache_bytes());
     return Status();
+  }
+
+  void tell_what_was_made() const {
+    const Shape& shape = parts_.shape;
+    const StagingShape& staging = parts_.staging;
+    parts_.logger.log(
+        LogLevel::kInfo, "rank ", shape.rank, " of ", shape.num_ranks, ", ", shape.local_rank,
+        " of ", shape.num_local(), " on node ", shape.node, " of ", shape.num_nodes(),
+        "; buffers on ", parts_.config.device, "; ",
+        parts_.transport == nullptr ? "no transport" : parts_.transport->capabilities().name, "; ",
+        staging.window, " lanes of ", bytes_text(staging.slot_bytes));
+  }
+
+  // Last, when all else has succeeded. A job goes on without its metrics.
+  void open_metrics() {
+    if (parts_.config.metrics.empty()) return;
+    const Logger logger = parts_.logger.of(Subsystem::kMetrics);
+    auto endpoint = MetricsEndpoint::join(parts_.config.metrics, process_idx(), parts_.shape.rank);
+    if (endpoint.ok()) {
+      parts_.metrics = std::move(*endpoint);
+      logger.log(LogLevel::kInfo, "metrics at ", parts_.metrics->address());
+    } else {
+      logger.log(LogLevel::kWarn, "no metrics: HFREDUCE_METRICS=", parts_.config.metrics, ": ",
+                 endpoint.status().message());
+    }
+  }
+
+  // This process's place among those of its machine.
+  int process_idx() const {
+    const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
+    std::vector<std::string> processes;
+    for (const RankInfo& info : infos_) {
+      if (info.machine != me.machine) continue;
+      if (std::find(processes.begin(), processes.end(), info.process) == processes.end())
+        processes.push_back(info.process);
+    }
+    const auto mine = std::find(processes.begin(), processes.end(), me.process);
+    return static_cast<int>(mine - processes.begin());
   }
 
   Status open_line() {
@@ -189,12 +203,13 @@ class SetUp {
     mine.cpus = affinity_list();
     mine.device = parts_.config.device;
     mine.quota = quota_cpus();
-    HFR_ASSIGN_OR_RETURN(rails_, look_for_rails(parts_.config, parts_.logger));
+    HFR_ASSIGN_OR_RETURN(rails_, look_for_rails(parts_.config, transport_logger()));
     mine.no_rails = rails_.why_none;
     mine.meeting_point = parts_.line.point->address;
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns_,
                                                                    "learning who shares a node"));
     std::vector<std::string> names;
+    communicator_id_ = id_from(blobs);
     for (int rank = 0; rank < spec_.num_ranks; ++rank) {
       HFR_ASSIGN_OR_RETURN(RankInfo info, decode_rank_info(blobs[static_cast<size_t>(rank)], rank));
       names.push_back(info.node_name);
@@ -211,6 +226,48 @@ class SetUp {
     });
     parts_.shape.crowded = !has_cpu(static_cast<size_t>(local[0]));
     parts_.wait = wait_policy();
+    return Status();
+  }
+
+  // The same on all ranks, and different for each communicator: each has doors and meeting points
+  // of its own.
+  uint64_t id_from(const std::vector<std::vector<std::byte>>& blobs) const {
+    std::string purpose = "hfreduce record ";
+    for (const auto& blob : blobs)
+      purpose.append(reinterpret_cast<const char*>(blob.data()), blob.size());
+    uint64_t id = 0;
+    std::memcpy(&id, spec_.secret.derive(purpose).bytes().data(), sizeof(id));
+    return id;
+  }
+
+  Status open_record() {
+    const Config& config = parts_.config;
+    if (config.recorder_dir == "off") return Status();
+    const Shape& shape = parts_.shape;
+    auto file = RecordFile::create(config.recorder_dir, {.communicator = communicator_id_,
+                                                         .rank = shape.rank,
+                                                         .num_ranks = shape.num_ranks,
+                                                         .node = shape.node,
+                                                         .num_nodes = shape.num_nodes(),
+                                                         .local_rank = shape.local_rank,
+                                                         .num_local = shape.num_local()});
+    if (!file.ok()) {
+      return Status(file.status().code(), cat("HFREDUCE_RECORDER_DIR=", config.recorder_dir, ": ",
+                                              file.status().message()));
+    }
+    parts_.record = std::make_unique<RecordFile>(std::move(*file));
+    if (parts_.record->folder().empty()) {
+      parts_.logger.log(LogLevel::kInfo,
+                        "no folder for the rank's record; hfreduce inspect will not find it");
+      return Status();
+    }
+    const auto signal = signal_number(config.recorder_signal);
+    if (signal) {
+      HFR_ASSIGN_OR_RETURN(parts_.dump_on_signal, DumpOnSignal::install(*signal, *parts_.record));
+    }
+    if (shape.local_rank != 0) return Status();
+    sweep_records(parts_.record->folder());
+    sweep_records(cat(parts_.record->folder(), "/", kDumpFolder));
     return Status();
   }
 
@@ -289,8 +346,9 @@ class SetUp {
     parts_.device = std::move(opened.device);
     group_side_ = opened.group_side;
     findings_.group = {{opened.identity, opened.reaches}, group_side_ != nullptr};
-    parts_.logger.log(LogLevel::kInfo, "GPU ", opened.identity, ", ordered by ",
-                      opened.memory_operations ? "stream memory operations" : "events");
+    parts_.logger.of(Subsystem::kDevice)
+        .log(LogLevel::kInfo, "GPU ", opened.identity, ", ordered by ",
+             opened.memory_operations ? "stream memory operations" : "events");
     share_cpus();
     return Status();
   }
@@ -341,12 +399,22 @@ class SetUp {
         if (num_mates++ == 0) mates_key = theirs.mates_key;
       }
       same_process.push_back(shares);
+      theirs.group.gpu.process = process_of(rank);
       group_findings.push_back(std::move(theirs.group));
     }
     if (num_mates > 1) parts_.mates = GpuMates::join(mates_key, num_mates);
-    HFR_ASSIGN_OR_RETURN(auto planned,
-                         plan_gpu_groups(parts_.shape, parts_.config.gpu_group, group_findings));
+    HFR_ASSIGN_OR_RETURN(auto planned, plan_gpu_groups(parts_.shape, parts_.config.gpu_group,
+                                                       group_findings, spec_.is_child));
     return join_gpu_groups(planned, group_side_, same_process, deadline_ns_, parts_);
+  }
+
+  // The lowest rank of the same process.
+  int process_of(int rank) const {
+    const RankInfo& info = infos_[static_cast<size_t>(rank)];
+    const auto first = std::find_if(infos_.begin(), infos_.end(), [&](const RankInfo& other) {
+      return other.machine == info.machine && other.process == info.process;
+    });
+    return static_cast<int>(first - infos_.begin());
   }
 
   Status try_peer_memory() {
@@ -377,15 +445,16 @@ class SetUp {
     facts.same_process = std::all_of(infos_.begin(), infos_.end(),
                                      [&](const RankInfo& info) { return info.process == mine; });
     for (const RankInfo& info : infos_) facts.no_rails.push_back(info.no_rails);
-    HFR_ASSIGN_OR_RETURN(TransportChoice choice, choose_transport(parts_.config.transport, facts,
-                                                                  parts_.shape, parts_.logger));
+    HFR_ASSIGN_OR_RETURN(
+        TransportChoice choice,
+        choose_transport(parts_.config.transport, facts, parts_.shape, transport_logger()));
     if (choice == TransportChoice::kLoopback) return make_loopback_transport(spec_.rank);
     if (choice == TransportChoice::kVerbs) {
       VerbsOptions options{.bind_host = parts_.membership->local_host(),
                            .rank = spec_.rank,
                            .handshake = parts_.membership->handshake(),
                            .rails = {},
-                           .logger = parts_.logger};
+                           .logger = transport_logger()};
       set_verbs_options(parts_.config, rails_.rails, parts_.shape.local_rank, options);
       return make_verbs_transport(std::move(options));
     }
@@ -394,7 +463,7 @@ class SetUp {
                        .handshake = parts_.membership->handshake(),
                        .congestion = parts_.config.tcp_congestion,
                        .connections = static_cast<int>(parts_.config.tcp_connections),
-                       .logger = parts_.logger};
+                       .logger = transport_logger()};
     return make_tcp_transport(std::move(options));
   }
 
@@ -406,7 +475,7 @@ class SetUp {
     HFR_ASSIGN_OR_RETURN(
         auto addresses,
         parts_.membership->all_gather(address, deadline_ns_, "exchanging transport addresses"));
-    std::vector<int> peers = peer_ranks(parts_);
+    std::vector<int> peers = peer_ranks(parts_.shape, parts_.schedules, parts_.staging.window);
     std::vector<std::vector<std::byte>> theirs;
     for (int peer : peers) theirs.push_back(addresses[static_cast<size_t>(peer)]);
     VerdictFlag flag(spec_.cancel, *parts_.membership);
@@ -443,6 +512,7 @@ class SetUp {
   Findings findings_;
   CudaGroupSide* group_side_ = nullptr;  // a part of parts_.device
   uint64_t deadline_ns_ = 0;
+  uint64_t communicator_id_ = 0;
 };
 
 }  // namespace

@@ -9,11 +9,14 @@
 
 #include "base/cancel.hpp"
 #include "base/config.hpp"
+#include "base/record_file.hpp"
+#include "base/record_signal.hpp"
 #include "base/waiter.hpp"
 #include "bootstrap/auth.hpp"
 #include "bootstrap/line.hpp"
 #include "bootstrap/rendezvous.hpp"
 #include "comm/gpu_mates.hpp"
+#include "comm/metrics_endpoint.hpp"
 #include "comm/node_memory.hpp"
 #include "engine/context.hpp"
 #include "ports/transport.hpp"
@@ -34,6 +37,7 @@ struct JoinSpec {
   // After a shrink, instead of address and listener; `secret` is the child's own.
   Gathered gathered;
   std::optional<Line> line;  // none: a new one begins
+  bool is_child = false;     // of a split or a shrink
   Config config;
   uint64_t deadline_ns = 0;            // of set-up; 0: as long as an operation has
   const CancelFlag* cancel = nullptr;  // set from another thread: give up
@@ -48,7 +52,10 @@ struct Parts {
   Config config;
   Logger logger;
   std::unique_ptr<std::FILE, CloseFile> trace_file;  // null: no trace was asked for
+  std::shared_ptr<MetricsEndpoint> metrics;          // null: nobody asked
   std::unique_ptr<Membership> membership;
+  std::unique_ptr<RecordFile> record;            // null: nothing is recorded
+  std::unique_ptr<DumpOnSignal> dump_on_signal;  // null: on none
   Line line;
   void* cuda_context = nullptr;  // that its children use, too, or else the number of the device
   int cuda_ordinal = -1;

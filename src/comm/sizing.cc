@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <numeric>
+#include <set>
 
 #include "reduce/task_board.hpp"
 
@@ -57,8 +58,9 @@ constexpr size_t kDeepChunkBytes = size_t{1} << 20;
 constexpr int kDeepWindow = 48;  // with few ranks; many have lanes enough
 constexpr size_t kMinDeviceChunkBytes = size_t{512} << 10;
 constexpr size_t kDeviceStagingBudget = size_t{768} << 20;
-// Below, a group's further steps cost more than its fewer bytes save.
-constexpr size_t kGroupFromBytes = size_t{1} << 20;
+// Below, a group's further steps cost more than its fewer bytes save. Over NVLink; where ranks that
+// share a GPU play a group, 1 MiB.
+constexpr size_t kGroupFromBytes = size_t{256} << 10;
 constexpr size_t kDeviceStreamingBytes = size_t{32} << 20;
 // An add that reads no more than this is done before another thread would have begun it.
 constexpr size_t kRunHereBytes = size_t{128} << 10;
@@ -93,6 +95,22 @@ void fit_budget(const Shape& shape, const Config& config, StagingShape& staging)
 size_t butterfly_bytes(const Shape& shape) {
   if (shape.num_nodes() == 2 && shape.max_local() == 1) return kPairButterflyBytes;
   return shape.num_nodes() <= kFewNodes ? kFewNodesButterflyBytes : kButterflyBytes;
+}
+
+// The nodes whose owners this node's owners exchange messages with, over all forests and the
+// butterfly.
+std::set<int> neighbour_nodes(const NodeSchedules& schedules, const Shape& shape) {
+  std::set<int> nodes;
+  auto note = [&](const Schedule& schedule) {
+    for (const Step& step : schedule.steps) {
+      if (step.kind == StepKind::kPut) nodes.insert(step.peer);
+    }
+  };
+  for (const Schedule& schedule : schedules.tree) note(schedule);
+  for (const Schedule& schedule : schedules.ring) note(schedule);
+  note(schedules.butterfly);
+  nodes.erase(shape.node);
+  return nodes;
 }
 
 }  // namespace
@@ -145,6 +163,7 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   if (reached && config.flat_bytes == 0 && !shape.crowded && !shape.any_on_device) {
     limits.flat_bytes = std::max(staging.flat_bytes / kFlatWhereReached, kMinFlatBytes);
   }
+  if (config.check != "off") limits.flat_bytes = 0;  // only what goes through staging is checked
   limits.publish_bytes = kPublishBytes;
   limits.butterfly_bytes = staging.round_bytes;
   limits.min_chunk_bytes = std::min(kMinChunkBytes, staging.slot_bytes);
@@ -195,6 +214,15 @@ std::vector<NodeSchedules> make_all_schedules(int num_nodes, const Config& confi
 
 NodeSchedules make_schedules(const Shape& shape, const Config& config) {
   return make_all_schedules(shape.num_nodes(), config)[static_cast<size_t>(shape.node)];
+}
+
+std::vector<int> peer_ranks(const Shape& shape, const NodeSchedules& schedules, int window) {
+  std::set<int> ranks;
+  const std::set<int> neighbours = neighbour_nodes(schedules, shape);
+  for (int lane = shape.local_rank; lane < window; lane += shape.num_local()) {
+    for (int node : neighbours) ranks.insert(shape.owner(node, lane));
+  }
+  return {ranks.begin(), ranks.end()};
 }
 
 }  // namespace hfr

@@ -2,6 +2,8 @@
 // docs/configuration.md says where the defaults were measured.
 #pragma once
 
+#include <vector>
+
 #include "base/config.hpp"
 #include "engine/context.hpp"
 
@@ -22,5 +24,9 @@ size_t peer_block_bytes(const Shape& shape);
 // By node. The same on all ranks.
 std::vector<NodeSchedules> make_all_schedules(int num_nodes, const Config& config);
 NodeSchedules make_schedules(const Shape& shape, const Config& config);
+
+// The ranks this rank exchanges messages with, in order: owners of the same lanes on neighbouring
+// nodes. Both sides come to the same answer, because every forest's edges carry puts both ways.
+std::vector<int> peer_ranks(const Shape& shape, const NodeSchedules& schedules, int window);
 
 }  // namespace hfr

@@ -10,11 +10,13 @@
 
 #include "engine/group.hpp"
 #include "engine/peer_memory.hpp"
+#include "engine/recorder.hpp"
 #include "engine/shape.hpp"
 #include "engine/staging.hpp"
 #include "engine/trace.hpp"
 #include "ports/clock.hpp"
 #include "ports/device.hpp"
+#include "ports/ranges.hpp"
 #include "ports/reduce_pool.hpp"
 #include "ports/transport.hpp"
 #include "sched/schedule.hpp"
@@ -80,9 +82,13 @@ struct EngineContext {
   Clock& clock;
   Device& device;
   ReducePool& pool;
-  Transport* transport;    // null with a single node
-  Groups groups = {};      // this node's
-  Trace* trace = nullptr;  // null: nobody asked
+  Transport* transport;          // null with a single node
+  Groups groups = {};            // this node's
+  Trace* trace = nullptr;        // null: nobody asked
+  Recorder* recorder = nullptr;  // null: nothing is recorded
+  Ranges* ranges = nullptr;      // null: no profiler is attached
+  // Checks chunks on their way (docs/integrity.md); null: nobody asked.
+  uint32_t (*checksum)(const void* data, size_t bytes) = nullptr;
 
   // The owner who makes a final value stores it to its own buffer as it adds, beside the slot that
   // the other local ranks copy out of.

@@ -28,10 +28,17 @@ void Executor::submit_early(uint64_t number) {
       const auto next = copy(o, direction, idx);
       if (!next) continue;
       user.submit_early(direction, *next);
-      if (context_.trace != nullptr) context_.trace->watch(direction, *next);
+      note_copy(direction, *next);
     }
   }
   o.copy_out_end = o.first_chunk + o.num_chunks;
+}
+
+void Executor::note_copy(CopyDirection direction, const CopyDescriptor& copy) {
+  if (context_.trace != nullptr) context_.trace->watch(direction, copy);
+  if (context_.recorder != nullptr) context_.recorder->watch(direction, copy);
+  if (direction == CopyDirection::kIn) meters_.of(Stage::kCopyIn).count(copy.bytes);
+  if (direction == CopyDirection::kOut) meters_.of(Stage::kCopyOut).count(copy.bytes);
 }
 
 void Executor::decide(uint64_t number, bool early) {
@@ -56,6 +63,7 @@ CopyDescriptor Executor::copy_in(const Operation& o, uint64_t idx) const {
   }
   copy.signal = &staging.landed(lane, me_);
   copy.signal_value = chunk + 1;
+  if (context_.checksum != nullptr) copy.leave_checksum = &staging.input_checksum(lane, me_);
   return copy;
 }
 
@@ -71,6 +79,7 @@ CopyDescriptor Executor::copy_out(const Operation& o, uint64_t idx) const {
   copy.wait_value = chunk + 1;
   copy.signal = &staging.drained(lane, me_);
   copy.signal_value = chunk + 1;
+  if (context_.checksum != nullptr) copy.expect_checksum = &staging.result_checksum(lane);
   copy.streaming = o.bytes >= context_.limits.streaming_bytes;
   return copy;
 }
@@ -114,7 +123,7 @@ bool Executor::feed_copies(Operation& o) {
       const auto next = copy(o, direction, idx);
       if (!next) continue;
       if (!context_.device.submit(direction, *next)) break;
-      if (context_.trace != nullptr) context_.trace->watch(direction, *next);
+      note_copy(direction, *next);
       if (to_result) o.copy_out_end = o.first_chunk + idx + 1;
     }
   }

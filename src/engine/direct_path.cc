@@ -39,19 +39,33 @@ bool Executor::step_direct(Operation& o) {
       size_t offset = begin + o.slice_done;
       size_t size =
           std::min(o.by_kernel ? context_.peer_memory.block_bytes() : kBlockBytes, end - offset);
+      const uint64_t began_ns = size >= kTimedCopyBytes ? context_.clock.now_ns() : 0;
       if (!add_block(o, offset, size)) return false;
+      meters_.of(Stage::kDirectAdd).count(size);
+      if (began_ns != 0) meters_.of(Stage::kDirectAdd).time(context_.clock.now_ns() - began_ns);
       o.slice_done += size;
       moved = true;
     }
     if (begin + o.slice_done < end) return moved;
     o.added = true;
+    record_slice(o, record::SpanStage::kAdd, context_.shape.rank);
     context_.staging.sliced(me_).store(o.number + 1);
   }
   for (int r = 0; r < num_local_; ++r) {
-    if (context_.staging.sliced(r).load() < o.number + 1) return moved;
+    if (context_.staging.sliced(r).load() >= o.number + 1) continue;
+    o.waited_for = r;
+    return moved;
   }
+  record_slice(o, record::SpanStage::kSlices,
+               o.waited_for < 0 ? -1 : context_.shape.nodes[context_.shape.node][o.waited_for]);
   o.state = OpState::kDone;
   return true;
+}
+
+void Executor::record_slice(Operation& o, record::SpanStage stage, int rank) {
+  if (o.stage_began_ns == 0) return;
+  o.stage_began_ns = context_.recorder->span_until_now(
+      {stage, rank, o.number, 0, o.bytes / static_cast<size_t>(num_local_)}, o.stage_began_ns);
 }
 
 bool Executor::add_block(const Operation& o, size_t offset, size_t size) {

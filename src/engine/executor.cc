@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "base/signature.hpp"
 #include "base/text.hpp"
 #include "base/waiter.hpp"
-#include "sched/signature.hpp"
 
 namespace hfr {
 namespace {
@@ -28,14 +28,17 @@ Executor::Executor(EngineContext& context)
     ops_.back()->peer_sends.resize(static_cast<size_t>(num_local_));
     ops_.back()->peer_recvs.resize(static_cast<size_t>(num_local_));
   }
+  context.device.time_copies(meters_.of(Stage::kCopyIn), meters_.of(Stage::kCopyOut),
+                             kTimedCopyBytes);
   const StagingShape& shape = context.staging.shape();
   auto num_landings = static_cast<size_t>(shape.window * landings_per_lane(shape.num_rounds));
   arrivals_.chunk_plus_one.assign(num_landings, 0);
   arrivals_.signature.assign(num_landings, 0);
+  arrivals_.checksum.assign(num_landings, 0);
   arrivals_.peer.assign(num_landings, -1);
   lost_since_ns_.assign(static_cast<size_t>(context.shape.num_ranks), 0);
   for (int lane = me_; lane < shape.window; lane += num_local_) {
-    lanes_.emplace_back(context, arrivals_, lane);
+    lanes_.emplace_back(context, arrivals_, meters_, lane);
   }
 }
 
@@ -54,8 +57,10 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
       make_signature(desc.count, desc.dtype, desc.op, desc.graph != nullptr && !desc.bounced);
   o.bytes = desc.count * dtype_size(desc.dtype);
   o.state = OpState::kQueued;
-  o.started_ns = o.submitted_ns = 0;
+  o.started_ns = o.submitted_ns = o.posted_ns = o.range = 0;
+  if (context_.recorder != nullptr) context_.recorder->called(number, o.signature);
   if (is_staged(o)) lay_out_chunks(o);
+  meters_.bytes.add(o.bytes);
   o.ready.store(desc.ready, std::memory_order_release);
   submitted_.store(number + 1, std::memory_order_relaxed);
   return number;
@@ -95,7 +100,11 @@ bool Executor::progress() {
     moved |= poll_transport();
     moved |= poll_pool();
     moved |= context_.device.poll();
-    if (context_.trace != nullptr) context_.trace->look();
+    look_at_copies();
+    if (const Device::CorruptedCopy* copy = context_.device.corrupted()) {
+      fail_corrupted_copy(*copy);
+      return false;
+    }
     if (context_.device.failed()) {
       fail_device(context_.device.health(false));
       return false;
@@ -125,6 +134,11 @@ bool Executor::start_operations() {
   return moved;
 }
 
+void Executor::look_at_copies() {
+  if (context_.trace != nullptr) context_.trace->look();
+  if (context_.recorder != nullptr) context_.recorder->look();
+}
+
 bool Executor::poll_transport() {
   if (context_.transport == nullptr) return false;
   size_t count = context_.transport->poll(events_);
@@ -135,8 +149,10 @@ bool Executor::poll_transport() {
         own_lane(static_cast<int>(event.token))->put_finished(event.peer);
         break;
       case TransportEvent::Kind::kArrival:
+        meters_.of(Stage::kReceive).count(event.bytes);
         arrivals_.chunk_plus_one[event.tag.landing] = event.tag.chunk + 1;
         arrivals_.signature[event.tag.landing] = event.tag.signature;
+        arrivals_.checksum[event.tag.landing] = event.tag.checksum;
         arrivals_.peer[event.tag.landing] = event.peer;
         break;
       case TransportEvent::Kind::kPeerLost:
@@ -221,6 +237,7 @@ bool Executor::complete_operations() {
   for (uint64_t n = completed; n < running_ && !failed(); ++n) {
     Operation& o = op(n);
     if (o.state == OpState::kRunning && o.path == OpPath::kLanes && lanes_finished(o)) {
+      look_at_copies();  // else what has just ended would be seen with the next operation
       o.state = OpState::kDone;
       --open_lane_ops_;
     }
@@ -232,11 +249,17 @@ bool Executor::complete_operations() {
         tuner_.record(o.bytes, o.path == OpPath::kDirect,
                       context_.clock.now_ns() - o.timed_from_ns);
       }
+      if (o.range != 0) context_.ranges->end(o.range);
+      if (o.posted_ns != 0)
+        meters_.of(Stage::kOperation).time(context_.clock.now_ns() - o.posted_ns);
       ++completed;
       moved = true;
     }
   }
-  if (moved && !failed()) completed_.store(completed, std::memory_order_release);
+  if (moved && !failed()) {
+    if (context_.recorder != nullptr) context_.recorder->completed(completed);
+    completed_.store(completed, std::memory_order_release);
+  }
   return moved;
 }
 
@@ -244,12 +267,14 @@ void Executor::fail(const Failure& failure) {
   if (failed()) return;
   publish_failure(context_.staging.failure(), failure);
   failure_ = failure;
+  if (context_.recorder != nullptr) context_.recorder->failed(failure);
   // Before copies are let go: they may overwrite what puts under way still read.
   if (context_.transport != nullptr) context_.transport->stop();
   context_.device.cancel();
   for (uint64_t n = completed_.load(std::memory_order_relaxed);
        n < submitted_.load(std::memory_order_relaxed); ++n) {
     if (op(n).desc.graph != nullptr) op(n).desc.graph->open_all();
+    if (op(n).range != 0) context_.ranges->end(op(n).range);
   }
   leave_buffers();
   failed_.store(true, std::memory_order_release);

@@ -26,6 +26,7 @@
 #include "engine/context.hpp"
 #include "engine/failure.hpp"
 #include "engine/lane.hpp"
+#include "engine/meters.hpp"
 #include "engine/operation.hpp"
 #include "engine/path_tuner.hpp"
 
@@ -112,9 +113,19 @@ class Executor {
   // The oldest operation that is not complete, and what it waits for.
   std::optional<Stall> oldest() const;
 
+  // What has been done so far. Any thread reads it.
+  EngineMeters& meters() { return meters_; }
+  uint64_t num_submitted() const { return submitted_.load(std::memory_order_relaxed); }
+  uint64_t num_completed() const { return completed_.load(std::memory_order_relaxed); }
+
   // For lanes: the operation that `chunk` belongs to, from operation `from` on; null when it has
   // not started. `from` moves along.
   Operation* find_chunk(uint64_t chunk, uint64_t& from);
+  // Bytes of the operation's chunk changed: on the way that `way` names, from `from` (a rank) to
+  // this rank.
+  void fail_corrupted(const Operation& op, uint64_t chunk, const std::string& way, int from,
+                      uint32_t expected, uint32_t found);
+
   // For lanes: the pool has finished lane `token`'s add.
   void add_finished(Token token);
 
@@ -132,6 +143,10 @@ class Executor {
   bool is_staged(const Operation& op) const {
     return !in_host(op) && (op.bytes > 0 || context_.shape.num_nodes() > 1);
   }
+  // It was handed to the device.
+  void note_copy(CopyDirection direction, const CopyDescriptor& copy);
+  // Which copies went since the last look.
+  void look_at_copies();
   void post(Operation& op);
   void announced(Operation& op);
   // What a post offers beside the signature; returns its flags.
@@ -160,6 +175,7 @@ class Executor {
   bool step_flat(Operation& op);
   bool leave_host(Operation& op);
   bool step_direct(Operation& op);
+  void record_slice(Operation& op, record::SpanStage stage, int rank);
   bool add_block(const Operation& op, size_t offset, size_t size);
   bool fail_reaching(const Operation& op, int local_rank, const char* what);
   // Directions in which this rank never copies are over at once.
@@ -171,8 +187,11 @@ class Executor {
   bool lanes_finished(const Operation& op) const;
   bool complete_operations();
   Wait what_waits(const Operation& op) const;
+  void record_wait(const Operation& op, uint64_t now_ns);
   void leave_buffers();
   void fail_device(const Status& status);
+  // A copy out of staging.
+  void fail_corrupted_copy(const Device::CorruptedCopy& corrupted);
 
   EngineContext& context_;
   const int me_;  // local rank
@@ -190,6 +209,7 @@ class Executor {
   Arrivals arrivals_;
   std::array<TransportEvent, 32> events_;  // poll_transport's
   PathTuner tuner_;
+  EngineMeters meters_;
 
   std::atomic<bool> failed_{false};
   Failure failure_;

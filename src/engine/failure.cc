@@ -14,11 +14,12 @@ Status describe_stall(const Stall& stall, const Shape& shape, uint64_t timeout_m
                : cat("rank ", rank, " (node ", shape.node_of_rank[static_cast<size_t>(rank)], ")");
   const std::string me = cat("rank ", shape.rank, " (node ", shape.node, ")");
   if (stall.peer_lost) {
-    return Status(Code::kRemoteError, cat(me, " lost ", who, " in ", stall.operation,
-                                          ", waiting for ", stall.wait.stage));
+    return Status(Code::kRemoteError,
+                  cat(me, " lost ", who, " in ", stall.operation, ", waiting for ",
+                      wait_text(stall.wait), ": ", stall.peer_error));
   }
   return Status(Code::kTimeout, cat(me, " waited ", timeout_ms, " ms in ", stall.operation, " for ",
-                                    who, ": ", stall.wait.stage));
+                                    who, ": ", wait_text(stall.wait)));
 }
 
 Failure in_context(const Failure& failure, const Shape& shape, const std::optional<Stall>& doing) {
@@ -30,7 +31,7 @@ Failure in_context(const Failure& failure, const Shape& shape, const std::option
   if (doing) {
     sentence += cat("; rank ", shape.rank, " (node ", shape.node, ") was in ", doing->operation);
     if (doing->wait.rank >= 0)
-      sentence += cat(", waiting for rank ", doing->wait.rank, ": ", doing->wait.stage);
+      sentence += cat(", waiting for rank ", doing->wait.rank, ": ", wait_text(doing->wait));
   }
   return {Status(failure.status.code(), sentence), failure.rank};
 }

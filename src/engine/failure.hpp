@@ -7,22 +7,18 @@
 #include <string>
 
 #include "base/status.hpp"
+#include "base/wait.hpp"
 #include "engine/shape.hpp"
 #include "engine/staging.hpp"
 
 namespace hfr {
 
-// What an operation waits for.
-struct Wait {
-  int rank = -1;
-  std::string stage;
-};
-
 // An operation that goes on for too long.
 struct Stall {
   bool peer_lost = false;  // else: deadline
   Wait wait;
-  std::string operation;  // in words
+  std::string operation;   // in words
+  std::string peer_error;  // with peer_lost: what the transport says
 };
 
 // What the rank that found it says, before it asks anybody.

@@ -5,11 +5,11 @@
 // that all have read.
 #include <cstring>
 
+#include "base/signature.hpp"
 #include "base/waiter.hpp"
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
-#include "sched/signature.hpp"
 
 namespace hfr {
 namespace {
@@ -61,12 +61,20 @@ std::optional<uint64_t> Executor::submit_and_finish(const OpDescriptor& desc, ui
 // posted, and not finished.
 bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t num_looks) {
   const uint64_t signature = make_signature(desc.count, desc.dtype, desc.op);
+  Recorder* const recorder = context_.recorder;
+  if (recorder != nullptr) recorder->called(number, signature);
   Post& mine = context_.staging.post(me_, number);
   mine.flags = offer_flat(desc, desc.count * dtype_size(desc.dtype), mine);
   mine.scale = desc.scale;
   mine.signature = signature;
   mine.seq.store(number + 1, std::memory_order_release);
+  // While the others' posts travel.
   ReduceDescriptor work;
+  work.dsts[work.num_dsts++] = desc.recv;
+  work.count = desc.count;
+  work.dtype = desc.dtype;
+  work.op = desc.op;
+  work.divisor = context_.shape.num_ranks;
   for (int r = 0; r < num_local_; ++r) {
     const Post& p = context_.staging.post(r, number);
     if (!await_post(p, number, num_looks) || p.signature != signature ||
@@ -75,13 +83,11 @@ bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t n
     }
     work.srcs[work.num_srcs++] = r == me_ ? desc.send : p.payload;
   }
-  work.dsts[work.num_dsts++] = desc.recv;
-  work.count = desc.count;
-  work.dtype = desc.dtype;
-  work.op = desc.op;
-  work.divisor = context_.shape.num_ranks;
   context_.pool.run(work);
+  if (recorder != nullptr) recorder->completed(number + 1);
   posted_ = running_ = number + 1;
+  meters_.bytes.add(desc.count * dtype_size(desc.dtype));
+  meters_.by_path[static_cast<size_t>(OpPath::kFlat)].add(1);
   submitted_.store(number + 1, std::memory_order_relaxed);
   completed_.store(number + 1, std::memory_order_release);
   return true;

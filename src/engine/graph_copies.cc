@@ -49,7 +49,10 @@ bool Executor::open_gate_in(Operation& o) {
   const uint64_t chunk = o.first_chunk + copied_in;
   const auto lane = static_cast<int>(chunk % window);
   if (chunk >= window && staging.added(lane).load() < chunk - window + 1) return false;
-  if (copied_in >= o.num_empty) o.desc.graph->in[copied_in - o.num_empty].open();
+  if (copied_in >= o.num_empty) {
+    o.desc.graph->in[copied_in - o.num_empty].open();
+    meters_.of(Stage::kCopyIn).count(o.chunk_size(chunk));
+  }
   ++copied_in;
   return true;
 }
@@ -68,6 +71,7 @@ bool Executor::open_gate_out(Operation& o) {
   } else {
     if (staging.published(lane).load() < chunk + 1) return false;
     o.desc.graph->out[copied_out - o.num_empty].open();
+    meters_.of(Stage::kCopyOut).count(o.chunk_size(chunk));
   }
   ++copied_out;
   return true;

@@ -1,10 +1,15 @@
 #include "engine/lane.hpp"
 
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/signature.hpp"
 #include "base/text.hpp"
 #include "engine/add.hpp"
 #include "engine/direct_guard.hpp"
 #include "engine/executor.hpp"
-#include "sched/signature.hpp"
+#include "ports/checksum.hpp"
 
 namespace hfr {
 namespace {
@@ -24,8 +29,12 @@ size_t most_steps(const NodeSchedules& schedules) {
 
 int landings_per_lane(int num_rounds) { return kFirstRoundLanding + 2 * num_rounds; }
 
-Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
-    : context_(&context), arrivals_(&arrivals), idx_(idx), chunk_(static_cast<uint64_t>(idx)) {
+Lane::Lane(EngineContext& context, Arrivals& arrivals, EngineMeters& meters, int idx)
+    : context_(&context),
+      arrivals_(&arrivals),
+      meters_(&meters),
+      idx_(idx),
+      chunk_(static_cast<uint64_t>(idx)) {
   if (context.transport == nullptr) return;
   puts_pending_.reserve(most_steps(context.schedules));
   Transport& transport = *context.transport;
@@ -48,7 +57,7 @@ Lane::Lane(EngineContext& context, Arrivals& arrivals, int idx)
 bool Lane::advance(Executor& executor) {
   bool moved = false;
   while (Operation* op = executor.find_chunk(chunk_, op_cursor_)) {
-    if (op->stays_inside && !all_drained(chunk_ + 1)) return moved;
+    if (op->stays_inside && not_drained(chunk_ + 1) >= 0) return moved;
     if (op->stays_inside || op->is_empty(chunk_)) {
       pass_over(*op);
       moved = true;
@@ -64,6 +73,10 @@ bool Lane::advance(Executor& executor) {
       if (!run(steps[step_], *op, executor)) return moved;
       moved = true;
       ++step_;
+    }
+    if (copy_to_ != nullptr) {
+      std::memcpy(copy_to_, result_, op->chunk_size(chunk_));
+      copy_to_ = nullptr;
     }
     if (!puts_pending_.empty()) return moved;
     free_inputs();
@@ -84,20 +97,48 @@ void Lane::pass_over(Operation& op) {
   chunk_ += static_cast<uint64_t>(context_->staging.shape().window);
 }
 
+void Lane::put_finished(int peer) {
+  const auto first = std::find_if(puts_pending_.begin(), puts_pending_.end(),
+                                  [peer](const PendingPut& put) { return put.peer == peer; });
+  if (first == puts_pending_.end()) return;
+  if (first->since_ns != 0) {
+    const uint64_t now_ns = context_->clock.now_ns();
+    meters_->of(Stage::kSend).time(now_ns - first->since_ns);
+    if (context_->recorder != nullptr) {
+      context_->recorder->span({record::SpanStage::kPut, peer, operation_, chunk_, chunk_bytes_},
+                               first->since_ns, now_ns);
+    }
+    if (context_->trace != nullptr)
+      context_->trace->record(TraceStage::kSend, chunk_, chunk_bytes_, first->since_ns, now_ns);
+  }
+  puts_pending_.erase(first);
+}
+
 void Lane::begin(Operation& op) {
   begun_ = true;
+  operation_ = op.number;
+  chunk_bytes_ = op.chunk_size(chunk_);
+  timed_ = chunk_bytes_ >= kTimedChunkBytes || context_->trace != nullptr;
+  if (timed_) lap_began_ns_ = context_->clock.now_ns();
+  waited_for_ = -1;
   inputs_free_ = false;
   result_ = context_->staging.result(idx_);
+  copy_to_ = nullptr;
   if (context_->shape.num_local() == 1 && context_->device.host_accessible()) {
-    // Nobody else copies out: sums and the final value go straight to the user's buffer. The peer
-    // sends the final value only after this rank's contribution, so the landing is not in use now.
-    result_ = static_cast<std::byte*>(op.desc.recv) + op.chunk_offset(chunk_);
-    if (context_->transport != nullptr) {
-      context_->transport->set_landing(landing({SlotKind::kResult, 0}), result_,
-                                       op.chunk_size(chunk_));
+    // Nobody else copies out: sums and the final value go straight to the user's buffer, unless
+    // each put from there would cost a copy. The peer sends the final value only after this rank's
+    // contribution, so the landing is not in use now.
+    std::byte* user = static_cast<std::byte*>(op.desc.recv) + op.chunk_offset(chunk_);
+    const size_t bytes = op.chunk_size(chunk_);
+    Transport* transport = context_->transport;
+    const bool in_place = transport == nullptr || transport->sends_in_place(user, bytes);
+    (in_place ? result_ : copy_to_) = user;
+    if (transport != nullptr) {
+      transport->set_landing(landing({SlotKind::kResult, 0}), result_, bytes);
     }
   }
   value_ = result_;
+  value_checksum_.reset();
 }
 
 const Schedule& Lane::schedule(const Operation& op) const {
@@ -111,11 +152,17 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
     case StepKind::kPut:
       return run_put(step, op);
     case StepKind::kReceive:
-      if (!has_arrived(step.dst)) return false;
+      if (!has_arrived(step.dst)) return await(Awaited::kFinalValue);
+      end_wait(op, record::SpanStage::kFinalValue, context_->shape.owner(step.dst.from, idx_));
+      if (!check_arrival(step.dst, result_, op, executor)) return false;
       value_ = result_;
       free_inputs();  // the answer proves that what was put from there has been read
       return true;
     case StepKind::kPublish:
+      if (context_->checksum != nullptr) {
+        context_->staging.result_checksum(idx_).store(
+            checksum_word(chunk_ + 1, value_checksum(op)));
+      }
       context_->staging.published(idx_).store(chunk_ + 1);
       return true;
   }
@@ -124,9 +171,17 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
 
 bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   if (add_ == AddState::kNone) {
-    if (!can_add(step, op)) return false;
+    const Awaited awaited = awaited_by_add(step, op);
+    if (awaited != Awaited::kNothing) return await(awaited);
+    // Once, though the pool may refuse the add for many turns.
+    if (!inputs_here_) end_wait(op, record::SpanStage::kInputs, waited_for_);
+    inputs_here_ = true;
+    if (!check_sources(step, op, executor)) return false;
+    value_checksum_.reset();
     if (const std::byte* sole = sole_input(step, op)) {
       value_ = sole;  // nothing to add to it: it is the sum, where it lies
+      inputs_here_ = false;
+      sources_checked_ = false;
       return true;
     }
     if (!begin_add(step, op)) return false;
@@ -139,11 +194,18 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     if (add_ != AddState::kFinished) return false;
   }
   add_ = AddState::kNone;
+  if (add_range_ != 0) context_->ranges->end(std::exchange(add_range_, 0));
+  meters_->of(Stage::kAdd).count(chunk_bytes_);
+  const uint64_t ns = lap_ns(record::SpanStage::kAdd, context_->shape.rank);
+  if (timed_) meters_->of(Stage::kAdd).time(ns);
   if (context_->trace != nullptr) {
     context_->trace->record(TraceStage::kAdd, chunk_, op.chunk_size(chunk_), add_began_ns_,
                             context_->trace->now_ns());
   }
+  inputs_here_ = false;
   value_ = result_;
+  sources_checked_ = false;
+  if (!check_own_result(step, op, executor)) return false;
   if (step.final && context_->owner_keeps_result()) {
     context_->staging.drained(idx_, context_->shape.local_rank).store(chunk_ + 1);
   }
@@ -151,17 +213,67 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
   return true;
 }
 
-bool Lane::can_add(const Step& step, const Operation& op) const {
+Lane::Awaited Lane::awaited_by_add(const Step& step, const Operation& op) {
   bool local = false;
   for (SlotRef src : step.srcs) {
     if (src.kind == SlotKind::kLocal) {
       local = true;
     } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
-      return false;
+      waited_for_ = context_->shape.owner(src.from, idx_);
+      return Awaited::kPartialSum;
     }
   }
-  if (!local) return puts_pending_.empty();  // else the old sum is still being read
-  return missing_input(op) < 0 && result_slot_free();
+  // The old sum may still be read.
+  if (!local) return puts_pending_.empty() ? Awaited::kNothing : Awaited::kPuts;
+  auto blame = [&](int local_rank, Awaited what) {
+    waited_for_ = context_->shape.nodes[context_->shape.node][local_rank];
+    return what;
+  };
+  if (const int r = missing_input(op); r >= 0) return blame(r, Awaited::kInput);
+  if (const int r = who_holds_result_slot(); r >= 0) return blame(r, Awaited::kSlot);
+  return Awaited::kNothing;
+}
+
+Stage Lane::stage_of(Awaited what) {
+  switch (what) {
+    case Awaited::kInput:
+      return Stage::kWaitInput;
+    case Awaited::kSlot:
+      return Stage::kWaitSlot;
+    case Awaited::kPartialSum:
+      return Stage::kWaitPartialSum;
+    default:
+      return Stage::kWaitFinalValue;
+  }
+}
+
+bool Lane::await(Awaited what) {
+  awaited_ = what;
+  return false;
+}
+
+void Lane::end_wait(const Operation& op, record::SpanStage stage, int rank) {
+  const Awaited what = std::exchange(awaited_, Awaited::kNothing);
+  const uint64_t ns = lap_ns(stage, rank);
+  if (what == Awaited::kNothing || what == Awaited::kPuts) return;
+  StageMeter& meter = meters_->of(stage_of(what));
+  meter.count(0);
+  if (!timed_) return;
+  meter.time(ns);
+  if (context_->trace == nullptr) return;
+  const auto traced = static_cast<size_t>(TraceStage::kWaitInput) + static_cast<size_t>(what) -
+                      static_cast<size_t>(Awaited::kInput);
+  context_->trace->record(static_cast<TraceStage>(traced), chunk_, op.chunk_size(chunk_),
+                          lap_began_ns_ - ns, lap_began_ns_);
+}
+
+uint64_t Lane::lap_ns(record::SpanStage stage, int rank) {
+  if (!timed_) return 0;
+  const uint64_t began_ns = std::exchange(lap_began_ns_, context_->clock.now_ns());
+  if (context_->recorder != nullptr)
+    context_->recorder->span({stage, rank, operation_, chunk_, chunk_bytes_}, began_ns,
+                             lap_began_ns_);
+  return lap_began_ns_ - began_ns;
 }
 
 bool Lane::brings_input(const Operation& op, int local_rank) const {
@@ -185,6 +297,10 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   const size_t chunk_bytes = op.chunk_size(chunk_);
   bool local = false;
   for (SlotRef src : step.srcs) local |= src.kind == SlotKind::kLocal;
+  if (step.final && copy_to_ != nullptr && !puts_follow(op)) {
+    result_ = copy_to_;
+    copy_to_ = nullptr;
+  }
   ReduceDescriptor work;
   work.dsts[0] = result_;
   work.num_dsts = 1;
@@ -220,6 +336,8 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   work.streaming =
       context_->limits.stream_results && step.final && op.bytes >= context_->limits.streaming_bytes;
   if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
+  if (context_->ranges != nullptr)
+    add_range_ = context_->ranges->begin(Ranges::Kind::kAdd, chunk_bytes);
   const bool small =
       chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
   if (small || reads_buffers) {
@@ -227,7 +345,10 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
     add_ = AddState::kFinished;
     return true;
   }
-  if (!context_->pool.submit(work, static_cast<Token>(idx_))) return false;
+  if (!context_->pool.submit(work, static_cast<Token>(idx_))) {
+    if (add_range_ != 0) context_->ranges->end(std::exchange(add_range_, 0));
+    return false;
+  }
   add_ = AddState::kUnderWay;
   return true;
 }
@@ -243,13 +364,22 @@ bool Lane::run_put(const Step& step, Operation& op) {
   tag.landing = landing(step.dst);
   tag.chunk = chunk_;
   tag.signature = op.signature;
+  if (context_->checksum != nullptr) tag.checksum = value_checksum(op);
   int peer = context_->shape.owner(step.peer, idx_);
   if (!context_->transport->put(peer, value_, op.chunk_size(chunk_), tag,
                                 static_cast<Token>(idx_))) {
+    meters_->puts_refused.add(1);
     return false;
   }
-  puts_pending_.push_back(peer);
+  meters_->of(Stage::kSend).count(chunk_bytes_);
+  puts_pending_.push_back({peer, timed_ ? context_->clock.now_ns() : 0});
   return true;
+}
+
+bool Lane::puts_follow(const Operation& op) const {
+  const std::vector<Step>& steps = schedule(op).steps;
+  return std::any_of(steps.begin() + static_cast<std::ptrdiff_t>(step_) + 1, steps.end(),
+                     [](const Step& step) { return step.kind == StepKind::kPut; });
 }
 
 bool Lane::has_arrived(SlotRef slot) const {
@@ -286,17 +416,18 @@ int Lane::missing_input(const Operation& op) const {
   return carrier;
 }
 
-bool Lane::result_slot_free() const {
+int Lane::who_holds_result_slot() const {
   const auto window = static_cast<uint64_t>(context_->staging.shape().window);
-  if (chunk_ < window || result_ != context_->staging.result(idx_)) return true;
-  return all_drained(chunk_ - window + 1);
+  const bool alone = context_->shape.num_local() == 1 && context_->device.host_accessible();
+  if (chunk_ < window || alone) return -1;  // alone: the lane itself has copied
+  return not_drained(chunk_ - window + 1);
 }
 
-bool Lane::all_drained(uint64_t end) const {
+int Lane::not_drained(uint64_t end) const {
   for (int r = 0; r < context_->shape.num_local(); ++r) {
-    if (context_->staging.drained(idx_, r).load() < end) return false;
+    if (context_->staging.drained(idx_, r).load() < end) return r;
   }
-  return true;
+  return -1;
 }
 
 uint32_t Lane::landing(SlotRef slot) const {
@@ -326,8 +457,8 @@ Wait Lane::waits_inside(const Operation& op) const {
   const Staging& staging = context_->staging;
   const int carrier = context_->groups.carrier(shape.local_rank, idx_);
   auto blame = [&](int r) {
-    return Wait{shape.nodes[shape.node][r],
-                cat("its part of chunk ", chunk_ - op.first_chunk, " of ", op.num_chunks)};
+    return Wait{shape.nodes[shape.node][r], WaitStage::kGroupPart, chunk_ - op.first_chunk,
+                op.num_chunks};
   };
   // Who has not pushed, else the carrier that has not added, else who has not pulled.
   for (int r = 0; r < shape.num_local(); ++r) {
@@ -343,13 +474,12 @@ Wait Lane::waits_inside(const Operation& op) const {
 Wait Lane::waits_for(const Operation& op) const {
   const std::vector<Step>& steps = schedule(op).steps;
   const Shape& shape = context_->shape;
-  std::string chunk = cat("chunk ", chunk_ - op.first_chunk, " of ", op.num_chunks);
-  auto from = [&](SlotRef slot, const char* what) {
-    return Wait{shape.owner(slot.from, idx_), cat(what, " of ", chunk, " to arrive")};
+  auto wait = [&](int rank, WaitStage stage) {
+    return Wait{rank, stage, chunk_ - op.first_chunk, op.num_chunks};
   };
   auto taking = [&]() -> Wait {
     if (puts_pending_.empty()) return {};
-    return {puts_pending_.front(), cat("taking ", chunk)};
+    return wait(puts_pending_.front().peer, WaitStage::kTaking);
   };
   if (op.stays_inside) return waits_inside(op);
   if (step_ >= steps.size()) {
@@ -358,16 +488,18 @@ Wait Lane::waits_for(const Operation& op) const {
   if (add_ == AddState::kUnderWay) {
     const int holder = context_->pool.holder(static_cast<Token>(idx_));
     if (holder < 0) return {};
-    return {shape.nodes[shape.node][holder], cat("adding its part of ", chunk)};
+    return wait(shape.nodes[shape.node][holder], WaitStage::kAdding);
   }
   const Step& step = steps[step_];
-  if (step.kind == StepKind::kPut) return {shape.owner(step.peer, idx_), cat("taking ", chunk)};
-  if (step.kind == StepKind::kReceive) return from(step.dst, "the final value");
+  if (step.kind == StepKind::kPut) return wait(shape.owner(step.peer, idx_), WaitStage::kTaking);
+  if (step.kind == StepKind::kReceive) {
+    return wait(shape.owner(step.dst.from, idx_), WaitStage::kFinalValue);
+  }
   for (SlotRef src : step.srcs) {
     if (src.kind == SlotKind::kLocal) {
       const auto window = static_cast<uint64_t>(context_->staging.shape().window);
       if (const int r = missing_input(op); r >= 0) {
-        return {shape.nodes[shape.node][r], cat("copy-in of ", chunk)};
+        return wait(shape.nodes[shape.node][r], WaitStage::kCopyIn);
       }
       auto drained = [&](int r) {
         return chunk_ < window || shape.num_local() == 1 ||
@@ -376,11 +508,10 @@ Wait Lane::waits_for(const Operation& op) const {
       for (int r = 0; r < shape.num_local(); ++r) {
         if (drained(r)) continue;
         const int carrier = op.grouped ? context_->groups.carrier(r, idx_) : r;
-        return {shape.nodes[shape.node][drained(carrier) ? r : carrier],
-                cat("copy-out before ", chunk)};
+        return wait(shape.nodes[shape.node][drained(carrier) ? r : carrier], WaitStage::kCopyOut);
       }
     } else if (src.kind != SlotKind::kResult && !has_arrived(src)) {
-      return from(src, "the partial sum");
+      return wait(shape.owner(src.from, idx_), WaitStage::kPartialSum);
     }
   }
   return taking();

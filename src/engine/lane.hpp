@@ -6,13 +6,15 @@
 //                         + 3 + 2 r + c    butterfly round r, copy c: by turns, chunk after chunk
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/wait.hpp"
 #include "engine/context.hpp"
+#include "engine/meters.hpp"
 #include "engine/operation.hpp"
 
 namespace hfr {
@@ -21,26 +23,23 @@ namespace hfr {
 struct Arrivals {
   std::vector<uint64_t> chunk_plus_one;
   std::vector<uint64_t> signature;
+  std::vector<uint32_t> checksum;
   std::vector<int> peer;
 };
 
 int landings_per_lane(int num_rounds);
 
 class Executor;
-struct Wait;
 
 class Lane {
  public:
-  Lane(EngineContext& context, Arrivals& arrivals, int idx);
+  Lane(EngineContext& context, Arrivals& arrivals, EngineMeters& meters, int idx);
 
   // Does all that can be done now. True when something moved. Reports a failure to `executor`.
   bool advance(Executor& executor);
 
   void add_finished() { add_ = AddState::kFinished; }
-  void put_finished(int peer) {
-    const auto first = std::find(puts_pending_.begin(), puts_pending_.end(), peer);
-    if (first != puts_pending_.end()) puts_pending_.erase(first);
-  }
+  void put_finished(int peer);
 
   // The chunk that is next, or under way.
   uint64_t chunk() const { return chunk_; }
@@ -50,13 +49,34 @@ class Lane {
 
  private:
   enum class AddState : uint8_t { kNone, kUnderWay, kFinished };
+  // What a step waits for. kPuts: earlier puts, which have times of their own.
+  enum class Awaited : uint8_t { kNothing, kInput, kSlot, kPartialSum, kFinalValue, kPuts };
+  struct PendingPut {
+    int peer;
+    uint64_t since_ns;  // 0: not timed
+  };
 
   void begin(Operation& op);
   const Schedule& schedule(const Operation& op) const;
   bool run(const Step& step, Operation& op, Executor& executor);
   bool run_add(const Step& step, Operation& op, Executor& executor);
-  // All that the step adds is here, and its result may be written.
-  bool can_add(const Step& step, const Operation& op) const;
+  // Checks, where they are asked for: what the step adds came as it was sent, and so did what is
+  // received; the owner's own copy of the final value is the same. False: the failure is reported.
+  bool check_sources(const Step& step, const Operation& op, Executor& executor);
+  bool check_input(const Operation& op, int local_rank, Executor& executor);
+  bool check_arrival(SlotRef slot, const std::byte* bytes, const Operation& op, Executor& executor);
+  bool check_own_result(const Step& step, const Operation& op, Executor& executor);
+  // Of the chunk's sum so far.
+  uint32_t value_checksum(const Operation& op);
+  // Nothing: all that the step adds is here, and its result may be written.
+  Awaited awaited_by_add(const Step& step, const Operation& op);
+  // Notes what the step waits for; false.
+  bool await(Awaited what);
+  static Stage stage_of(Awaited what);
+  // What the step needs is here, `stage` is over; `rank` was waited for last.
+  void end_wait(const Operation& op, record::SpanStage stage, int rank);
+  // Ends the chunk's present stage. How long it took, for chunks that are timed; else 0.
+  uint64_t lap_ns(record::SpanStage stage, int rank);
   // The only input of a step that would add nothing to it; null: there is something to do.
   const std::byte* sole_input(const Step& step, const Operation& op) const;
   // Adds, or hands the add to the pool; false when that takes no more.
@@ -65,15 +85,18 @@ class Lane {
   bool brings_input(const Operation& op, int local_rank) const;
   const std::byte* input(const Operation& op, int local_rank) const;
   bool run_put(const Step& step, Operation& op);
+  // Some step after the current one is a put.
+  bool puts_follow(const Operation& op) const;
   // What is here for the chunk was sent for the very same operation; else reports the mismatch.
   bool check_arrivals(const Operation& op, Executor& executor);
   bool has_arrived(SlotRef slot) const;
   // A local rank whose input is not here yet; -1: all are. A group's carrier, which has to wait for
   // the others of its group, only where there is no other.
   int missing_input(const Operation& op) const;
-  bool result_slot_free() const;
-  // Every local rank has the results of the lane's chunks before `end`.
-  bool all_drained(uint64_t end) const;
+  // A local rank that is still to copy out of it; -1: it is free.
+  int who_holds_result_slot() const;
+  // A local rank that does not have the results of the lane's chunks before `end`; -1: all have.
+  int not_drained(uint64_t end) const;
   // Of an operation that stays inside a group.
   Wait waits_inside(const Operation& op) const;
   // The chunk is finished without this lane: it stayed inside a group, or is empty.
@@ -85,6 +108,7 @@ class Lane {
 
   EngineContext* context_;
   Arrivals* arrivals_;
+  EngineMeters* meters_;
   int idx_;
   uint64_t chunk_;
   uint64_t op_cursor_ = 0;    // where find_chunk goes on
@@ -92,11 +116,22 @@ class Lane {
   bool begun_ = false;
   size_t step_ = 0;
   AddState add_ = AddState::kNone;
-  uint64_t add_began_ns_ = 0;         // with a trace
-  std::vector<int> puts_pending_;     // to whom, in order; has room for all of a schedule
-  const std::byte* value_ = nullptr;  // the chunk's sum so far
-  bool inputs_free_ = true;           // false: the value may lie in an input slot
-  std::byte* result_ = nullptr;       // where sums and the final value go
+  uint64_t add_began_ns_ = 0;             // with a trace
+  uint64_t add_range_ = 0;                // a profiler's
+  std::vector<PendingPut> puts_pending_;  // in order; has room for all of a schedule
+  uint64_t operation_ = 0;                // of the chunk
+  size_t chunk_bytes_ = 0;
+  bool timed_ = false;         // the chunk is so large that its stages are timed
+  uint64_t lap_began_ns_ = 0;  // if so: when its present stage began
+  Awaited awaited_ = Awaited::kNothing;
+  int waited_for_ = -1;                     // the rank
+  bool inputs_here_ = false;                // of the present add
+  const std::byte* value_ = nullptr;        // the chunk's sum so far
+  std::optional<uint32_t> value_checksum_;  // once it was needed
+  bool sources_checked_ = false;            // of the step that is next
+  bool inputs_free_ = true;                 // false: the value may lie in an input slot
+  std::byte* result_ = nullptr;             // where sums and the final value go
+  std::byte* copy_to_ = nullptr;  // where the final value is copied from there; null: nowhere
 };
 
 }  // namespace hfr

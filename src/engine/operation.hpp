@@ -9,12 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "base/signature.hpp"
 #include "base/text.hpp"
 #include "base/types.hpp"
 #include "ports/device.hpp"
 #include "sched/plan.hpp"
 #include "sched/schedule.hpp"
-#include "sched/signature.hpp"
 
 namespace hfr {
 
@@ -82,6 +82,11 @@ struct Operation {
   bool added = false;           // kFlat, kDirect: this rank's adding is done
   bool reads_in_place = false;  // some post says that its input may be read where it is
   uint64_t timed_from_ns = 0;   // for the PathTuner; 0: not timed
+  uint64_t posted_ns = 0;       // for the meters; 0: not timed
+  uint64_t range = 0;           // a profiler's; 0: none
+
+  uint64_t stage_began_ns = 0;  // kDirect: for the recorder; 0: not timed
+  int waited_for = -1;          // likewise: whose slice was missing at last
 
   // kDirect: bytes of this rank's slice that are done. kLanes: the chunks.
   size_t slice_done = 0;

@@ -5,7 +5,7 @@
 //   | posts[rank][ring]  what each rank has started; small messages ride along   |
 //   | counters           per rank: read, sliced, busy; per lane: added,          |
 //   |                    published, landed[rank], drained[rank], summed[rank],   |
-//   |                    carried[rank]                    (a cache line each)    |
+//   |                    carried[rank], checksums         (a cache line each)    |
 //   | board              adds that wait for a thread: the reduce pool's own      |
 //   | lanes[window]      input[rank] | result | child[n] | round[2 * rounds]     |
 //   +----------------------------------------------------------------------------+
@@ -61,7 +61,7 @@ struct alignas(kCacheLine) Post {
   };
 
   std::atomic<uint64_t> seq;  // operation number + 1, stored last
-  uint64_t signature;         // sched/signature.hpp
+  uint64_t signature;         // base/signature.hpp
   uint64_t send;  // heap offset; an address when the node is one process, or for PeerMemory
   uint64_t recv;
   uint32_t flags;
@@ -112,6 +112,14 @@ class Staging {
     return lane_counter(lane, 2 + 3 * shape_.num_local + local_rank);
   }
 
+  // Checksum words (ports/checksum.hpp), where they are asked for. Of what this rank copied in,
+  // stored before landed; of the final value, stored by the owner before published.
+  Counter& input_checksum(int lane, int local_rank) const {
+    return lane_counter(lane, 2 + 4 * shape_.num_local + local_rank);
+  }
+  Counter& result_checksum(int lane) const { return lane_counter(lane, 2 + 5 * shape_.num_local); }
+  int counters_per_lane() const { return 3 + 5 * shape_.num_local; }
+
   std::byte* board() const { return memory_ + board_offset_; }
 
   std::byte* input(int lane, int local_rank) const {
@@ -130,7 +138,7 @@ class Staging {
     return reinterpret_cast<Counter*>(memory_ + counters_offset_)[idx];
   }
   Counter& lane_counter(int lane, int idx) const {
-    return counter(3 * shape_.num_local + lane * (2 + 4 * shape_.num_local) + idx);
+    return counter(3 * shape_.num_local + lane * counters_per_lane() + idx);
   }
   std::byte* lane_memory(int lane) const {
     return memory_ + lanes_offset_ + static_cast<size_t>(lane) * lane_stride_;

@@ -3,15 +3,18 @@
 // lanes.
 #include <algorithm>
 
+#include "base/signature.hpp"
 #include "base/text.hpp"
 #include "engine/executor.hpp"
 #include "sched/plan.hpp"
-#include "sched/signature.hpp"
 
 namespace hfr {
 
 void Executor::post(Operation& o) {
   Post& p = context_.staging.post(me_, o.number);
+  if (context_.ranges != nullptr)
+    o.range = context_.ranges->begin(Ranges::Kind::kOperation, o.bytes);
+  if (o.bytes >= kTimedOperationBytes) o.posted_ns = context_.clock.now_ns();
   if (is_staged(o)) {
     p.flags = Post::kStaged;
   } else if (takes_flat(o.bytes)) {
@@ -114,11 +117,16 @@ bool Executor::choose_path(Operation& o) {
                   std::any_of(o.recvs.begin(), o.recvs.end(), unreached);
     o.slice_done = 0;
     o.added = false;
+    o.waited_for = -1;
+    const bool timed =
+        context_.recorder != nullptr && o.bytes >= kTimedOperationBytes && num_local_ > 1;
+    o.stage_began_ns = timed ? context_.recorder->now_ns() : 0;
   } else {
     o.path = OpPath::kLanes;
     if (!is_staged(o)) lay_out_chunks(o);
     ++open_lane_ops_;
   }
+  meters_.by_path[static_cast<size_t>(o.path)].add(1);
   const bool two_ways = context_.peer_memory.available() && tuner_.learns(o.bytes);
   const bool alone = completed_.load(std::memory_order_relaxed) == o.number;
   const bool in_reach = o.path == OpPath::kDirect && !o.by_kernel;

@@ -7,30 +7,50 @@
 // Threads: whoever holds the engine.
 #pragma once
 
-#include <array>
 #include <string>
 #include <vector>
 
+#include "engine/copy_watch.hpp"
 #include "ports/clock.hpp"
 #include "ports/device.hpp"
 
 namespace hfr {
 
-// Copies in the order of CopyDirection, then what the CPU does.
-enum class TraceStage : uint8_t { kCopyIn, kCopyOut, kPush, kGroupAdd, kPull, kAdd };
+// Copies in the order of CopyDirection, then what the CPU does, the network, and waits of this
+// rank's lanes.
+enum class TraceStage : uint8_t {
+  kCopyIn,
+  kCopyOut,
+  kPush,
+  kGroupAdd,
+  kPull,
+  kAdd,
+  kSend,
+  kWaitInput,
+  kWaitSlot,
+  kWaitPartialSum,
+  kWaitFinalValue,
+};
+constexpr size_t kNumTraceStages = 11;
+
+// What the times of a trace are told by: machines with the same name have the same clock.
+struct TraceClock {
+  std::string machine;
+  int64_t to_realtime_ns = 0;  // added to a time: since 1970
+};
 
 class Trace {
  public:
   static constexpr size_t kCapacity = size_t{1} << 16;
   static constexpr size_t kWatched = 4096;  // copies in a direction; more are left out
 
-  explicit Trace(const Clock& clock) : clock_(clock), spans_(kCapacity) {
-    for (Watched& watched : watched_) watched.copies.resize(kWatched);
-  }
+  explicit Trace(const Clock& clock) : clock_(clock), spans_(kCapacity), copies_(kWatched) {}
 
-  // The copy was queued: it begins when its counter lets it go and the one before it has ended.
-  void watch(CopyDirection direction, const CopyDescriptor& copy);
-  // Once a turn: which copies may go by now, and which have ended.
+  // The copy was queued.
+  void watch(CopyDirection direction, const CopyDescriptor& copy) {
+    copies_.watch(direction, copy);
+  }
+  // Once a turn.
   void look();
 
   uint64_t now_ns() const { return clock_.now_ns(); }
@@ -39,7 +59,7 @@ class Trace {
   }
 
   // A JSON array of Chrome's trace events; `rank` is the process, stages are its threads.
-  std::string text(int rank, const std::string& name) const;
+  std::string text(int rank, const std::string& name, const TraceClock& clock) const;
 
  private:
   struct Span {
@@ -49,23 +69,10 @@ class Trace {
     uint64_t end_ns;
     TraceStage stage;
   };
-  // One direction's queued copies:  | ended ... | may go | not yet ... |
-  struct Watched {
-    struct Copy {
-      CopyDescriptor copy;
-      uint64_t may_go_ns;
-    };
-    std::vector<Copy> copies;
-    size_t ended = 0;
-    size_t may_go = 0;
-    size_t queued = 0;
-    uint64_t last_end_ns = 0;
-  };
-
   const Clock& clock_;
   std::vector<Span> spans_;
   uint64_t num_spans_ = 0;
-  std::array<Watched, kNumDirections> watched_;
+  CopyWatch copies_;
 };
 
 }  // namespace hfr

@@ -14,13 +14,13 @@ constexpr uint64_t kLostPeerGraceNs = 300'000'000;
 Wait Executor::what_waits(const Operation& o) const {
   const Shape& shape = context_.shape;
   auto rank_of = [&](int local) { return shape.nodes[static_cast<size_t>(shape.node)][local]; };
-  if (o.state == OpState::kPosted) return {rank_of(o.posts_seen), "starting it"};
+  if (o.state == OpState::kPosted) return {rank_of(o.posts_seen), WaitStage::kStarting};
   if (o.state >= OpState::kAdded) return {};
   if (o.path != OpPath::kLanes) {
     for (int r = 0; r < num_local_; ++r) {
       const Counter& counter =
           o.path == OpPath::kFlat ? context_.staging.read(r) : context_.staging.sliced(r);
-      if (counter.load() < o.number + 1) return {rank_of(r), "adding its part"};
+      if (counter.load() < o.number + 1) return {rank_of(r), WaitStage::kAddingPart};
     }
     return {};
   }
@@ -37,11 +37,9 @@ Wait Executor::what_waits(const Operation& o) const {
       if (o.stays_inside) continue;
       const int carrier = in_group(o) ? context_.groups.carrier(me_, lane) : me_;
       if (carrier == me_ || context_.staging.carried(lane, carrier).load() >= chunk + 1) continue;
-      return {rank_of(carrier),
-              cat("carrying chunk ", chunk - o.first_chunk, " of ", o.num_chunks)};
+      return {rank_of(carrier), WaitStage::kCarrying, chunk - o.first_chunk, o.num_chunks};
     }
-    return {shape.owner(shape.node, lane),
-            cat("the sum of chunk ", chunk - o.first_chunk, " of ", o.num_chunks)};
+    return {shape.owner(shape.node, lane), WaitStage::kSum, chunk - o.first_chunk, o.num_chunks};
   }
   return {};
 }
@@ -65,15 +63,15 @@ std::optional<Stall> Executor::check(uint64_t now_ns) {
   }
   if (late && oldest_op.started_ns == 0) oldest_op.submitted_ns = now_ns;
   const Operation& first = op(completed);
+  record_wait(first, now_ns);
   if (any_lost_ && first.state == OpState::kRunning && first.path == OpPath::kLanes) {
     for (const Lane& lane : lanes_) {
       if (!first.has_chunk(lane.chunk())) continue;
-      Wait wait = lane.waits_for(first);
+      const Wait wait = lane.waits_for(first);
       if (wait.rank < 0) continue;
       uint64_t since = lost_since_ns_[static_cast<size_t>(wait.rank)];
       if (since != 0 && now_ns > since + kLostPeerGraceNs) {
-        wait.stage += ": " + context_.transport->peer_error(wait.rank);
-        return Stall{true, std::move(wait), operation_text(first)};
+        return Stall{true, wait, operation_text(first), context_.transport->peer_error(wait.rank)};
       }
     }
   }
@@ -82,12 +80,21 @@ std::optional<Stall> Executor::check(uint64_t now_ns) {
   return oldest();
 }
 
+void Executor::record_wait(const Operation& o, uint64_t now_ns) {
+  if (context_.recorder == nullptr) return;
+  const bool no_input = o.started_ns == 0;
+  const uint64_t since_ns = no_input ? o.submitted_ns : o.started_ns;
+  if (now_ns < since_ns + Recorder::kLongWaitNs) return;
+  const Wait wait = no_input ? Wait{context_.shape.rank, WaitStage::kStream} : what_waits(o);
+  context_.recorder->waits(o.number, since_ns, now_ns, wait);
+}
+
 std::optional<Stall> Executor::oldest() const {
   uint64_t completed = completed_.load(std::memory_order_relaxed);
   if (completed == submitted_.load(std::memory_order_relaxed)) return std::nullopt;
   const Operation& first = op(completed);
   return Stall{false, first.state == OpState::kQueued ? Wait{} : what_waits(first),
-               operation_text(first)};
+               operation_text(first), ""};
 }
 
 }  // namespace hfr

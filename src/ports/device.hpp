@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/counter.hpp"
+#include "base/meter.hpp"
 #include "base/status.hpp"
 #include "base/types.hpp"
 
@@ -48,7 +49,11 @@ struct CopyDescriptor {
   std::span<const Counter* const> wait_also;
   Counter* signal = nullptr;  // then signal->store(signal_value)
   uint64_t signal_value = 0;
-  bool streaming = false;         // store past the caches: nobody reads dst soon
+  bool streaming = false;  // store past the caches: nobody reads dst soon
+  // Where the CPU copies. Before the signal, src's checksum is left in the one, or dst's is
+  // compared with the one: words of signal_value (ports/checksum.hpp).
+  Counter* leave_checksum = nullptr;
+  const Counter* expect_checksum = nullptr;
   DType dtype = DType::kFloat32;  // kAdd only, as is:
   Op op = Op::kSum;
   int divisor = 1;
@@ -202,11 +207,24 @@ class Device {
   // Forgets what is queued (after a failure). Copies under way finish first.
   virtual void cancel() = 0;
 
+  // A copy whose checksum was not the expected one; null: none. It has not signalled, and no copy
+  // goes after it.
+  struct CorruptedCopy {
+    CopyDescriptor copy;
+    uint32_t found = 0;
+  };
+  virtual const CorruptedCopy* corrupted() const { return nullptr; }
+
   // A copy was refused: health() says why.
   virtual bool failed() const { return false; }
   // Asks the device whether it still works. For long waits only. `at_any_price`: even where asking
   // may wait for another thread's call.
   virtual Status health([[maybe_unused]] bool at_any_price) { return Status(); }
+
+  // From now on copies of `least_bytes` or more note how long they take, where the device itself
+  // can tell. The meters outlive it.
+  virtual void time_copies([[maybe_unused]] StageMeter& in, [[maybe_unused]] StageMeter& out,
+                           [[maybe_unused]] size_t least_bytes) {}
 
   // Null where the CPU reaches buffers itself.
   virtual UserSide* user_side() { return nullptr; }

@@ -14,16 +14,18 @@
 #include <string>
 #include <vector>
 
+#include "base/meter.hpp"
 #include "base/status.hpp"
 #include "ports/completion.hpp"
 
 namespace hfr {
 
-// Travels with every put; all of it fits an immediate plus a small header.
+// Travels with every put; all of it fits a small header.
 struct PutTag {
   uint32_t landing = 0;    // the receiver's landing number
   uint64_t chunk = 0;      // chunk number in the communicator's life
-  uint64_t signature = 0;  // what the sender thinks the operation is (sched/signature.hpp)
+  uint64_t signature = 0;  // what the sender thinks the operation is (base/signature.hpp)
+  uint32_t checksum = 0;   // of the bytes, where it was asked for (docs/integrity.md)
 };
 
 struct TransportEvent {
@@ -43,16 +45,26 @@ struct TransportCapabilities {
   bool needs_attendance = false;
 };
 
+// Connections that broke and were made anew.
+struct LinkMeters {
+  Meter broken;
+  Meter mended;
+};
+
 class Transport {
  public:
   virtual ~Transport() = default;
 
   virtual TransportCapabilities capabilities() const = 0;
 
-  // Set-up, any time before stop(): puts from and to [memory, memory + bytes), which outlives the
-  // transport, need no copy from now on. Elsewhere they work too. Nothing to do where bytes pass
-  // through the kernel anyway.
+  // Any time before stop(), may block: puts from and to [memory, memory + bytes) need no copy from
+  // now on, as long as this lives or until forget_memory(). Elsewhere they work too. Nothing to do
+  // where bytes pass through the kernel anyway.
   virtual Status register_memory(void* /*memory*/, size_t /*bytes*/) { return Status(); }
+  // Takes a registration back, by its address. No put from or to the memory is under way.
+  virtual void forget_memory(void* /*memory*/) {}
+  // A put of these bytes is sent from where they lie; else they are copied first.
+  virtual bool sends_in_place(const void* /*src*/, size_t /*bytes*/) const { return true; }
 
   // Set-up, in this order: every rank calls listen() once and publishes the bytes it returns; then,
   // with the bytes of every peer it talks to, connect(). `addresses[i]` belongs to rank `peers[i]`;
@@ -65,9 +77,10 @@ class Transport {
   // Landing `number` is at [memory, memory + bytes). Numbers are small and dense.
   virtual void set_landing(uint32_t number, void* memory, size_t bytes) = 0;
 
-  // Sends [src, src + bytes) to `peer`'s landing. The memory stays untouched until kPutDone(token).
-  // False when no more can be queued now: poll and try again. Puts to one peer arrive in order.
-  // What kPutDone reported still arrives when this side ends afterwards; only then comes kPeerLost.
+  // Sends [src, src + bytes), less than 4 GiB, to `peer`'s landing. The memory stays untouched
+  // until kPutDone(token). False when no more can be queued now: poll and try again. Puts to one
+  // peer arrive in order. What kPutDone reported still arrives when this side ends afterwards; only
+  // then comes kPeerLost.
   virtual bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) = 0;
 
   // Moves everything on and fills `events`; returns how many. Never blocks.
@@ -79,6 +92,9 @@ class Transport {
   // For a rank that has failed. Afterwards nothing reads its sources or writes its landings, put()
   // takes nothing and poll() reports nothing. Peers may learn of it as a loss.
   virtual void stop() = 0;
+
+  // Null where connections are not mended. Any thread reads them.
+  virtual const LinkMeters* link_meters() const { return nullptr; }
 
   // Why `peer` was lost; a sentence, empty when it was not.
   virtual std::string peer_error(int peer) const = 0;

@@ -34,11 +34,9 @@ void add(const KernelTable& kernels, const ReduceDescriptor& work, const void* c
   kernels.reduce[static_cast<int>(work.dtype)][static_cast<int>(work.op)](args);
 }
 
+// From the descriptor's element `first` on.
 void add_from(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
               size_t count) {
-  // What a small message costs: the addresses were stored just now, one by one, and to load several
-  // at once the processor would have to wait for them.
-  if (first == 0) return add(kernels, work, work.srcs, work.dsts, count);
   const size_t offset = first * dtype_size(work.dtype);
   const void* srcs[ReduceDescriptor::kMaxSources];
   void* dsts[ReduceDescriptor::kMaxDestinations];
@@ -51,14 +49,9 @@ void add_from(const KernelTable& kernels, const ReduceDescriptor& work, size_t f
   add(kernels, work, srcs, dsts, count);
 }
 
-}  // namespace
-
-void run_piece(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
-               size_t count) {
-  if (work.streaming_dst == nullptr) {
-    add_from(kernels, work, first, count);
-    return;
-  }
+// The first destination, and what was added there on to the streaming one, block by block.
+void add_streaming(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
+                   size_t count) {
   const size_t element = dtype_size(work.dtype);
   const size_t step = kBlockBytes / element;
   for (const size_t end = first + count; first < end; first += step) {
@@ -67,6 +60,19 @@ void run_piece(const KernelTable& kernels, const ReduceDescriptor& work, size_t 
     copy_bytes(static_cast<std::byte*>(work.streaming_dst) + first * element,
                static_cast<const std::byte*>(work.dsts[0]) + first * element, size * element, true);
   }
+}
+
+}  // namespace
+
+void run_piece(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
+               size_t count) {
+  if (work.streaming_dst == nullptr) {
+    // What a small message costs: the addresses were stored just now, one by one, and to load
+    // several at once the processor would have to wait for them.
+    if (first == 0) return add(kernels, work, work.srcs, work.dsts, count);
+    return add_from(kernels, work, first, count);
+  }
+  add_streaming(kernels, work, first, count);
 }
 
 }  // namespace hfr

@@ -11,7 +11,7 @@ class StagingMap {
  public:
   explicit StagingMap(const Staging& staging)
       : staging_(staging),
-        counters_per_lane_(2 + 4 * staging.shape().num_local),
+        counters_per_lane_(staging.counters_per_lane()),
         slot_stride_(staging.result(0) - staging.input(0, staging.shape().num_local - 1)) {}
 
   int lane_of(const Counter& counter) const {

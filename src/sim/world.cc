@@ -273,7 +273,7 @@ Status World::describe_stop() {
     if (!stall) continue;
     return Status(Code::kInternalError,
                   cat("nothing more happens, and rank ", rank->place.rank, " waits for rank ",
-                      stall->wait.rank, ", ", stall->wait.stage, ", in ", stall->operation));
+                      stall->wait.rank, ", ", wait_text(stall->wait), ", in ", stall->operation));
   }
   return Status(Code::kInternalError, "nothing more happens");
 }

@@ -32,13 +32,6 @@ bool may_lock_all() {
   return false;
 }
 
-std::optional<size_t> lockable_bytes() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || may_lock_all())
-    return std::nullopt;
-  return limit.rlim_cur;
-}
-
 // Whether `folder` holds a file whose name is `name` and a number.
 bool has_numbered(const char* folder, const std::string& name) {
   std::error_code error;
@@ -79,7 +72,16 @@ void add_distances(std::vector<Link>& links) {
   }
 }
 
-Result<NetReport> examine(const DoctorNetOptions& options) {
+}  // namespace
+
+std::optional<size_t> lockable_bytes() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || may_lock_all())
+    return std::nullopt;
+  return limit.rlim_cur;
+}
+
+Result<NetReport> examine_net(const DoctorNetOptions& options) {
   HFR_ASSIGN_OR_RETURN(const Config config, load_config(process_environment()));
   HFR_ASSIGN_OR_RETURN(const Topology topology, discover_topology());
   std::vector<Link> links = find_links("/sys", topology.interfaces);
@@ -96,10 +98,8 @@ Result<NetReport> examine(const DoctorNetOptions& options) {
   return report;
 }
 
-}  // namespace
-
 int doctor_net(const DoctorNetOptions& options) {
-  auto report = examine(options);
+  auto report = examine_net(options);
   if (!report.ok()) {
     std::cerr << "hfreduce doctor net: " << report.status().message() << "\n";
     return 1;

@@ -86,6 +86,11 @@ struct DoctorNetOptions {
   bool measure = true;
 };
 
+// This machine's.
+Result<NetReport> examine_net(const DoctorNetOptions& options);
+// Bytes that this process may lock; nothing: no limit.
+std::optional<size_t> lockable_bytes();
+
 // Prints. The exit status: 0 nothing is wrong, 1 something is.
 int doctor_net(const DoctorNetOptions& options);
 

@@ -1,13 +1,16 @@
-// The `hfreduce` command: run, perf, topo, sim, doctor.
+// The `hfreduce` command: run, perf, topo, sim, doctor, inspect, trace.
 #include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
+#include "tools/doctor_machine.hpp"
 #include "tools/doctor_net.hpp"
+#include "tools/inspect.hpp"
 #include "tools/launch.hpp"
 #include "tools/perf_command.hpp"
 #include "tools/sim.hpp"
 #include "tools/topo.hpp"
+#include "tools/trace_merge.hpp"
 
 int main(int argc, char** argv) {
   using namespace hfr::tools;
@@ -80,15 +83,35 @@ int main(int argc, char** argv) {
       ->capture_default_str();
 
   CLI::App* doctor = app.add_subcommand("doctor", "Look for what is wrong with this machine");
-  doctor->require_subcommand(1);
+  doctor->require_subcommand(0, 1);
+  DoctorMachineOptions machine_options;
+  doctor->add_flag("--json", machine_options.json, "print JSON");
+  doctor->add_flag("!--no-measure", machine_options.measure, "measure nothing");
   DoctorNetOptions net_options;
   CLI::App* net = doctor->add_subcommand("net", "Links between machines: state, choice, speed");
   net->add_flag("--json", net_options.json, "print JSON");
   net->add_flag("!--no-measure", net_options.measure, "do not time the links");
 
+  InspectOptions inspect_options;
+  CLI::App* look = app.add_subcommand("inspect", "Say who holds a job up, from the ranks' records");
+  look->add_option("path", inspect_options.paths,
+                   "folders and files with records; default: this machine's");
+  look->add_flag("--json", inspect_options.json, "print JSON");
+  look->add_option("--save", inspect_options.save_folder,
+                   "copy the records to this folder, to bring those of several hosts together");
+  CLI::App* trace = app.add_subcommand("trace", "What to do with the files of HFREDUCE_TRACE");
+  trace->require_subcommand(1);
+  TraceMergeOptions merge_options;
+  CLI::App* merge = trace->add_subcommand("merge", "Put all ranks' files into one");
+  merge->add_option("-o,--output", merge_options.output, "the file to write")->required();
+  merge->add_option("files", merge_options.files, "the ranks' files")->required();
+
   CLI11_PARSE(app, argc, argv);
   if (app.got_subcommand(run)) return launch(spec);
   if (doctor->got_subcommand(net)) return doctor_net(net_options);
+  if (app.got_subcommand(look)) return inspect(inspect_options);
+  if (app.got_subcommand(doctor)) return doctor_machine(machine_options);
+  if (trace->got_subcommand(merge)) return merge_trace_files(merge_options);
   if (app.got_subcommand(sim)) return simulate_cluster(sim_options);
   if (app.got_subcommand(topo)) return show_topology(topo_options);
   return run_perf_command(std::vector<std::string>(argv + 1, argv + argc));

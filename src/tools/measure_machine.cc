@@ -1,10 +1,13 @@
 #include "tools/measure_machine.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <array>
 #include <barrier>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -14,6 +17,7 @@
 #include "cpu/reduce.hpp"
 #include "reduce/inline_pool.hpp"
 #include "tools/port_link.hpp"
+#include "topo/worker_cpus.hpp"
 #include "transport/tcp/transport.hpp"
 
 namespace hfr::tools {
@@ -28,15 +32,18 @@ constexpr uint64_t kPatienceNs = 20'000'000'000;
 constexpr int kRoundTrips = 2000;
 
 // Bytes per second of what `make_piece()` returns for each thread, which moves `bytes`, called over
-// and over by `num_threads` threads at once; of one of them.
+// and over by all threads at once; of each of them.
 template <typename MakePiece>
-double rate_of(int num_threads, size_t bytes, MakePiece&& make_piece) {
-  std::vector<double> rates(static_cast<size_t>(num_threads));
+std::vector<double> rates_of(const ThreadCpus& cpus, size_t bytes, MakePiece&& make_piece) {
+  std::vector<double> rates(cpus.size());
   std::vector<std::thread> threads;
-  std::barrier ready(num_threads);
-  for (double& rate : rates) {
-    threads.emplace_back([&] {
-      auto piece = make_piece();
+  std::barrier ready(static_cast<ptrdiff_t>(cpus.size()));
+  for (size_t i = 0; i < cpus.size(); ++i) {
+    threads.emplace_back([&, i] {
+      const pthread_t self = pthread_self();
+      bind_threads(std::span(&self, 1), std::span(&cpus[i], 1));
+      double& rate = rates[i];
+      auto piece = make_piece();  // its memory is first touched here
       piece();
       ready.arrive_and_wait();
       size_t moved = 0;
@@ -50,8 +57,14 @@ double rate_of(int num_threads, size_t bytes, MakePiece&& make_piece) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  return std::accumulate(rates.begin(), rates.end(), 0.0) / num_threads;
+  return rates;
 }
+
+// Of one of so many threads.
+double mean(const std::vector<double>& rates) {
+  return std::accumulate(rates.begin(), rates.end(), 0.0) / static_cast<double>(rates.size());
+}
+ThreadCpus anywhere(int num_threads) { return ThreadCpus(static_cast<size_t>(num_threads)); }
 
 // A user's buffer and pieces of staging, used by turns.
 struct Buffers {
@@ -65,7 +78,7 @@ struct Buffers {
 
 // Into staging and back.
 double copy_rate(int num_threads) {
-  return rate_of(num_threads, kChunkBytes, [] {
+  return mean(rates_of(anywhere(num_threads), kChunkBytes, [] {
     return [buffers = Buffers()]() mutable {
       if (buffers.turn % 2 == 0) {
         copy_bytes(buffers.slot(), buffers.chunk(), kChunkBytes, false);
@@ -74,12 +87,12 @@ double copy_rate(int num_threads) {
       }
       ++buffers.turn;
     };
-  });
+  }));
 }
 
 // What has arrived, and the user's own, in place.
-double add_rate(int num_threads, const KernelTable& kernels) {
-  return rate_of(num_threads, 2 * kChunkBytes, [&] {
+std::vector<double> add_rates(const ThreadCpus& cpus, const KernelTable& kernels) {
+  return rates_of(cpus, 2 * kChunkBytes, [&] {
     return [buffers = Buffers(), pool = InlinePool(kernels)]() mutable {
       ReduceDescriptor work;
       work.dsts[0] = buffers.chunk();
@@ -92,16 +105,6 @@ double add_rate(int num_threads, const KernelTable& kernels) {
       ++buffers.turn;
     };
   });
-}
-
-double memory_rate(int num_threads) {
-  const double one = rate_of(num_threads, 2 * kBufferBytes, [] {
-    return [from = std::vector<std::byte>(kBufferBytes, std::byte{1}),
-            to = std::vector<std::byte>(kBufferBytes)]() mutable {
-      copy_bytes(to.data(), from.data(), kBufferBytes, true);
-    };
-  });
-  return one * num_threads;
 }
 
 // Both ends of the shipped TCP transport, each sending to the other as it receives, from and into
@@ -219,12 +222,26 @@ Status measure_tcp(int num_threads, MachineRates& rates) {
 
 }  // namespace
 
+Result<std::vector<double>> add_rates(const ThreadCpus& threads) {
+  HFR_ASSIGN_OR_RETURN(const KernelTable* kernels, select_kernel_table("auto"));
+  return add_rates(threads, *kernels);
+}
+
+std::vector<double> memory_rates(const ThreadCpus& threads) {
+  return rates_of(threads, 2 * kBufferBytes, [] {
+    return [from = std::vector<std::byte>(kBufferBytes, std::byte{1}),
+            to = std::vector<std::byte>(kBufferBytes)]() mutable {
+      copy_bytes(to.data(), from.data(), kBufferBytes, true);
+    };
+  });
+}
+
 Result<MachineRates> measure_machine(int num_threads) {
   MachineRates rates;
   HFR_ASSIGN_OR_RETURN(const KernelTable* kernels, select_kernel_table("auto"));
   rates.copy = copy_rate(num_threads);
-  rates.add = add_rate(num_threads, *kernels);
-  rates.memory = memory_rate(num_threads);
+  rates.add = mean(add_rates(anywhere(num_threads), *kernels));
+  rates.memory = mean(memory_rates(anywhere(num_threads))) * num_threads;
   HFR_RETURN_IF_ERROR(measure_tcp(num_threads, rates));
   return rates;
 }

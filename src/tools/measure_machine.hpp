@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/status.hpp"
 
@@ -20,5 +21,12 @@ struct MachineRates {
 
 // By as many threads as there are CPUs to use.
 Result<MachineRates> measure_machine(int num_threads);
+
+// For each thread that is to run, the CPUs that it is bound to; empty: wherever the system lets it.
+using ThreadCpus = std::vector<std::vector<int>>;
+// Bytes per second of each, all at work at once, for a third of a second: inputs of adds as above,
+// and reads and writes of memory that lies where the thread runs.
+Result<std::vector<double>> add_rates(const ThreadCpus& threads);
+std::vector<double> memory_rates(const ThreadCpus& threads);
 
 }  // namespace hfr::tools

@@ -44,6 +44,8 @@ void add_options(CLI::App& perf, Arguments& arguments) {
   constexpr int kMost = 1'000'000;
   const CLI::Range zero_or_one(0, 1);
   PerfOptions& o = arguments.options;
+  // As nccl-tests: a script that passes options on (scripts/demo.sh) lets them be set again.
+  perf.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   auto size = [&](const char* names, size_t& value, const char* meaning) {
     return perf.add_option(names, value, meaning)
         ->transform(size_validator())

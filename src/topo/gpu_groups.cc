@@ -19,7 +19,8 @@ bool reach_each_other(const GpuFacts& a, const GpuFacts& b) {
   auto reaches = [](const GpuFacts& from, const GpuFacts& to) {
     return std::find(from.reaches.begin(), from.reaches.end(), to.gpu) != from.reaches.end();
   };
-  return a.gpu != b.gpu && reaches(a, b) && reaches(b, a);
+  const bool are_threads = a.process >= 0 && a.process == b.process;
+  return a.gpu != b.gpu && !are_threads && reaches(a, b) && reaches(b, a);
 }
 
 // Takes the first rank that is left, and with it the next ones that reach all of its group.

@@ -62,6 +62,21 @@ TEST(Config, ReadsValues) {
   EXPECT_EQ(config->window, 0u);
 }
 
+TEST(Config, LevelsBySubsystemGoOverTheLevelForAll) {
+  const auto levels = [](const std::map<std::string, std::string>& variables) {
+    auto config = load_config(environment(variables));
+    EXPECT_TRUE(config.ok());
+    return log_levels(*config);
+  };
+  EXPECT_EQ(levels({}), LogLevels(LogLevel::kWarn));
+  const LogLevels some =
+      levels({{"HFREDUCE_LOG", "transport=debug"}, {"HFREDUCE_LOG_LEVEL", "error"}});
+  EXPECT_EQ(some.of(Subsystem::kTransport), LogLevel::kDebug);
+  EXPECT_EQ(some.of(Subsystem::kSetUp), LogLevel::kError);
+  EXPECT_EQ(levels({{"HFREDUCE_LOG", "info"}, {"HFREDUCE_LOG_LEVEL", "error"}}),
+            LogLevels(LogLevel::kInfo));
+}
+
 TEST(Config, EveryVariableRefusesWhatIsNotAllowed) {
   const std::map<std::string, std::string> bad = {
       {"HFREDUCE_TIMEOUT_MS", "0"},
@@ -97,8 +112,13 @@ TEST(Config, EveryVariableRefusesWhatIsNotAllowed) {
       {"HFREDUCE_GPU_GROUP_BLOCKS", "0"},
       {"HFREDUCE_ISA", "mmx"},
       {"HFREDUCE_LOG_LEVEL", "loud"},
+      {"HFREDUCE_LOG", "warn,cable=info"},
       {"HFREDUCE_LOG_FILE", std::string(4097, 'f')},
       {"HFREDUCE_TRACE", std::string(4097, 't')},
+      {"HFREDUCE_RECORDER_DIR", std::string(4001, 'd')},
+      {"HFREDUCE_RECORDER_SIGNAL", "KILL"},
+      {"HFREDUCE_METRICS", "somewhere"},
+      {"HFREDUCE_CHECK", "md5"},
   };
   for (const ConfigVariable& variable : config_variables()) {
     auto value = bad.find(variable.name);

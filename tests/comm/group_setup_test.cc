@@ -43,6 +43,18 @@ TEST(PlanGpuGroups, WhatDoesNotDivideIsSaid) {
   EXPECT_THAT(odd.message(), HasSubstr("2 GPU ranks"));
 }
 
+// What is left of a communicator goes on, without groups where they do not come out even.
+TEST(PlanGpuGroups, ChildrenGoWithoutWhatDoesNotDivide) {
+  const std::vector<GpuGroups> pairs = {{{1, 2}}, {{0, 1}}};
+  EXPECT_EQ(*plan_gpu_groups(kShape, "2", findings(true), true), pairs);
+  EXPECT_EQ(*plan_gpu_groups(kShape, "4", findings(true), true), std::vector<GpuGroups>(2));
+  const Shape odd = make_shape(1, std::vector<int>{0, 0, 0, 0, 1});
+  const std::vector<GpuGroups> of_one_node = {{}, {}};
+  EXPECT_EQ(*plan_gpu_groups(odd, "2", findings(true), true), of_one_node);
+  const Status kernels = plan_gpu_groups(kShape, "2", findings(false), true).status();
+  EXPECT_EQ(kernels.code(), Code::kUnsupported);
+}
+
 // A number in the environment of a job in host memory asks for nothing.
 TEST(PlanGpuGroups, HostRanksAlone) {
   EXPECT_EQ(*plan_gpu_groups(kShape, "2", std::vector<GroupFinding>(5)), std::vector<GpuGroups>(2));

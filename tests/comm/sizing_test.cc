@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 namespace hfr {
 namespace {
 
@@ -39,6 +43,34 @@ TEST(FlatBytes, MoreWhereRanksShareCpus) {
 TEST(FlatBytes, WhatIsSetStays) {
   EXPECT_EQ(flat_bytes(one_node(4, true), true, 8 * kKiB), 8 * kKiB);
   EXPECT_EQ(flat_bytes(one_node(4, false), true, 8 * kKiB), 8 * kKiB);
+}
+
+// One rank a node: what queue pairs and their memory grow with.
+TEST(PeerRanks, GrowWithTheTreesAndNotWithTheWorld) {
+  const Config config;
+  for (int num_nodes : {2, 3, 4, 5, 7, 8, 9, 16, 17, 31, 64, 100, 500, 1000}) {
+    std::vector<std::string> names;
+    for (int node = 0; node < num_nodes; ++node) names.push_back(std::to_string(node));
+    const std::vector<NodeSchedules> schedules = make_all_schedules(num_nodes, config);
+    std::vector<std::vector<int>> peers;
+    for (int node = 0; node < num_nodes; ++node) {
+      const Shape shape = make_shape(node, names);
+      const int window = size_staging(shape, config).window;
+      peers.push_back(peer_ranks(shape, schedules[static_cast<size_t>(node)], window));
+    }
+    // A parent and two children in each of two trees, a partner in each round of the butterfly and
+    // one beside when their number is no power of two, two neighbours in a short ring.
+    const int most = 2 * 3 + butterfly_rounds(num_nodes) + 1 + (num_nodes <= kMaxRingNodes ? 2 : 0);
+    for (int node = 0; node < num_nodes; ++node) {
+      const std::vector<int>& mine = peers[static_cast<size_t>(node)];
+      EXPECT_LE(static_cast<int>(mine.size()), most) << num_nodes << " nodes";
+      for (int peer : mine) {
+        const std::vector<int>& theirs = peers[static_cast<size_t>(peer)];
+        EXPECT_TRUE(std::binary_search(theirs.begin(), theirs.end(), node))
+            << "rank " << node << " connects to " << peer << ", which does not expect it";
+      }
+    }
+  }
 }
 
 // A copy costs the link more than its bytes, once for each rank.

@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "base/net.hpp"
+#include "base/record_reader.hpp"
 #include "comm/sizing.hpp"
+#include "cpu/crc32c.hpp"
 #include "device/host/host_device.hpp"
 #include "engine/executor.hpp"
 #include "group_device.hpp"
@@ -36,21 +38,73 @@ struct EngineOptions {
   bool direct = true;  // ranks reach each other's buffers
   // The CPU does not reach the buffers, as on a GPU: all goes through staging.
   bool staged = false;
+  // Nodes are joined by a CopyingTransport that knows staging.
+  bool copies = false;
   bool mixed = false;          // with `staged`: not so for every second rank
   size_t streaming_bytes = 0;  // results from this size on go past the caches; 0: by default
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
+  bool check = false;  // chunks have checksums
   // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
   size_t add_threads = 0;
   // With a pool of the test's own for this rank.
   int rank_with_pool = -1;
   std::function<std::unique_ptr<hfr::ReducePool>()> make_pool;
+  bool recorded = false;
+  // Parts of a test's own, for each rank; with the cluster's clock. A null device: the usual one.
+  std::function<std::unique_ptr<hfr::ReducePool>(int, const hfr::Clock&)> pool_of;
+  std::function<std::unique_ptr<hfr::Device>(int, const hfr::Clock&)> device_of;
+  std::function<std::unique_ptr<hfr::Transport>(int, const hfr::Clock&,
+                                                std::unique_ptr<hfr::Transport>)>
+      wrap_transport;
 };
 
 // A device that copies as the host does, and says that only it can reach the buffers.
 class StagedDevice : public hfr::HostDevice {
  public:
   bool host_accessible() const override { return false; }
+};
+
+// As a device does that reads registered memory only: says what it would have to copy.
+class CopyingTransport : public hfr::Transport {
+ public:
+  CopyingTransport(std::unique_ptr<hfr::Transport> inner, std::vector<const void*>& copied)
+      : inner_(std::move(inner)), copied_(copied) {}
+
+  hfr::Status register_memory(void* memory, size_t bytes) override {
+    begin_ = static_cast<std::byte*>(memory);
+    end_ = begin_ + bytes;
+    return hfr::Status();
+  }
+  bool sends_in_place(const void* src, size_t bytes) const override {
+    return src >= begin_ && static_cast<const std::byte*>(src) + bytes <= end_;
+  }
+  bool put(int peer, const void* src, size_t bytes, const hfr::PutTag& tag,
+           hfr::Token token) override {
+    if (!inner_->put(peer, src, bytes, tag, token)) return false;
+    if (!sends_in_place(src, bytes)) copied_.push_back(src);
+    return true;
+  }
+
+  hfr::TransportCapabilities capabilities() const override { return inner_->capabilities(); }
+  hfr::Result<std::vector<std::byte>> listen() override { return inner_->listen(); }
+  hfr::Status connect(std::span<const int> peers, std::span<const std::vector<std::byte>> addresses,
+                      uint64_t deadline_ns) override {
+    return inner_->connect(peers, addresses, deadline_ns);
+  }
+  void set_landing(uint32_t number, void* memory, size_t bytes) override {
+    inner_->set_landing(number, memory, bytes);
+  }
+  size_t poll(std::span<hfr::TransportEvent> events) override { return inner_->poll(events); }
+  void sleep(uint64_t timeout_ns) override { inner_->sleep(timeout_ns); }
+  void stop() override { inner_->stop(); }
+  std::string peer_error(int peer) const override { return inner_->peer_error(peer); }
+
+ private:
+  const std::unique_ptr<hfr::Transport> inner_;
+  std::vector<const void*>& copied_;
+  const std::byte* begin_ = nullptr;
+  const std::byte* end_ = nullptr;
 };
 
 class EngineCluster {
@@ -65,14 +119,15 @@ class EngineCluster {
     config_.chunk_bytes = options.chunk_bytes;
     config_.forest = options.forest;
     config_.timeout_ms = 1000;
-    config_.direct = options.direct;
+    config_.direct = options.direct && !options.check;
+    if (options.check) config_.check = "crc";
     config_.gpu_group_from = options.group_from;
     for (size_t rank = 0; rank < names.size(); ++rank) {
       shapes_.push_back(hfr::make_shape(static_cast<int>(rank), names));
       shapes_.back().any_on_device = options.staged;
     }
     allocate_staging();
-    if (shapes_[0].num_nodes() > 1) connect();
+    if (shapes_[0].num_nodes() > 1) connect(options);
     if (options.group_size > 0) allocate_boxes(options.group_size);
     for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape, options));
   }
@@ -86,6 +141,28 @@ class EngineCluster {
   }
   const hfr::EngineContext& context(int rank) const {
     return *ranks_[static_cast<size_t>(rank)]->context;
+  }
+  // With `recorded`: what the rank's recorder has written, as a reader sees it.
+  hfr::Record record(int rank) {
+    const auto& owner = *ranks_[static_cast<size_t>(rank)];
+    hfr::record::Identity& identity = owner.record->identity;
+    identity.magic = hfr::record::kMagic;
+    identity.version = hfr::record::kVersion;
+    identity.rank = rank;
+    identity.num_ranks = num_ranks();
+    identity.node = shape(rank).node;
+    identity.num_nodes = shape(rank).num_nodes();
+    identity.local_rank = shape(rank).local_rank;
+    identity.num_local = shape(rank).num_local();
+    identity.pid = 1000 + rank;
+    const auto bytes = std::as_bytes(std::span(owner.record.get(), 1));
+    auto read = hfr::read_record(bytes, bytes);
+    EXPECT_TRUE(read.ok()) << read.status().message();
+    return *read;
+  }
+  // With `copies`: where the sources lay that a rank's transport copied.
+  const std::vector<const void*>& copied(int rank) const {
+    return copied_[static_cast<size_t>(rank)];
   }
   const hfr::Shape& shape(int rank) const { return shapes_[static_cast<size_t>(rank)]; }
 
@@ -106,6 +183,8 @@ class EngineCluster {
   struct Rank {
     std::unique_ptr<hfr::Device> device;
     std::unique_ptr<hfr::ReducePool> pool;
+    std::unique_ptr<hfr::record::File> record;
+    std::unique_ptr<hfr::Recorder> recorder;
     std::unique_ptr<hfr::EngineContext> context;
     std::unique_ptr<hfr::Executor> executor;
   };
@@ -123,10 +202,22 @@ class EngineCluster {
     }
   }
 
-  void connect() {
+  void connect(const EngineOptions& options) {
+    copied_.resize(shapes_.size());
     std::vector<std::vector<std::byte>> addresses;
     for (const hfr::Shape& shape : shapes_) {
       transports_.push_back(hfr::make_loopback_transport(shape.rank));
+      if (options.wrap_transport) {
+        transports_.back() =
+            options.wrap_transport(shape.rank, clock_, std::move(transports_.back()));
+      }
+      if (options.copies) {
+        transports_.back() = std::make_unique<CopyingTransport>(
+            std::move(transports_.back()), copied_[static_cast<size_t>(shape.rank)]);
+        std::byte* staging = memory_[static_cast<size_t>(shape.node)].get();
+        const size_t bytes = hfr::Staging::bytes_needed(hfr::size_staging(shape, config_));
+        ASSERT_TRUE(transports_.back()->register_memory(staging, bytes).ok());
+      }
       addresses.push_back(*transports_.back()->listen());
     }
     std::vector<std::thread> threads;
@@ -172,6 +263,9 @@ class EngineCluster {
   }
 
   std::unique_ptr<hfr::Device> make_device(const hfr::Shape& shape, const EngineOptions& options) {
+    if (options.device_of) {
+      if (auto device = options.device_of(shape.rank, clock_)) return device;
+    }
     const bool in_host = options.mixed && shape.rank % 2 == 1;
     if (!options.staged || in_host) return std::make_unique<hfr::HostDevice>();
     if (options.group_size == 0) return std::make_unique<StagedDevice>();
@@ -201,6 +295,7 @@ class EngineCluster {
     rank->pool = shape.rank == options.rank_with_pool
                      ? options.make_pool()
                      : make_pool(options.add_threads, memory, staging);
+    if (options.pool_of) rank->pool = options.pool_of(shape.rank, clock_);
     rank->context.reset(new hfr::EngineContext{
         .shape = shape,
         .staging = staging,
@@ -216,8 +311,14 @@ class EngineCluster {
         .pool = *rank->pool,
         .transport =
             transports_.empty() ? nullptr : transports_[static_cast<size_t>(shape.rank)].get()});
+    if (options.check) rank->context->checksum = hfr::crc32c;
     if (options.streaming_bytes > 0)
       rank->context->limits.streaming_bytes = options.streaming_bytes;
+    if (options.recorded) {
+      rank->record = std::make_unique<hfr::record::File>();
+      rank->recorder = std::make_unique<hfr::Recorder>(*rank->record, clock_);
+      rank->context->recorder = rank->recorder.get();
+    }
     if (options.group_size > 0) {
       rank->context->groups = make_groups(shape, rank->context->staging, options.group_size);
     }
@@ -230,6 +331,7 @@ class EngineCluster {
   std::vector<hfr::Shape> shapes_;
   std::vector<std::unique_ptr<std::byte, Free>> memory_;  // per node
   std::vector<std::vector<std::byte>> boxes_;             // per rank
+  std::vector<std::vector<const void*>> copied_;          // per rank
   std::vector<std::unique_ptr<hfr::Transport>> transports_;
   std::vector<std::unique_ptr<Rank>> ranks_;
 };
@@ -259,6 +361,11 @@ class Buffers {
             .op = hfr::Op::kSum};
   }
 
+  // Whether it lies in the rank's input, or in what is its input as well.
+  bool is_input(int rank, const void* at) const {
+    const std::vector<int64_t>& send = send_[static_cast<size_t>(rank)];
+    return at >= send.data() && at < send.data() + send.size();
+  }
   bool is_right(int rank) { return recv(rank) == expected_; }
   void check() const {
     for (size_t rank = 0; rank < send_.size(); ++rank) {

@@ -250,7 +250,7 @@ TEST_P(MissingMember, IsNamed) {
   cluster.clock().now += 1'000'000'001;
   const auto stall = cluster[0].check(cluster.clock().now);
   ASSERT_TRUE(stall);
-  EXPECT_EQ(stall->wait.rank, 1) << stall->wait.stage;
+  EXPECT_EQ(stall->wait.rank, 1) << wait_text(stall->wait);
 }
 INSTANTIATE_TEST_SUITE_P(Groups, MissingMember, testing::Values(2, 4));
 

@@ -20,7 +20,7 @@ class ManualClock : public hfr::Clock {
   uint64_t now = 0;
 };
 
-std::string text(const Trace& trace) { return trace.text(3, "rank 3"); }
+std::string text(const Trace& trace) { return trace.text(3, "rank 3", {"here", -5}); }
 
 // Copies of one direction: copy n waits for gate >= n and signals n.
 struct Copies {
@@ -81,6 +81,14 @@ TEST(Trace, DirectionsAndAddsAreTold) {
       text(trace),
       HasSubstr(
           R"("name":"add","pid":3,"tid":5,"ts":1.000,"dur":1.500,"args":{"chunk":8,"bytes":64})"));
+}
+
+TEST(Trace, SaysWhatItsTimesAreToldBy) {
+  ManualClock clock;
+  EXPECT_THAT(
+      text(Trace(clock)),
+      HasSubstr(
+          R"("name":"hfreduce_clock","pid":3,"args":{"machine":"here","to_realtime_ns":-5}})"));
 }
 
 TEST(Trace, KeepsTheLatest) {

@@ -2,9 +2,9 @@
 // words here: a failure, an operation's signature.
 #include <memory>
 
+#include "base/signature.hpp"
 #include "engine/failure.hpp"
 #include "input.hpp"
-#include "sched/signature.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   hfr_fuzz::Input input(data, size);

@@ -1,11 +1,15 @@
-// A GPU for tests: the driver API loaded at run time, as the library does, plus what only tests
+// GPUs for tests: the driver API loaded at run time, as the library does, plus what only tests
 // need. A test that needs one begins with HFR_NEED_GPU(), which skips with the reason.
+//
+// Tests use GPU 0; with HFREDUCE_TEST_GPUS=n in the environment the first n, of which rank r takes
+// GPU r mod n.
 #pragma once
 
 #include <cuda.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -18,6 +22,7 @@ namespace hfr_tests {
   X(cuInit)                        \
   X(cuDeviceGet)                   \
   X(cuDeviceGetCount)              \
+  X(cuDeviceCanAccessPeer)         \
   X(cuDevicePrimaryCtxRetain)      \
   X(cuCtxSetCurrent)               \
   X(cuCtxSynchronize)              \
@@ -59,11 +64,14 @@ struct Cuda {
 #define HFR_DECLARE(name) decltype(&::name) name = nullptr;
   HFR_TEST_CUDA_FUNCTIONS(HFR_DECLARE)
 #undef HFR_DECLARE
+  struct Gpu {
+    CUcontext context = nullptr;  // its primary one
+    CUfunction spin = nullptr;
+  };
   std::string missing;  // why there is no GPU; empty: there is one
-  CUcontext context = nullptr;
-  CUfunction spin = nullptr;
+  std::vector<Gpu> gpus;
 
-  // The process' only one, with the primary context of device 0. Not before a fork.
+  // The process' only one. Not before a fork.
   static const Cuda& get() {
     static const Cuda kCuda = load();
     return kCuda;
@@ -104,33 +112,51 @@ again:
 #undef HFR_LOAD
 #undef HFR_NAME
     if (!cuda.missing.empty()) return cuda;
-    CUdevice device = 0;
-    if (cuda.cuInit(0) != CUDA_SUCCESS || cuda.cuDeviceGet(&device, 0) != CUDA_SUCCESS ||
-        cuda.cuDevicePrimaryCtxRetain(&cuda.context, device) != CUDA_SUCCESS ||
-        cuda.cuCtxSetCurrent(cuda.context) != CUDA_SUCCESS) {
+    // The library shall see these and no others.
+    const char* number = std::getenv("HFREDUCE_TEST_GPUS");
+    const int wanted = number != nullptr ? std::atoi(number) : 1;
+    std::string visible = "0";
+    for (int i = 1; i < wanted; ++i) visible += "," + std::to_string(i);
+    setenv("CUDA_VISIBLE_DEVICES", visible.c_str(), 0);
+    int count = 0;
+    if (cuda.cuInit(0) != CUDA_SUCCESS || cuda.cuDeviceGetCount(&count) != CUDA_SUCCESS ||
+        count == 0) {
       cuda.missing = "the CUDA driver finds no usable GPU";
-      return cuda;
     }
+    for (int i = std::min(count, wanted); i-- > 0 && cuda.missing.empty();) cuda.add_gpu(i);
+    return cuda;
+  }
+
+  // Its context is the current one afterwards.
+  void add_gpu(int ordinal) {
+    CUdevice device = 0;
+    Gpu gpu;
     CUmodule module = nullptr;
-    if (cuda.cuModuleLoadData(&module, kSpinSource) != CUDA_SUCCESS ||
-        cuda.cuModuleGetFunction(&cuda.spin, module, "spin") != CUDA_SUCCESS) {
-      cuda.missing = "the GPU takes no kernel for sm_70 and later";
-      return cuda;
+    if (cuDeviceGet(&device, ordinal) != CUDA_SUCCESS ||
+        cuDevicePrimaryCtxRetain(&gpu.context, device) != CUDA_SUCCESS ||
+        cuCtxSetCurrent(gpu.context) != CUDA_SUCCESS) {
+      missing = "the CUDA driver finds no usable GPU";
+      return;
+    }
+    if (cuModuleLoadData(&module, kSpinSource) != CUDA_SUCCESS ||
+        cuModuleGetFunction(&gpu.spin, module, "spin") != CUDA_SUCCESS) {
+      missing = "the GPU takes no kernel for sm_70 and later";
+      return;
     }
     // A kernel's first launch may wait for the whole context: not while a stream is held.
     uint64_t none = 0;
     void* arguments[] = {&none};
     CUdeviceptr word = 0;
-    if (cuda.cuLaunchKernel(cuda.spin, 1, 1, 1, 1, 1, 1, 0, nullptr, arguments, nullptr) !=
+    if (cuLaunchKernel(gpu.spin, 1, 1, 1, 1, 1, 1, 0, nullptr, arguments, nullptr) !=
             CUDA_SUCCESS ||
-        cuda.cuMemAlloc(&word, size_t{1} << 20) != CUDA_SUCCESS ||
-        cuda.cuMemsetD8(word, 0, size_t{1} << 20) != CUDA_SUCCESS ||
-        cuda.cuMemsetD8(word, 0, 5) != CUDA_SUCCESS ||
-        cuda.cuMemcpyDtoDAsync(word, word + 4096, 3, nullptr) != CUDA_SUCCESS ||
-        cuda.cuCtxSynchronize() != CUDA_SUCCESS || cuda.cuMemFree(word) != CUDA_SUCCESS) {
-      cuda.missing = "the GPU runs no kernel";
+        cuMemAlloc(&word, size_t{1} << 20) != CUDA_SUCCESS ||
+        cuMemsetD8(word, 0, size_t{1} << 20) != CUDA_SUCCESS ||
+        cuMemsetD8(word, 0, 5) != CUDA_SUCCESS ||
+        cuMemcpyDtoDAsync(word, word + 4096, 3, nullptr) != CUDA_SUCCESS ||
+        cuCtxSynchronize() != CUDA_SUCCESS || cuMemFree(word) != CUDA_SUCCESS) {
+      missing = "the GPU runs no kernel";
     }
-    return cuda;
+    gpus.insert(gpus.begin(), gpu);
   }
 };
 
@@ -139,8 +165,20 @@ again:
 
 #define HFR_CU(call) ASSERT_EQ(hfr_tests::Cuda::get().call, CUDA_SUCCESS)
 
-// The calling thread works in the primary context. Threads begin with this.
-inline void use_gpu() { Cuda::get().cuCtxSetCurrent(Cuda::get().context); }
+inline int num_gpus() { return static_cast<int>(Cuda::get().gpus.size()); }
+
+// The GPU that the calling thread works on.
+inline size_t& current_gpu() {
+  thread_local size_t current = 0;
+  return current;
+}
+
+// The calling thread works on rank `rank`'s GPU. Threads begin with this.
+inline void use_gpu(int rank = 0) {
+  const Cuda& cuda = Cuda::get();
+  current_gpu() = static_cast<size_t>(rank) % cuda.gpus.size();
+  cuda.cuCtxSetCurrent(cuda.gpus[current_gpu()].context);
+}
 
 // Device memory with a margin on either side that nobody may write.
 class DeviceBuffer {
@@ -201,8 +239,8 @@ class GpuStream {
   // A kernel that runs so long.
   void spin(uint64_t ns) const {
     void* arguments[] = {&ns};
-    EXPECT_EQ(Cuda::get().cuLaunchKernel(Cuda::get().spin, 1, 1, 1, 1, 1, 1, 0, stream_, arguments,
-                                         nullptr),
+    EXPECT_EQ(Cuda::get().cuLaunchKernel(Cuda::get().gpus[current_gpu()].spin, 1, 1, 1, 1, 1, 1, 0,
+                                         stream_, arguments, nullptr),
               CUDA_SUCCESS);
   }
 

@@ -1,6 +1,5 @@
-// Ranks that are processes of their own and share GPU 0; with HFREDUCE_TEST_GPUS=n in the
-// environment they take the first n in turn, and each sees its own alone. The parent never touches
-// CUDA, as a driver does not survive a fork.
+// Ranks that are processes of their own, on the GPUs that gpu.hpp gives them. The parent never
+// touches CUDA, as a driver does not survive a fork.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -13,7 +12,6 @@
 
 #include <array>
 #include <chrono>
-#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -121,13 +119,11 @@ class Ranks {
       const std::string line = text + "\n";
       [[maybe_unused]] ssize_t written = write(out, line.data(), line.size());
     };
-    if (const char* gpus = std::getenv("HFREDUCE_TEST_GPUS")) {
-      setenv("CUDA_VISIBLE_DEVICES", std::to_string(rank % std::atoi(gpus)).c_str(), 1);
-    }
     if (!Cuda::get().missing.empty()) {
       say("skip " + Cuda::get().missing);
       _exit(kNoGpu);
     }
+    use_gpu(rank);
     std::array<hfr_unique_id_t, kMostComms> id;
     if (rank == 0) {
       for (int c = 0; c < shape.num_comms; ++c) {

@@ -20,6 +20,7 @@ struct ClusterShape {
   uint32_t timeout_ms = 60'000;
   hfr_device_t device = HFR_DEVICE_DEFAULT;
   std::function<hfr_device_t(int rank)> device_of;  // where ranks differ
+  std::function<void(int rank)> begin;              // on the rank's thread, before all else
 
   int num_ranks() const {
     int sum = 0;
@@ -40,6 +41,7 @@ inline void run_cluster(const ClusterShape& shape,
   for (size_t node = 0; node < shape.ranks_per_node.size(); ++node) {
     for (int local = 0; local < shape.ranks_per_node[node]; ++local, ++rank) {
       threads.emplace_back([&, node, rank] {
+        if (shape.begin) shape.begin(rank);
         std::string host_id = "node" + std::to_string(node);
         hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
         options.host_id = host_id.c_str();

@@ -1,4 +1,4 @@
-// An abort while streams wait, for ranks that are threads and share GPU 0.
+// An abort while streams wait, for ranks that are threads.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -25,7 +25,7 @@ inline void expect_abort_releases_streams(int num_ranks) {
   std::vector<std::thread> threads;
   for (int rank = 0; rank < num_ranks; ++rank) {
     threads.emplace_back([&, rank, comm = comms[static_cast<size_t>(rank)]] {
-      use_gpu();
+      use_gpu(rank);
       GpuStream stream;
       DeviceBuffer data(size_t{8} << 20);
       ready.arrive_and_wait();

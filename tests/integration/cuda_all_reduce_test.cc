@@ -1,4 +1,5 @@
-// All-reduce of GPU memory: ranks are threads that share GPU 0, through the public C interface.
+// All-reduce of GPU memory: ranks are threads, on the GPUs that ../gpu/gpu.hpp gives them, through
+// the public C interface.
 // With HFREDUCE_CUDA_MEMOPS=0 the same tests run ordered by events.
 #include <gtest/gtest.h>
 
@@ -6,8 +7,7 @@
 #include <random>
 #include <set>
 
-#include "../gpu/gpu.hpp"
-#include "cluster.hpp"
+#include "gpu_cluster.hpp"
 #include "values.hpp"
 
 namespace hfr_tests {
@@ -46,12 +46,7 @@ void check_on_gpu(hfr_comm_t comm, int rank, int num_ranks, const Job& job) {
 
 class OneGpu : public testing::TestWithParam<std::vector<int>> {
  protected:
-  ClusterShape shape() const {
-    ClusterShape shape;
-    shape.ranks_per_node = GetParam();
-    shape.device = HFR_DEVICE_CUDA;
-    return shape;
-  }
+  ClusterShape shape() const { return gpu_shape(GetParam()); }
 };
 
 TEST_P(OneGpu, EveryTypeAndOperation) {
@@ -60,7 +55,6 @@ TEST_P(OneGpu, EveryTypeAndOperation) {
   cluster.chunk_bytes = 4096;
   const int n = cluster.num_ranks();
   run_cluster(cluster, [&](int rank, hfr_comm_t comm) {
-    use_gpu();
     for (int dtype = 0; dtype < HFR_NUM_DTYPES; ++dtype) {
       for (int op = 0; op < HFR_NUM_OPS; ++op) {
         Job job{static_cast<hfr_dtype_t>(dtype), static_cast<hfr_op_t>(op), 4099,
@@ -78,7 +72,6 @@ TEST_P(OneGpu, OddSizesAndOffsets) {
   cluster.chunk_bytes = 65536;
   const int n = cluster.num_ranks();
   run_cluster(cluster, [&](int rank, hfr_comm_t comm) {
-    use_gpu();
     for (size_t count : {1u, 3u, 63u, 65u, 4095u, 65535u, 65537u, 131073u, 524291u}) {
       check_on_gpu(comm, rank, n, {HFR_UINT8, HFR_SUM, count, false, 1, 3});
       check_on_gpu(comm, rank, n, {HFR_BFLOAT16, HFR_SUM, count, true, 3});
@@ -97,7 +90,6 @@ TEST_P(OneGpu, LargeWithDefaults) {
   const ClusterShape cluster = shape();
   const int n = cluster.num_ranks();
   run_cluster(cluster, [&](int rank, hfr_comm_t comm) {
-    use_gpu();
     for (size_t bytes : {size_t{3} << 20, (size_t{20} << 20) + 4, (size_t{48} << 20) - 12}) {
       check_on_gpu(comm, rank, n, {HFR_FLOAT32, HFR_SUM, bytes / 4, false, 1, 2});
       check_on_gpu(comm, rank, n, {HFR_BFLOAT16, HFR_SUM, bytes / 2, true});
@@ -111,7 +103,6 @@ TEST_P(OneGpu, StartedTogether) {
   cluster.chunk_bytes = 16384;
   const int n = cluster.num_ranks();
   run_cluster(cluster, [&](int rank, hfr_comm_t comm) {
-    use_gpu();
     std::mt19937 random(5);
     std::vector<std::unique_ptr<DeviceBuffer>> buffers;
     std::vector<hfr_request_t> requests(40);
@@ -152,13 +143,11 @@ class Mixed : public testing::TestWithParam<std::vector<int>> {};
 
 TEST_P(Mixed, HostAndGpuRanks) {
   HFR_NEED_GPU();
-  ClusterShape cluster;
-  cluster.ranks_per_node = GetParam();
+  ClusterShape cluster = gpu_shape(GetParam());
   cluster.chunk_bytes = 65536;
   cluster.device_of = [](int rank) { return rank % 2 == 0 ? HFR_DEVICE_HOST : HFR_DEVICE_CUDA; };
   const int n = cluster.num_ranks();
   run_cluster(cluster, [&](int rank, hfr_comm_t comm) {
-    use_gpu();
     for (size_t count : {1u, 7u, 300u, 5000u, 100'003u, 3'000'001u}) {
       for (hfr_dtype_t dtype : {HFR_FLOAT32, HFR_BFLOAT16}) {
         if (rank % 2 == 1) {
@@ -182,11 +171,7 @@ INSTANTIATE_TEST_SUITE_P(Threads, Mixed,
 
 TEST(CudaMemory, AllocateAndFree) {
   HFR_NEED_GPU();
-  ClusterShape cluster;
-  cluster.ranks_per_node = {2};
-  cluster.device = HFR_DEVICE_CUDA;
-  run_cluster(cluster, [](int rank, hfr_comm_t comm) {
-    use_gpu();
+  run_cluster(gpu_shape({2}), [](int rank, hfr_comm_t comm) {
     constexpr size_t kCount = 100'000;
     void* data = nullptr;
     ASSERT_EQ(hfr_mem_alloc(comm, &data, kCount * 4), HFR_SUCCESS) << hfr_get_last_error(comm);
@@ -197,6 +182,7 @@ TEST(CudaMemory, AllocateAndFree) {
     EXPECT_EQ(host, std::vector<std::byte>(host.size())) << "memory comes zeroed";
     const auto in = make_input(HFR_FLOAT32, HFR_SUM, rank, 2, kCount);
     HFR_CU(cuMemcpyHtoD(address, in.data(), in.size()));
+    HFR_CU(cuCtxSynchronize());  // the copy may return while the last bytes are on their way
     ASSERT_EQ(hfr_all_reduce(data, data, kCount, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr),
               HFR_SUCCESS)
         << hfr_get_last_error(comm);
@@ -218,13 +204,10 @@ TEST(CudaMemory, DeviceMemoryUseIsNearZero) {
     body([&] { EXPECT_EQ(Cuda::get().cuMemGetInfo(&after, &total), CUDA_SUCCESS); });
     return before > after ? before - after : 0;
   };
-  ClusterShape cluster;
-  cluster.ranks_per_node = {4};
-  cluster.device = HFR_DEVICE_CUDA;
+  const ClusterShape cluster = gpu_shape({4});
   run_cluster(cluster, [](int, hfr_comm_t) {});  // what the driver sets up once
   const size_t used = used_by([&](auto&& look) {
     run_cluster(cluster, [&](int rank, hfr_comm_t comm) {
-      use_gpu();
       EXPECT_EQ(hfr_all_reduce(nullptr, nullptr, 0, HFR_FLOAT32, HFR_SUM, comm, nullptr, nullptr),
                 HFR_SUCCESS);
       if (rank == 0) look();

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <new>
+#include <span>
 #include <thread>
 
 #include "nodes.hpp"
@@ -27,11 +28,12 @@ using testing::HasSubstr;
 constexpr uint32_t kShortTimeoutMs = 12'000;
 
 class RdmaFaults : public RdmaTest {
- protected:
+ public:
   void TearDown() override {
     if (IsSkipped()) return;
     for (int node : cut_) mend_cable(node);
     for (int node : lossy_) lose_nothing(node);
+    for (int node : without_address_) give_address(node);
   }
   void cut(int node) {
     cut_cable(node);
@@ -45,13 +47,17 @@ class RdmaFaults : public RdmaTest {
     lose_frames(node, percent);
     lossy_.push_back(node);
   }
+  void rename(int node) {
+    take_address(node);
+    without_address_.push_back(node);
+  }
 
  private:
-  std::vector<int> cut_, lossy_;
+  std::vector<int> cut_, lossy_, without_address_;
 };
 
 // One operation whose result says which it was.
-hfr_status_t reduce_once(const Member& me, int round, std::vector<int>& data) {
+hfr_status_t reduce_once(const Member& me, int round, std::span<int> data) {
   std::fill(data.begin(), data.end(), round + me.node);
   const hfr_status_t status = hfr_all_reduce(data.data(), data.data(), data.size(), HFR_INT32,
                                              HFR_SUM, me.comm, nullptr, nullptr);
@@ -197,6 +203,49 @@ TEST_F(RdmaFaults, ARailThatIsDownAtTheStartIsLeftOut) {
   EXPECT_GT(sent_packets(2), before + 5);
 }
 
+// What takes a rail away in an operation, without its port going down. Its other pair of rails
+// fails as well, the one when it is used, the other when it is joined, before one is tried that
+// works.
+struct Silence {
+  const char* name;
+  void (*begin)(RdmaFaults&);
+  const char* reason;  // in node 0's log
+};
+
+class RdmaSilence : public RdmaFaults, public testing::WithParamInterface<Silence> {};
+
+TEST_P(RdmaSilence, AnotherRailTakesOver) {
+  Train train;
+  Nodes nodes(2, [&](Member& me) {
+    use_two_rails(me);
+    // An acknowledgement is missed after 0.3 s.
+    setenv("HFREDUCE_IB_TIMEOUT", "14", 1);
+    setenv("HFREDUCE_IB_RETRY_CNT", "3", 1);
+    if (me.node == 0) me.say_log();
+    ASSERT_EQ(me.join(), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+    reduce_until_end(me, train, 30'000);
+    me.leave();
+  });
+  nodes.await_all("under way");
+  GetParam().begin(*this);
+  nodes.await_text(0, GetParam().reason);
+  nodes.await_text(0, "is made anew");
+  train.await_rounds(10);
+  const uint64_t first = sent_packets(0), second = sent_packets(2);
+  train.await_rounds(10);
+  EXPECT_EQ(sent_packets(0), first) << "the first rail is still in use";
+  EXPECT_GT(sent_packets(2), second + 50) << "the second rail carried nothing";
+  train.end();
+  nodes.join();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rail, RdmaSilence,
+    testing::Values(
+        Silence{"FramesVanish", [](RdmaFaults& test) { test.lose(0, 100); }, " broke: "},
+        Silence{"TheAddressIsGone", [](RdmaFaults& test) { test.rename(0); }, "GID table change"}),
+    [](const auto& silence) { return std::string(silence.param.name); });
+
 TEST_F(RdmaFaults, ACableThatStaysCutIsAnErrorThatNamesIt) {
   Nodes nodes(2, [&](Member& me) {
     ASSERT_EQ(me.join(kShortTimeoutMs), HFR_SUCCESS) << hfr_get_last_error(nullptr);
@@ -283,8 +332,8 @@ TEST_F(RdmaFaults, GidsThatDoNotReachEachOtherAreNamed) {
 }
 
 // A user without the right to lock memory, at the limit that systems begin with long ago.
-void limit_registration() {
-  const rlimit limit{65'536, 65'536};
+void limit_registration(rlim_t bytes) {
+  const rlimit limit{bytes, bytes};
   ASSERT_EQ(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2]{};
@@ -296,11 +345,34 @@ void limit_registration() {
 
 TEST_F(RdmaFaults, ALimitOnLockedMemoryIsExplained) {
   auto errors = errors_of_join(2, [](Member& me) {
-    if (me.node == 1) limit_registration();
+    if (me.node == 1) limit_registration(65'536);
   });
   for (const std::string& error : errors) {
     EXPECT_THAT(error, testing::AllOf(HasSubstr("rank 1"), HasSubstr("ulimit -l")));
   }
+}
+
+// Staging can be registered, a large buffer cannot.
+TEST_F(RdmaFaults, ALimitOnLockedMemoryCostsLargeBuffersACopy) {
+  constexpr size_t kBytes = size_t{200} << 20;
+  Nodes nodes(2, [](Member& me) {
+    if (me.node == 1) {
+      limit_registration(kBytes / 2);
+      me.say_log();
+    }
+    ASSERT_EQ(me.join(kTimeoutMs, 65'536), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+    void* memory = nullptr;
+    ASSERT_EQ(hfr_mem_alloc(me.comm, &memory, me.node == 1 ? kBytes : kBytes / 100), HFR_SUCCESS)
+        << hfr_get_last_error(me.comm);
+    std::span<int> data(static_cast<int*>(memory), 100'000);
+    for (int round = 0; round < 3; ++round)
+      ASSERT_EQ(reduce_once(me, round, data), HFR_SUCCESS) << hfr_get_last_error(me.comm);
+    EXPECT_EQ(hfr_mem_free(me.comm, memory), HFR_SUCCESS);
+    me.leave();
+  });
+  EXPECT_THAT(nodes.await_text(1, "is copied first"),
+              testing::AllOf(HasSubstr("200.0 MiB"), HasSubstr("ulimit -l")));
+  nodes.join();
 }
 
 // As in a container that was not given the devices, though sysfs shows them.

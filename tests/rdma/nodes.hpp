@@ -53,6 +53,28 @@ inline void lose_nothing(int node) {
   }
 }
 
+// The device loses the GID of its IPv4 address with the address.
+inline std::string has_gid_command(int node) {
+  return "cat /sys/class/infiniband/" + device_name(node) +
+         "/ports/1/gid_attrs/ndevs/1 > /dev/null 2>&1";
+}
+inline void take_address(int node) {
+  const std::string number = std::to_string(node);
+  run_command("ip addr del 10.9.0." + std::to_string(node + 1) + "/24 dev rail_" + number);
+  run_command("while " + has_gid_command(node) + "; do sleep 0.05; done");
+}
+inline void give_address(int node) {
+  const std::string number = std::to_string(node), host = "10.9.0." + std::to_string(node + 1);
+  run_command("ip addr add " + host + "/24 dev rail_" + number);
+  run_command("ip route replace 10.9.0.0/24 dev rail_" + number + " src " + host + " table " +
+              std::to_string(100 + node));
+  // Its neighbours went, too (guest_nodes.sh says why they are told).
+  run_command("for other in /sys/class/net/rail_*; do j=${other##*_}; [ $j = " + number +
+              " ] || ip neigh replace 10.9.0.$((j + 1)) dev rail_" + number +
+              " lladdr $(cat $other/address) nud permanent || exit; done");
+  run_command("until " + has_gid_command(node) + "; do sleep 0.05; done");
+}
+
 inline uint64_t sent_packets(int node) {
   std::ifstream counter("/sys/class/infiniband/" + device_name(node) +
                         "/ports/1/hw_counters/sent_pkts");

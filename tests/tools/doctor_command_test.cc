@@ -29,6 +29,32 @@ bool has_device() {
   return !std::filesystem::is_empty("/sys/class/infiniband", error) && !error;
 }
 
+TEST(DoctorCommand, LooksAtTheMachine) {
+  const Finished run = run_command({"doctor", "--json"});
+  EXPECT_EQ(run.error, "");
+  const auto json = nlohmann::json::parse(run.output, nullptr, false);
+  ASSERT_FALSE(json.is_discarded()) << run.output;
+  EXPECT_EQ(run.status, json.value("healthy", false) ? 0 : 1);
+  ASSERT_GT(json["numa_nodes"].size(), 0u);
+  for (const auto& node : json["numa_nodes"]) {
+    EXPECT_GT(node["memory_bytes_per_s"], 0);
+    EXPECT_EQ(node["add_bytes_per_s"].size(), node["cpus"].size());
+  }
+  bool all_reduced = false;
+  for (const auto& finding : json["findings"]) {
+    if (finding["name"] != "all-reduce") continue;
+    all_reduced = true;
+    EXPECT_EQ(finding["verdict"], "ok") << finding;
+  }
+  EXPECT_TRUE(all_reduced);
+}
+
+TEST(DoctorCommand, TellsInWordsWithoutMeasuring) {
+  const Finished run = run_command({"doctor", "--no-measure"});
+  EXPECT_THAT(run.output, HasSubstr("skipped  memory         not measured"));
+  EXPECT_THAT(run.output, HasSubstr(run.status == 0 ? "nothing is wrong" : "WRONG"));
+}
+
 TEST(DoctorNetCommand, MeasuresTcpInterfaces) {
   const auto json = doctor({}, {.environment = {{"HFREDUCE_TRANSPORT", "tcp"}}});
   EXPECT_EQ(json["transport"], "tcp");

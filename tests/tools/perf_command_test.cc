@@ -42,6 +42,16 @@ TEST(PerfCommand, ThreadsOfOneProcess) {
   EXPECT_EQ(run.error, "") << "the bar is for terminals";
 }
 
+TEST(PerfCommand, TheLastOfAnOptionCounts) {
+  Finished run = perf({"--nodes", "3", "--ranks-per-node=1", "-b", "1M", "-e", "1M", "-n", "2",
+                       "-w", "0", "-b", "8", "--maxbytes", "8", "--nodes=2"});
+  EXPECT_EQ(run.status, 0) << run.error;
+  EXPECT_THAT(run.output, HasSubstr("Using 2 ranks on 2 nodes"));
+  EXPECT_EQ(count_rows(run.output), 1u);
+  run = perf({"-t", "2", "-n", "none", "-n", "2"});
+  EXPECT_NE(run.status, 0) << "what is overridden is checked all the same";
+}
+
 TEST(PerfCommand, EveryTypeAndOperation) {
   Finished run = perf(
       {"-t", "3", "-b", "70000", "-e", "70000", "-n", "1", "-w", "0", "-d", "all", "-o", "all"});

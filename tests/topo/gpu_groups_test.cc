@@ -44,6 +44,18 @@ TEST(GpuGroups, NotFoundWhereSomeWouldBeLeftOver) {
   EXPECT_EQ(find_gpu_groups(node("aa", {"ab"})), GpuGroups{});
 }
 
+TEST(GpuGroups, ThreadsOfAProcessAreOfNoGroup) {
+  std::vector<GpuFacts> ranks = node("abcd", {"abcd"});
+  for (int rank : {0, 1, 2, 3}) ranks[static_cast<size_t>(rank)].process = rank;
+  EXPECT_EQ(find_gpu_groups(ranks), (GpuGroups{{0, 1, 2, 3}}));
+  ranks[1].process = 0;
+  ranks[3].process = 2;
+  EXPECT_EQ(find_gpu_groups(ranks), (GpuGroups{{0, 2}, {1, 3}}));
+  for (GpuFacts& facts : ranks) facts.process = 0;
+  EXPECT_EQ(find_gpu_groups(ranks), GpuGroups{});
+  EXPECT_EQ(*cut_gpu_groups(ranks, 2), (GpuGroups{{0, 1}, {2, 3}})) << "by hand";
+}
+
 TEST(GpuGroups, OneWayIsNotEnough) {
   std::vector<GpuFacts> ranks = node("ab", {"ab"});
   ranks[1].reaches.clear();

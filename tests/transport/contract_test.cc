@@ -1,6 +1,7 @@
 // What ports/transport.hpp promises, held against every transport. Both sides are driven by one
 // thread, in turns, except where a test says so: what never blocks can be.
 #include <gmock/gmock.h>
+#include <sys/mman.h>
 
 #include <array>
 #include <random>
@@ -79,6 +80,41 @@ TEST_P(TransportContract, SmallPutsMayReuseTheirSourceAtOnce) {
   std::fill(source.begin(), source.end(), std::byte{0});
   await_event(ranks[1], Kind::kArrival);
   EXPECT_EQ(landing, expected);
+}
+
+// The pages are other ones each time, at the same address.
+TEST_P(TransportContract, MemoryIsRegisteredAndForgottenAtAnyTime) {
+  constexpr size_t kBytes = 65'536;
+  Ranks ranks(GetParam(), 2);
+  ranks.connect();
+  void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  std::vector<std::byte> landing(kBytes);
+  ranks[1].set_landing(0, landing.data(), kBytes);
+  for (unsigned round = 0; round < 6; ++round) {
+    const bool registered = round % 3 != 0;
+    if (registered) {
+      const hfr::Status status = ranks[0].register_memory(memory, kBytes);
+      ASSERT_TRUE(status.ok()) << status.message();
+      EXPECT_TRUE(ranks[0].sends_in_place(memory, kBytes));
+    }
+    const std::vector<std::byte> data = pattern(kBytes, round);
+    std::copy(data.begin(), data.end(), static_cast<std::byte*>(memory));
+    ASSERT_TRUE(ranks[0].put(1, memory, kBytes, {0, round, round}, round));
+    bool sent = false, arrived = false;
+    for (std::array<TransportEvent, 4> events; !sent || !arrived;) {
+      for (int rank = 0; rank < 2; ++rank) {
+        for (size_t i = 0, n = ranks[rank].poll(events); i < n; ++i) {
+          ASSERT_EQ(events[i].kind, rank == 0 ? Kind::kPutDone : Kind::kArrival);
+          (rank == 0 ? sent : arrived) = true;
+        }
+      }
+    }
+    EXPECT_EQ(landing, data) << "round " << round;
+    if (registered) ranks[0].forget_memory(memory);
+    ASSERT_EQ(madvise(memory, kBytes, MADV_REMOVE), 0);
+  }
+  munmap(memory, kBytes);
 }
 
 // Both ways at once, random sizes and landings, polled with room for few events.

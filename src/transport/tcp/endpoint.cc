@@ -16,7 +16,9 @@ bool Endpoint::put(const void* src, size_t bytes, const PutTag& tag, Token token
   if (lost_) return false;
   Connection& connection = connections_[routes_.of(tag.landing, connections_.size())];
   if (connection.send_queue_full()) return false;
-  connection.send({tag.landing, next_sent_++, bytes, tag.chunk, tag.signature}, src, token);
+  connection.send({tag.landing, next_sent_++, static_cast<uint32_t>(bytes), tag.checksum, tag.chunk,
+                   tag.signature},
+                  src, token);
   return true;
 }
 
@@ -60,7 +62,7 @@ size_t Endpoint::poll(std::span<TransportEvent> events) {
           TransportEvent& event = events[count++];
           event.kind = TransportEvent::Kind::kArrival;
           event.peer = peer_;
-          event.tag = {frame.landing, frame.chunk, frame.signature};
+          event.tag = {frame.landing, frame.chunk, frame.signature, frame.checksum};
           event.bytes = frame.bytes;
           ++next_reported_;
           connection.take_frame();

@@ -17,7 +17,7 @@ static_assert(std::endian::native == std::endian::little, "headers are sent as t
 // The connecting side sends its own, the accepting side answers with its own.
 struct Hello {
   static constexpr uint32_t kMagic = 0x54524648;  // "HFRT"
-  static constexpr uint16_t kVersion = 1;
+  static constexpr uint16_t kVersion = 2;
   uint32_t magic = kMagic;
   uint16_t version = kVersion;
   uint16_t connection_idx = 0;   // which of the peer's connections this one is
@@ -31,7 +31,8 @@ struct FrameHeader {
   // Position among all puts to this peer, over all its connections: the receiver reports in this
   // order.
   uint32_t sequence = 0;
-  uint64_t bytes = 0;
+  uint32_t bytes = 0;
+  uint32_t checksum = 0;  // PutTag's
   uint64_t chunk = 0;
   uint64_t signature = 0;
 };

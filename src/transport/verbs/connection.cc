@@ -83,9 +83,12 @@ void Connection::close(std::span<Connection* const> table) {
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_ERR;
   rail.library().modify_qp(pair_, &attributes, IBV_QP_STATE);
-  // Every receive request comes back, those that payloads used before the flushed ones.
+  // Every receive request comes back, those that payloads used before the flushed ones: unless the
+  // completion queue was given up. What it had no room for counts as not received.
   const uint64_t until = monotonic_ns() + kCloseNs;
-  while (receives_out_ > 0 && monotonic_ns() < until) poll_completions(rail, table);
+  while (poll_completions(*pair_->recv_cq, table) && receives_out_ > 0 &&
+         pair_->recv_cq == rail.completions() && monotonic_ns() < until) {
+  }
   rail.library().destroy_qp(pair_);
   pair_ = nullptr;
   proven_ = false;
@@ -94,6 +97,7 @@ void Connection::close(std::span<Connection* const> table) {
 LinkCard Connection::card() {
   LinkCard card;
   card.connection_idx = connection_idx_;
+  card.lid = rails_[rail_idx_]->card().lid;
   card.epoch = epoch_;
   card.queue_pair = pair_->qp_num;
   card.first_packet = first_packet_;
@@ -112,6 +116,10 @@ Status Connection::join(const LinkCard& theirs, const Path& path) {
                   "the other side's account of what it received makes no sense");
   }
   const Rail& rail = *rails_[rail_idx_];
+  if (!rail.has_gid(path.gids.mine)) {
+    return Status(Code::kSystemError, cat(rail.info().text(), ": its ", path.gids.mine.text(),
+                                          " is gone; did its network interface lose its address?"));
+  }
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_RTR;
   attributes.path_mtu = static_cast<ibv_mtu>(std::bit_width(unsigned{path.mtu}) - 8);
@@ -120,7 +128,7 @@ Status Connection::join(const LinkCard& theirs, const Path& path) {
   attributes.max_dest_rd_atomic = 1;
   attributes.min_rnr_timer = 12;
   attributes.ah_attr.port_num = static_cast<uint8_t>(rail.info().port);
-  attributes.ah_attr.dlid = path.their_lid;
+  attributes.ah_attr.dlid = theirs.lid;
   attributes.ah_attr.sl = path.service_level;
   const GidPair& gids = path.gids;
   attributes.ah_attr.is_global =
@@ -301,10 +309,6 @@ bool Connection::send_letter(size_t theirs, const void* letter, size_t bytes) {
   return true;
 }
 
-bool Connection::has_done() const {
-  return reported_ < sent_ && (!record(reported_ + 1).large || acknowledged_ > reported_);
-}
-
 Token Connection::take_done(Bounces& bounces) {
   const Record& record = this->record(++reported_);
   if (record.large && record.payload.bounce != Bounces::kNone)
@@ -351,18 +355,18 @@ void Connection::completed(const ibv_wc& completion) {
   }
 }
 
-void poll_completions(const Rail& rail, std::span<Connection* const> table) {
+bool poll_completions(ibv_cq& queue, std::span<Connection* const> table) {
   std::array<ibv_wc, 16> completions;
   int count = 0;
   do {
-    count =
-        ibv_poll_cq(rail.completions(), static_cast<int>(completions.size()), completions.data());
+    count = ibv_poll_cq(&queue, static_cast<int>(completions.size()), completions.data());
     for (int i = 0; i < count; ++i) {
       const ibv_wc& completion = completions[static_cast<size_t>(i)];
       const size_t idx = RequestId::unpack(completion.wr_id).connection_idx;
       if (idx < table.size() && table[idx] != nullptr) table[idx]->completed(completion);
     }
   } while (count == static_cast<int>(completions.size()));
+  return count >= 0;
 }
 
 }  // namespace hfr::verbs

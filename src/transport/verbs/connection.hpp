@@ -20,7 +20,6 @@ struct Path {
   size_t my_rail = 0;
   size_t their_rail = 0;
   GidPair gids;
-  uint16_t their_lid = 0;
   uint16_t mtu = 0;  // bytes
   uint8_t service_level = 0;
   uint8_t traffic_class = 0;
@@ -67,6 +66,8 @@ class Connection {
   void start();
   uint32_t epoch() const { return epoch_; }
   size_t rail_idx() const { return rail_idx_; }
+  // Null while it is closed.
+  const ibv_qp* queue_pair() const { return pair_; }
   uint32_t connection_idx() const { return connection_idx_; }
 
   // ---- state ----
@@ -82,6 +83,8 @@ class Connection {
   bool proven() const { return proven_; }
   // Everything that was posted is acknowledged.
   bool settled() const { return posted_ == sent_ && queue_.completed() == queue_.posted(); }
+  // Nothing came in, and no completion is under way.
+  bool quiet() const { return !in(next_in_).has(next_in_) && !queue_.awaits() && !has_done(); }
   // A completion is under way: one that was asked for, or that of the next message's payload.
   bool awaits_completion() const { return queue_.awaits() || in(next_in_).has(next_in_); }
   // Asks for a completion of all that was posted.
@@ -96,7 +99,9 @@ class Connection {
   // Posts what was sent and is not with the device, and gives ring slots back.
   void flush();
   // The next message whose source is free, in order.
-  bool has_done() const;
+  bool has_done() const {
+    return reported_ < sent_ && (!record(reported_ + 1).large || acknowledged_ > reported_);
+  }
   Token take_done(Bounces& bounces);
   // Letters. False when there is no room now.
   bool send(const Ask& ask) { return send_letter(BlockLayout::kAsk, &ask, sizeof(ask)); }
@@ -105,7 +110,7 @@ class Connection {
   // ---- receiving ----
 
   // True when the next message is here, all of it.
-  bool has_message() const { return is_here(next_in_); }
+  bool has_message() const { return in(next_in_).has(next_in_) && is_here(next_in_); }
   Header header() const { return in(next_in_).header(); }
   const std::byte* payload(size_t bytes) const { return in(next_in_).payload(bytes); }
   void consume() {
@@ -200,7 +205,8 @@ class Connection {
   uint64_t payloads_in_ = 0;  // every large message up to this number has its payload here
 };
 
-// Takes what `rail` has completed, for the connections in `table` (by Connection's idx).
-void poll_completions(const Rail& rail, std::span<Connection* const> table);
+// Takes what is in a completion queue, for the connections in `table` (by Connection's idx). False:
+// the queue is broken.
+bool poll_completions(ibv_cq& queue, std::span<Connection* const> table);
 
 }  // namespace hfr::verbs

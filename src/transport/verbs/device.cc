@@ -15,6 +15,7 @@
 #include "base/text.hpp"
 #include "transport/verbs/connection.hpp"
 #include "transport/verbs/device_error.hpp"
+#include "transport/verbs/device_event.hpp"
 
 namespace hfr::verbs {
 namespace {
@@ -76,6 +77,7 @@ bool read_gid(const VerbsRail& rail, bool infiniband, int index, Gid& gid) {
 }
 
 constexpr int kGidsLookedAt = 64;
+constexpr int kLargestMtu = IBV_MTU_4096;  // of the verbs interface; Omni-Path has larger ones
 
 // By the encodings of the InfiniBand specification; 0: unknown.
 double gbit_per_s(const ibv_port_attr& port) {
@@ -163,6 +165,7 @@ Result<std::unique_ptr<Rail>> Rail::open(const VerbsRail& info, int gid_index) {
 
 Rail::~Rail() {
   if (completions_ != nullptr) library_.destroy_cq(completions_);
+  for (ibv_cq* completions : lost_completions_) library_.destroy_cq(completions);
   if (domain_ != nullptr) library_.dealloc_pd(domain_);
   if (context_ != nullptr) library_.close_device(context_);
 }
@@ -177,7 +180,12 @@ Status Rail::read_port(int gid_index) {
               std::min(info_.device.size(), card_.device.size() - 1));
   card_.port = info_.port;
   card_.lid = port.lid;
-  card_.mtu = static_cast<uint16_t>(128u << port.active_mtu);
+  if (port.active_mtu < IBV_MTU_256) {
+    return Status(Code::kSystemError,
+                  cat(info_.text(), " shows no MTU (active_mtu ", int{port.active_mtu},
+                      "): see ibv_devinfo; HFREDUCE_IB_HCA can leave the device out"));
+  }
+  card_.mtu = static_cast<uint16_t>(128u << std::min<int>(port.active_mtu, kLargestMtu));
   std::string seen;
   for (int i = 0; i < std::min(port.gid_tbl_len, kGidsLookedAt); ++i) {
     Gid gid;
@@ -200,41 +208,102 @@ size_t completion_entries(size_t num_connections, size_t most) {
   return std::min(num_connections * Connection::kMostCompletions, most);
 }
 
-Status Rail::make_completion_queue(size_t num_connections, const Logger& logger) {
+Status Rail::make_completion_queue(size_t num_connections, size_t most, const Logger& logger) {
   ibv_device_attr device{};
   if (const int error = library_.query_device(context_, &device); error != 0)
     return device_error("asking for its limits", info_, error);
-  const size_t entries = completion_entries(num_connections, static_cast<size_t>(device.max_cqe));
+  const size_t entries =
+      completion_entries(num_connections, std::min(static_cast<size_t>(device.max_cqe), most));
   const size_t held = entries / Connection::kMostCompletions;
   if (held < num_connections) {
     logger.log(LogLevel::kWarn, info_.text(), ": a completion queue holds ", entries,
                " entries at most, for ", held, " connections that break at once, and there are ",
                num_connections, ": a lower HFREDUCE_IB_QPS makes fewer");
   }
-  completions_ = library_.create_cq(context_, static_cast<int>(entries), nullptr, nullptr, 0);
+  completion_entries_ = entries;
+  completions_ = create_completion_queue();
   if (completions_ != nullptr) return Status();
   return device_error(cat("making a completion queue of ", entries, " entries"), info_, errno);
 }
 
-bool Rail::port_is_up() const {
-  ibv_port_attr port;
-  return query_port(library_, context_, info_.port, port) == 0 && port.state == IBV_PORT_ACTIVE;
+ibv_cq* Rail::create_completion_queue() const {
+  return library_.create_cq(context_, static_cast<int>(completion_entries_), nullptr, nullptr, 0);
 }
 
-bool Rail::take_events(const Logger& logger) {
-  bool down = false;
+Status Rail::look_at_port() {
+  if (!lost_.empty()) return Status(Code::kSystemError, lost_);
+  ibv_port_attr port;
+  if (const int error = query_port(library_, context_, info_.port, port); error != 0)
+    return device_error("asking for its attributes", info_, error);
+  if (port.state != IBV_PORT_ACTIVE)
+    return Status(Code::kSystemError, cat(info_.text(), " is down"));
+  card_.lid = port.lid;
+  return Status();
+}
+
+bool Rail::has_gid(const Gid& gid) const {
+  Gid now;
+  return read_gid(info_, infiniband_, gid.index, now) && now.bytes == gid.bytes &&
+         now.kind == gid.kind;
+}
+
+Rail::News Rail::take_events(const Logger& logger) {
+  News news;
   ibv_async_event event;
   while (library_.get_async_event(context_, &event) == 0) {
-    const bool of_port =
-        event.event_type == IBV_EVENT_PORT_ERR || event.event_type == IBV_EVENT_PORT_ACTIVE;
-    if (of_port && event.element.port_num == info_.port) {
-      logger.log(LogLevel::kWarn, info_.text(), ": ", library_.event_type_str(event.event_type));
-    }
-    down |= event.event_type == IBV_EVENT_DEVICE_FATAL ||
-            (event.event_type == IBV_EVENT_PORT_ERR && event.element.port_num == info_.port);
+    const char* name = library_.event_type_str(event.event_type);
+    const DeviceEvent what = meaning(event, info_.port);
+    const ibv_qp* pair = event.element.qp;  // kPairBroken
+    const bool in_use = event.element.cq == completions_;
+    // Once it is taken nothing may be destroyed before it is acknowledged.
     library_.ack_async_event(&event);
+    if (what != DeviceEvent::kNothing && what != DeviceEvent::kPairBroken) {
+      const bool notice = what == DeviceEvent::kNotice;
+      logger.log(notice ? LogLevel::kInfo : LogLevel::kWarn, info_.text(), ": ", name);
+    }
+    switch (what) {
+      case DeviceEvent::kPairBroken:
+        news.broke.emplace_back(pair, cat("the device says: ", name));
+        break;
+      case DeviceEvent::kCompletionsLost:
+        // Of one that was given up already there is nothing new to say.
+        if (in_use) news.all_broke = lose_completions(logger).all_broke;
+        break;
+      case DeviceEvent::kPortDown:
+        news.all_broke = "its port went down";
+        break;
+      case DeviceEvent::kPortChanged:
+        news.all_broke = "its port has another LID";
+        break;
+      case DeviceEvent::kDeviceLost:
+        lost_ = cat(info_.text(), " failed (", name, "): see the kernel's log");
+        news.all_broke = lost_;
+        break;
+      default:
+        break;
+    }
   }
-  return down;
+  return news;
+}
+
+Rail::News Rail::lose_completions(const Logger& logger) {
+  News news;
+  if (!lost_.empty()) return news;
+  news.all_broke = cat("the completion queue of ", info_.text(), " overflowed or failed");
+  // Those whose queue pairs are gone by now.
+  std::erase_if(lost_completions_, [&](ibv_cq* old) { return library_.destroy_cq(old) == 0; });
+  lost_completions_.push_back(completions_);
+  completions_ = create_completion_queue();
+  if (completions_ == nullptr) {
+    lost_ = device_error(cat("replacing a completion queue of ", completion_entries_,
+                             " entries, which overflowed or failed"),
+                         info_, errno)
+                .message();
+    completions_ = lost_completions_.back();
+    lost_completions_.pop_back();
+  }
+  logger.log(LogLevel::kWarn, news.all_broke, lost_.empty() ? "" : ": ", lost_);
+  return news;
 }
 
 }  // namespace hfr::verbs

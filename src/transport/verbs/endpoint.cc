@@ -16,6 +16,7 @@ Header header(const PutTag& tag, uint64_t bytes, uint32_t order) {
   header.bytes = bytes;
   header.chunk = tag.chunk;
   header.signature = tag.signature;
+  header.checksum = tag.checksum;
   return header;
 }
 
@@ -109,7 +110,7 @@ void Endpoint::ask(Link& link) {
 }
 
 void Endpoint::take_letters(Link& link) {
-  if (link.connection->num_asks() != link.answered) answer(link, link.connection->ask());
+  if (has_letter(link)) answer(link, link.connection->ask());
   if (lost_ || !link.asked) return;
   const Tell tell = link.connection->tell();
   if (tell.count != link.num_asks) return;
@@ -120,7 +121,7 @@ void Endpoint::take_letters(Link& link) {
 }
 
 void Endpoint::answer(Link& link, const Ask& ask) {
-  if (!check_landing(ask.landing, ask.bytes)) return;
+  if (check_landing(ask.landing, ask.bytes) == nullptr) return;
   auto home = shared_.homes.home(ask.landing, ask.bytes, shared_.rails);
   if (!home.ok()) return lose(cat("lost rank ", peer_, ": ", home.status().message()));
   Tell tell;
@@ -140,7 +141,7 @@ bool Endpoint::has_work() const {
   if (control_.ended()) return true;
   for (const Link& link : links_) {
     const Connection& connection = *link.connection;
-    if (connection.has_done() || connection.has_message()) return true;
+    if (connection.has_done() || connection.has_message() || has_letter(link)) return true;
     if (link.first != link.end && !link.asked && connection.can_send(0)) return true;
   }
   return false;
@@ -207,23 +208,24 @@ bool Endpoint::take_message(Link& link, std::span<TransportEvent> events, size_t
   TransportEvent& event = events[count++];
   event.kind = TransportEvent::Kind::kArrival;
   event.peer = peer_;
-  event.tag = {header.landing, header.chunk, header.signature};
+  event.tag = {header.landing, header.chunk, header.signature, header.checksum};
   event.bytes = header.bytes;
   return true;
 }
 
-bool Endpoint::check_landing(uint32_t landing, uint64_t bytes) {
+const Homes::Place* Endpoint::check_landing(uint32_t landing, uint64_t bytes) {
   const Homes::Place* place = shared_.homes.find(landing);
-  if (place != nullptr && bytes <= place->bytes) return true;
+  if (place != nullptr && bytes <= place->bytes) return place;
   const std::string what =
       cat("lost rank ", peer_, ": it sent ", bytes, " bytes to landing ", landing, ", which ");
   lose(place == nullptr ? cat(what, "does not exist here") : cat(what, "holds ", place->bytes));
-  return false;
+  return nullptr;
 }
 
 bool Endpoint::land(Link& link, const Header& header) {
-  if (!check_landing(header.landing, header.bytes)) return false;
-  const Homes::Place& place = *shared_.homes.find(header.landing);
+  const Homes::Place* const found = check_landing(header.landing, header.bytes);
+  if (found == nullptr) return false;
+  const Homes::Place& place = *found;
   if (header.kind == MessageKind::kSmall && header.bytes <= kMaxSmallBytes) {
     if (header.bytes > 0)
       std::memcpy(place.memory, link.connection->payload(header.bytes), header.bytes);

@@ -45,6 +45,14 @@ class Endpoint {
            std::vector<LinkSetUp> links);
 
   bool put(const void* src, size_t bytes, const PutTag& tag, Token token);
+  // A turn would find nothing to do.
+  bool quiet() const {
+    if (lost_) return loss_reported_;
+    for (const Link& link : links_) {
+      if (link.first != link.end || !link.connection->quiet() || has_letter(link)) return false;
+    }
+    return true;
+  }
   // A turn: first what is done and what arrived, then all else: letters, queued puts, the peer's
   // end.
   size_t take(std::span<TransportEvent> events);
@@ -64,7 +72,7 @@ class Endpoint {
   bool needs_mending() const;
   // Looks at the control connection and moves mending on.
   void attend(uint64_t now_ns);
-  void rail_went_down(size_t rail_idx);
+  void hear(size_t rail_idx, const Rail::News& news);
   // Everything that was reported done is acknowledged, or cannot be any more.
   bool settle();
   // Nothing is read or written for this peer afterwards.
@@ -101,6 +109,8 @@ class Endpoint {
     QueuedPut& head() { return queue[first % kQueueDepth]; }
   };
 
+  // The peer asks, and has no answer yet.
+  bool has_letter(const Link& link) const { return link.connection->num_asks() != link.answered; }
   void flush(Link& link);
   bool send_head(Link& link);
   const HomeCard* home(uint32_t landing, uint64_t bytes) const;
@@ -110,8 +120,8 @@ class Endpoint {
   void take_messages(std::span<TransportEvent> events, size_t& count);
   // False when the message has to wait.
   bool take_message(Link& link, std::span<TransportEvent> events, size_t& count);
-  // False, and the peer is lost, when it broke the protocol.
-  bool check_landing(uint32_t landing, uint64_t bytes);
+  // Null, and the peer is lost, when it broke the protocol.
+  const Homes::Place* check_landing(uint32_t landing, uint64_t bytes);
   bool land(Link& link, const Header& header);
 
   void mend(Link& link, uint64_t now_ns);

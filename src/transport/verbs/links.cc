@@ -69,6 +69,11 @@ Result<bool> conclude(const VerbsOptions& options, Shared& shared, Attempt& atte
   const std::string their_why = theirs.why_not.data();
   if (attempt.mine.ok() && their_why.empty()) {
     options.logger.log(LogLevel::kInfo, way);
+    const int mtu = attempt.peer.agreement.path(attempt.pair(), shared.rails).mtu;
+    if (options.mtu > mtu) {
+      options.logger.log(LogLevel::kWarn, "HFREDUCE_IB_MTU=", options.mtu,
+                         " is more than the ports or rank ", attempt.peer.rank, " allow: ", way);
+    }
     return true;
   }
   const std::string failure =

@@ -65,11 +65,6 @@ void Homes::set(uint32_t number, void* memory, size_t bytes, const Region* regio
   place.known = true;
 }
 
-const Homes::Place* Homes::find(uint32_t number) const {
-  if (number >= places_.size() || !places_[number].known) return nullptr;
-  return &places_[number];
-}
-
 Result<HomeCard> Homes::home(uint32_t number, size_t bytes,
                              std::span<const std::unique_ptr<Rail>> rails) {
   Place& place = places_[number];

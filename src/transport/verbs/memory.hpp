@@ -66,7 +66,9 @@ class Homes {
   // null.
   void set(uint32_t number, void* memory, size_t bytes, const Region* region);
   // Null when nobody set it.
-  const Place* find(uint32_t number) const;
+  const Place* find(uint32_t number) const {
+    return number < places_.size() && places_[number].known ? &places_[number] : nullptr;
+  }
   // A home of at least `bytes`, made when there is none. The landing is known.
   Result<HomeCard> home(uint32_t number, size_t bytes,
                         std::span<const std::unique_ptr<Rail>> rails);

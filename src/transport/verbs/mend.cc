@@ -20,7 +20,6 @@ Path Agreement::path(const RailPair& pair, std::span<const std::unique_ptr<Rail>
   path.my_rail = pair.mine;
   path.their_rail = pair.theirs;
   path.gids = pair.gids;
-  path.their_lid = theirs.lid;
   path.mtu = std::min(mine.mtu, theirs.mtu);
   if (mtu != 0) path.mtu = std::min(path.mtu, mtu);
   path.service_level = service_level;
@@ -56,7 +55,8 @@ void Endpoint::attend(uint64_t now_ns) {
         link.they_joined = card->epoch;
         break;
       default:
-        return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke, and rank ", peer_,
+        return lose(cat("lost rank ", peer_, ": ", way_text(link), " broke",
+                        link.why.empty() ? "" : ": ", link.why, ", and rank ", peer_,
                         " could not mend it"));
     }
   }
@@ -67,10 +67,14 @@ void Endpoint::attend(uint64_t now_ns) {
   }
 }
 
-void Endpoint::rail_went_down(size_t rail_idx) {
+void Endpoint::hear(size_t rail_idx, const Rail::News& news) {
   for (Link& link : links_) {
-    if (!link.connection->closed() && link.connection->rail_idx() == rail_idx)
-      link.connection->set_broken("its port went down");
+    Connection& connection = *link.connection;
+    if (connection.closed() || connection.rail_idx() != rail_idx) continue;
+    if (!news.all_broke.empty()) connection.set_broken(news.all_broke);
+    for (const auto& [pair, why] : news.broke) {
+      if (pair == connection.queue_pair()) connection.set_broken(why);
+    }
   }
 }
 
@@ -86,6 +90,7 @@ void Endpoint::mend(Link& link, uint64_t now_ns) {
   if (connection.live() && !connection.broken() && !called) return;
   if (link.broken_since_ns == 0) {
     link.broken_since_ns = now_ns;
+    shared_.links.broken.add(1);
     shared_.logger.log(LogLevel::kWarn, way_text(link), " broke: ",
                        connection.broken() ? connection.why() : "the other side says so",
                        "; mending it");
@@ -113,14 +118,16 @@ void Endpoint::begin(Link& link, uint32_t epoch, uint64_t now_ns) {
   Connection& connection = *link.connection;
   link.waiting = false;
   link.next_try_ns = now_ns + kRetryNs;
+  if (connection.broken()) link.why = connection.why();  // the last attempt's reason
   connection.close(shared_.table);
   for (size_t turn = 0; turn < link.pairs.size(); ++turn, ++epoch) {
     const size_t rail_idx = link.pairs[epoch % link.pairs.size()].mine;
-    if (!shared_.rails[rail_idx]->port_is_up()) {
-      link.why = cat(shared_.rails[rail_idx]->info().text(), " is down");
+    Status status = shared_.rails[rail_idx]->look_at_port();
+    if (!status.ok()) {
+      link.why = status.message();
       continue;
     }
-    Status status = connection.open(rail_idx, epoch);
+    status = connection.open(rail_idx, epoch);
     if (status.ok()) status = control_.send(connection.card());
     if (status.ok()) {
       link.waiting = true;
@@ -151,6 +158,7 @@ void Endpoint::start(Link& link) {
   link.asked = false;  // the letter may be lost
   link.looked_ns = 0;
   connection.start();
+  shared_.links.mended.add(1);
   shared_.logger.log(LogLevel::kWarn, way_text(link), " is made anew, epoch ", connection.epoch());
 }
 

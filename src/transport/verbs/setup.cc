@@ -88,7 +88,8 @@ Result<std::vector<std::unique_ptr<Endpoint>>> connect_peers(
     num_connections += peer.links.size();
   }
   for (auto& rail : shared.rails)
-    HFR_RETURN_IF_ERROR(rail->make_completion_queue(num_connections, options.logger));
+    HFR_RETURN_IF_ERROR(
+        rail->make_completion_queue(num_connections, options.most_completions, options.logger));
   HFR_RETURN_IF_ERROR(make_links(shared, joining));
   HFR_RETURN_IF_ERROR(join_links(options, shared, joining, deadline_ns));
   std::vector<std::unique_ptr<Endpoint>> endpoints;

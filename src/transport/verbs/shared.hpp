@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "ports/transport.hpp"
 #include "transport/verbs/connection.hpp"
 #include "transport/verbs/memory.hpp"
 
@@ -21,6 +22,7 @@ struct Shared {
   // Some connection may need mending: raised by connections, lowered by whoever looked at all.
   bool alarm = false;
   Logger logger;
+  LinkMeters links;
 
   // Null when it was not registered.
   const Region* region_of(const void* ptr, size_t bytes) const {

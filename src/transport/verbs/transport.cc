@@ -17,8 +17,8 @@ using verbs::Rail;
 using verbs::Region;
 
 // Small messages need no completions, and a look costs more than the rest of a turn; a connection
-// that broke shows in them, though.
-constexpr uint64_t kTurnsBetweenLooks = 64;
+// that broke shows in them, though. Of turns that are not short.
+constexpr uint64_t kTurnsBetweenLooks = 8;
 constexpr unsigned kMostShortTurns = 8;
 constexpr uint64_t kMendLookNs = 1'000'000;
 constexpr uint64_t kShortNapNs = 50'000;
@@ -45,11 +45,21 @@ class VerbsTransport : public Transport {
             .needs_attendance = true};
   }
 
+  const LinkMeters* link_meters() const override { return &shared_.links; }
+
   Status register_memory(void* memory, size_t bytes) override {
     HFR_RETURN_IF_ERROR(open_rails());
     HFR_ASSIGN_OR_RETURN(auto region, Region::make(shared_.rails, memory, bytes, true));
     shared_.regions.push_back(std::move(region));
     return Status();
+  }
+
+  void forget_memory(void* memory) override {
+    std::erase_if(shared_.regions, [&](const auto& region) { return region->data() == memory; });
+  }
+
+  bool sends_in_place(const void* src, size_t bytes) const override {
+    return bytes <= verbs::kMaxSmallBytes || shared_.region_of(src, bytes) != nullptr;
   }
 
   Result<std::vector<std::byte>> listen() override {
@@ -92,11 +102,14 @@ class VerbsTransport : public Transport {
 
   size_t poll(std::span<TransportEvent> events) override {
     if (stopped_ || endpoints_.empty()) return 0;
+    // Most turns of a rank that waits find nothing: they end here.
+    const bool may_be_short = ++num_short_turns_ < kMostShortTurns;
+    if (may_be_short && quiet()) return 0;
     // Another endpoint first each time, so that a busy one does not keep the events to itself.
     if (++first_ >= endpoints_.size()) first_ = 0;
     size_t count = for_each_endpoint(events, [](Endpoint& e, auto room) { return e.take(room); });
     // What is here is reported at once; all else waits for a turn that finds nothing, but not long.
-    if (count > 0 && ++num_short_turns_ < kMostShortTurns) return count;
+    if (count > 0 && may_be_short) return count;
     num_short_turns_ = 0;
     look_around();
     if (++turn_ % kTurnsBetweenLooks == 0 || awaits_completion()) take_completions();
@@ -169,14 +182,24 @@ class VerbsTransport : public Transport {
     if (!raised && now < next_look_ns_) return;
     next_look_ns_ = now + kMendLookNs;
     if (raised) {
-      for (size_t i = 0; i < shared_.rails.size(); ++i) {
-        if (!shared_.rails[i]->take_events(options_.logger)) continue;
-        for (auto& endpoint : endpoints_) endpoint->rail_went_down(i);
-      }
+      for (size_t i = 0; i < shared_.rails.size(); ++i)
+        tell_all(i, shared_.rails[i]->take_events(options_.logger));
     }
     for (auto& endpoint : endpoints_) endpoint->attend(now);
     shared_.alarm = needs_mending();
     if (raised) watcher_.rearm();
+  }
+
+  void tell_all(size_t rail_idx, const Rail::News& news) {
+    for (auto& endpoint : endpoints_) endpoint->hear(rail_idx, news);
+  }
+
+  bool quiet() const {
+    if (watcher_.raised() || shared_.alarm) return false;
+    for (const auto& endpoint : endpoints_) {
+      if (!endpoint->quiet()) return false;
+    }
+    return true;
   }
 
   bool awaits_completion() const {
@@ -185,7 +208,11 @@ class VerbsTransport : public Transport {
   }
 
   void take_completions() {
-    for (const auto& rail : shared_.rails) verbs::poll_completions(*rail, shared_.table);
+    for (size_t i = 0; i < shared_.rails.size(); ++i) {
+      Rail& rail = *shared_.rails[i];
+      if (!verbs::poll_completions(*rail.completions(), shared_.table))
+        tell_all(i, rail.lose_completions(options_.logger));
+    }
   }
 
   bool has_work() {

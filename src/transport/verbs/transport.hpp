@@ -38,12 +38,14 @@ struct VerbsOptions {
   const Handshake& handshake;    // outlives connect()
   std::vector<VerbsRail> rails;  // the ones to use, the preferred first; at most kMaxVerbsRails
   int gid_index = -1;            // -1: chosen by reachability
-  int mtu = 0;                   // bytes; 0: the smaller of both ports' active ones
+  int mtu = 0;                   // at most so many bytes; 0: the smaller of both ports' active ones
   int service_level = 0;
   int traffic_class = 0;
   int timeout = kDefaultVerbsTimeout;  // of an acknowledgement: 4.096 us * 2^timeout
   int retry_count = kDefaultVerbsRetryCount;
   int queue_pairs = 0;  // per peer, 1 to 16; 0: one for each rail that both sides have
+  // Of a completion queue's entries, where the device has more. Tests make it narrow.
+  size_t most_completions = SIZE_MAX;
   // How long a broken connection is mended before its peer counts as lost.
   uint64_t mend_ns = 10'000'000'000;
   Logger logger;

@@ -34,8 +34,8 @@ struct Header {
   uint64_t signature = 0;
   MessageKind kind = MessageKind::kSmall;
   uint16_t home_idx = 0;  // HomeCard::idx, of a large put
-  uint32_t reserved = 0;
-  uint64_t number = 0;  // of the message on its connection, from 1; last, and so visible last
+  uint32_t checksum = 0;  // PutTag's
+  uint64_t number = 0;    // of the message on its connection, from 1; last, and so visible last
 };
 static_assert(sizeof(Header) == 48 && std::is_trivially_copyable_v<Header>);
 static_assert(offsetof(Header, number) == sizeof(Header) - sizeof(uint64_t));
@@ -127,7 +127,7 @@ struct RailCard {
 
 struct PeerCard {
   static constexpr uint32_t kMagic = 0x56524648;  // "HFRV"
-  static constexpr uint16_t kVersion = 2;
+  static constexpr uint16_t kVersion = 3;
   uint32_t magic = kMagic;
   uint16_t version = kVersion;
   uint16_t num_rails = 0;
@@ -156,6 +156,8 @@ struct LinkCard {
   uint64_t block = 0;  // address of the block (BlockLayout)
   uint32_t block_key = 0;
   LinkWord word = LinkWord::kOpened;
+  uint16_t lid = 0;  // the port's, as it is now
+  uint16_t reserved[3] = {};
   uint64_t received = 0;      // all messages up to this one are here
   uint64_t acknowledged = 0;  // all messages up to this one were acknowledged to me
   uint64_t consumed = 0;

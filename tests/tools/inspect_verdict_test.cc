@@ -1,0 +1,497 @@
+// Verdicts over records that are made up: each kind, from each of the situations that lead to it.
+#include "tools/inspect_verdict.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/signature.hpp"
+#include "tools/inspect.hpp"
+
+namespace hfr_tests {
+namespace {
+
+using hfr::Code;
+using hfr::DType;
+using hfr::Failure;
+using hfr::Op;
+using hfr::ProcessState;
+using hfr::RecordedSpan;
+using hfr::Status;
+using hfr::Wait;
+using hfr::WaitStage;
+using hfr::record::SpanStage;
+using hfr::tools::RankState;
+using hfr::tools::Verdict;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+constexpr uint64_t kSecond = 1'000'000'000;
+constexpr uint64_t kNow = 100 * kSecond;
+
+uint64_t call(size_t count, DType dtype = DType::kFloat32, Op op = Op::kSum) {
+  return hfr::make_signature(count, dtype, op);
+}
+
+// Ranks of two nodes, by turns, which have completed three operations of 10 elements.
+std::vector<RankState> make_ranks(int num_ranks) {
+  std::vector<RankState> ranks;
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    RankState state;
+    hfr::Record& record = state.record;
+    record.owner = {.communicator = 1,
+                    .rank = rank,
+                    .num_ranks = num_ranks,
+                    .node = rank % 2,
+                    .num_nodes = 2,
+                    .local_rank = rank / 2,
+                    .num_local = (num_ranks + 1) / 2};
+    record.process.pid = 100 + rank;
+    record.host = rank % 2 == 0 ? "alpha" : "beta";
+    record.calls.assign(3, call(10));
+    record.called = record.completed = 3;
+    state.process = ProcessState::kRunning;
+    state.seen_ns = kNow;
+    ranks.push_back(state);
+  }
+  return ranks;
+}
+
+// It calls another one, and waits in it.
+void wait_for(RankState& rank, int whom, WaitStage stage, uint64_t ns = 10 * kSecond) {
+  hfr::Record& record = rank.record;
+  if (record.called == record.completed) {
+    record.calls.push_back(call(20));
+    ++record.called;
+  }
+  record.wait = hfr::RecordedWait{record.completed, kNow - ns, kNow, Wait{whom, stage, 3, 8}};
+}
+
+void fail(RankState& rank, Code code, int whom, const std::string& sentence) {
+  rank.record.failure = Failure{Status(code, sentence), whom};
+  rank.record.failed_ns = kNow;
+  rank.record.end = hfr::record::EndState::kFailed;
+}
+
+void expect_verdict(const std::vector<RankState>& ranks, const std::string& kind,
+                    const std::vector<int>& culprits, const std::string& part) {
+  const Verdict verdict = judge(ranks);
+  EXPECT_EQ(verdict.kind, kind) << verdict.sentence;
+  EXPECT_EQ(verdict.culprits, culprits) << verdict.sentence;
+  EXPECT_THAT(verdict.sentence, HasSubstr(part));
+  EXPECT_EQ(verdict.advice.empty(), verdict.healthy()) << verdict.sentence;
+  EXPECT_EQ(verdict.sentence.back(), '.') << verdict.sentence;
+}
+
+TEST(Verdict, Healthy) {
+  expect_verdict(make_ranks(4), "healthy", {}, "all ranks have completed 3 operations");
+  expect_verdict(make_ranks(1), "healthy", {}, "all ranks have completed 3 operations");
+  auto ranks = make_ranks(4);
+  for (RankState& rank : ranks) {
+    rank.record.called = rank.record.completed = 0;
+    rank.record.calls.clear();
+  }
+  expect_verdict(ranks, "healthy", {}, "no operation has been called");
+  // Pictures of ranks that go on are never of one moment.
+  ranks = make_ranks(4);
+  ranks[2].record.called = 40;
+  ranks[2].record.completed = 39;
+  ranks[2].record.calls.resize(40, call(20));
+  wait_for(ranks[1], 2, WaitStage::kStarting, kSecond / 2);
+  expect_verdict(ranks, "healthy", {}, "operation #3 is under way");
+}
+
+TEST(Verdict, ARankThatNeverCalled) {
+  for (int absent = 0; absent < 4; ++absent) {
+    auto ranks = make_ranks(4);
+    for (int rank = 0; rank < 4; ++rank) {
+      if (rank != absent) wait_for(ranks[static_cast<size_t>(rank)], absent, WaitStage::kStarting);
+    }
+    expect_verdict(ranks, "never_called", {absent},
+                   "has not called operation #3 (all_reduce of 20 float32, sum), in which");
+    EXPECT_THAT(judge(ranks).sentence, HasSubstr("have waited for 10.0 s; it called #2 last"));
+    EXPECT_THAT(judge(ranks).advice, HasSubstr(std::to_string(100 + absent)));
+  }
+}
+
+// Node by node: who waits for whom goes from rank to rank.
+TEST(Verdict, AChainEndsAtTheRankThatNeverCalled) {
+  auto ranks = make_ranks(6);
+  wait_for(ranks[0], 2, WaitStage::kSum);
+  wait_for(ranks[2], 1, WaitStage::kPartialSum);
+  wait_for(ranks[4], 2, WaitStage::kSum);
+  wait_for(ranks[1], 3, WaitStage::kStarting);
+  wait_for(ranks[5], 3, WaitStage::kStarting);
+  expect_verdict(ranks, "never_called", {3}, "Rank 3 (node 1, host beta, pid 103) has not called");
+  EXPECT_THAT(judge(ranks).sentence, HasSubstr("ranks 0, 1, 2, 4 and 5 have waited"));
+}
+
+TEST(Verdict, SeveralThatNeverCalled) {
+  auto ranks = make_ranks(4);
+  wait_for(ranks[0], 1, WaitStage::kPartialSum);
+  wait_for(ranks[2], 0, WaitStage::kSum);
+  expect_verdict(ranks, "never_called", {1, 3}, "Ranks 1 and 3 have not called operation #3");
+}
+
+TEST(Verdict, ARankThatFinalizesInstead) {
+  auto ranks = make_ranks(2);
+  wait_for(ranks[0], 1, WaitStage::kStarting);
+  ranks[1].record.wait =
+      hfr::RecordedWait{3, kNow - kSecond, kNow, Wait{-1, WaitStage::kMeeting, 0, 0}};
+  expect_verdict(ranks, "never_called", {1}, "is in hfr_comm_finalize or hfr_comm_split");
+}
+
+TEST(Verdict, ARankThatDoesNotComeToAMeeting) {
+  auto ranks = make_ranks(3);
+  for (size_t rank : {0u, 1u}) {
+    ranks[rank].record.wait =
+        hfr::RecordedWait{3, kNow - 5 * kSecond, kNow, Wait{-1, WaitStage::kMeeting, 0, 0}};
+  }
+  expect_verdict(ranks, "not_meeting", {2}, "Ranks 0 and 1 have waited for 5.0 s");
+  ranks[2].record.wait = ranks[1].record.wait;
+  expect_verdict(ranks, "healthy", {}, "");
+}
+
+TEST(Verdict, AStageThatIsStuck) {
+  const std::vector<std::pair<WaitStage, std::string>> cases = {
+      {WaitStage::kCopyIn, "stuck_copy"},     {WaitStage::kCopyOut, "stuck_copy"},
+      {WaitStage::kGroupPart, "stuck_copy"},  {WaitStage::kCarrying, "stuck_copy"},
+      {WaitStage::kAdding, "stuck_adder"},    {WaitStage::kAddingPart, "stuck_adder"},
+      {WaitStage::kPartialSum, "stuck_link"}, {WaitStage::kFinalValue, "stuck_link"},
+      {WaitStage::kTaking, "stuck_link"},     {WaitStage::kSum, "waiting"},
+      {WaitStage::kStarting, "waiting"}};
+  for (const auto& [stage, kind] : cases) {
+    auto ranks = make_ranks(3);
+    wait_for(ranks[0], 2, stage);
+    wait_for(ranks[1], 0, WaitStage::kSum);
+    for (RankState& rank : ranks) {
+      rank.record.called = 4;
+      rank.record.calls.resize(4, call(20));
+    }
+    std::vector<int> culprits = {2};
+    if (kind == "stuck_link") culprits.push_back(0);
+    expect_verdict(ranks, kind, culprits, "operation #3 (all_reduce of 20 float32, sum)");
+    EXPECT_THAT(judge(ranks).sentence, HasSubstr("ank 2 (node 0"));
+  }
+}
+
+TEST(Verdict, AStreamThatDoesNotCome) {
+  auto ranks = make_ranks(2);
+  wait_for(ranks[0], 1, WaitStage::kStarting);
+  wait_for(ranks[1], 1, WaitStage::kStream);
+  expect_verdict(ranks, "stuck_stream", {1}, "Rank 1 (node 1, host beta, pid 101) has called");
+}
+
+// The copy is what holds the circle up, wherever it is entered.
+TEST(Verdict, ACircleIsBrokenWhereARankWaitsForAnothersOwnAct) {
+  for (int shift = 0; shift < 3; ++shift) {
+    auto ranks = make_ranks(3);
+    auto at = [&](int idx) { return (idx + shift) % 3; };
+    auto state = [&](int idx) -> RankState& { return ranks[static_cast<size_t>(at(idx))]; };
+    wait_for(state(0), at(1), WaitStage::kSum);
+    wait_for(state(1), at(2), WaitStage::kCopyIn);
+    wait_for(state(2), at(0), WaitStage::kSum);
+    expect_verdict(ranks, "stuck_copy", {at(2)}, "copy-in of chunk 3 of 8");
+  }
+}
+
+TEST(Verdict, ARankWithoutARecord) {
+  auto ranks = make_ranks(3);
+  ranks.pop_back();
+  wait_for(ranks[0], 2, WaitStage::kStarting);
+  wait_for(ranks[1], 2, WaitStage::kStarting);
+  expect_verdict(ranks, "waiting", {2}, "There is no record of it.");
+  EXPECT_THAT(judge(ranks).advice, HasSubstr("Bring the records of its host"));
+  EXPECT_THAT(missing_ranks(ranks), ElementsAre(2));
+}
+
+TEST(Verdict, ADeadPeer) {
+  auto ranks = make_ranks(4);
+  ranks[2].process = ProcessState::kDead;
+  expect_verdict(ranks, "dead", {2},
+                 "Rank 2 (node 0, host alpha, pid 102), which ended after operation #2 (all_reduce "
+                 "of 10 float32, sum), is dead.");
+  wait_for(ranks[2], 3, WaitStage::kSum, 0);
+  wait_for(ranks[0], 2, WaitStage::kStarting);
+  expect_verdict(ranks, "dead", {2}, "which ended in operation #3");
+  EXPECT_THAT(judge(ranks).sentence, HasSubstr("rank 0 has waited for 10.0 s"));
+  ranks[3].process = ProcessState::kDead;
+  expect_verdict(ranks, "dead", {2, 3}, "Ranks 2 and 3 are dead");
+}
+
+// After the job: all processes are gone, and what they said is what is left.
+TEST(Verdict, AfterAFailureWhoDiedIsToldFromWhoLeft) {
+  auto ranks = make_ranks(3);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  fail(ranks[0], Code::kRemoteError, 1, "rank 1 died: its control connection closed");
+  fail(ranks[2], Code::kRemoteError, 1, "rank 1 died: its control connection closed");
+  expect_verdict(ranks, "dead", {1}, "rank 0 said: rank 1 died");
+  // Without its record, and where its process cannot be seen.
+  ranks[1].process = ProcessState::kUnknown;
+  expect_verdict(ranks, "dead", {1}, "rank 1 died");
+  ranks.erase(ranks.begin() + 1);
+  expect_verdict(ranks, "dead", {1}, "Rank 1, of which there is no record, is dead");
+}
+
+// Both ends of a cut link took each other for dead.
+TEST(Verdict, WhoFailedItselfIsNotDead) {
+  auto ranks = make_ranks(2);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  fail(ranks[0], Code::kRemoteError, 1, "rank 0 lost rank 1");
+  fail(ranks[1], Code::kRemoteError, 0, "rank 1 lost rank 0");
+  expect_verdict(ranks, "failed", {1}, "rank 0 lost rank 1");
+}
+
+TEST(Verdict, ATimeoutIsTracedByItsWaits) {
+  auto ranks = make_ranks(3);
+  wait_for(ranks[0], 2, WaitStage::kStarting, kSecond / 10);
+  wait_for(ranks[1], 2, WaitStage::kStarting, kSecond / 10);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  fail(ranks[0], Code::kTimeout, 2, "rank 0 waited 100 ms for rank 2");
+  fail(ranks[1], Code::kTimeout, 2, "rank 0 waited 100 ms for rank 2");
+  expect_verdict(ranks, "never_called", {2}, "Rank 2 (node 0, host alpha, pid 102) has not called");
+  EXPECT_THAT(judge(ranks).sentence, HasSubstr("and its process is gone."));
+  EXPECT_THAT(judge(ranks).advice, Not(HasSubstr("gdb")));
+  // No waits: the sentence is all there is.
+  ranks[0].record.wait.reset();
+  ranks[1].record.wait.reset();
+  expect_verdict(ranks, "failed", {2}, "waited 100 ms");
+}
+
+TEST(Verdict, AnAbort) {
+  auto ranks = make_ranks(2);
+  fail(ranks[0], Code::kAborted, 1, "rank 1 called hfr_comm_abort");
+  fail(ranks[1], Code::kAborted, 1, "rank 1 called hfr_comm_abort");
+  expect_verdict(ranks, "failed", {1}, "rank 1 called hfr_comm_abort");
+}
+
+TEST(Verdict, TheCauseThatMostRanksTell) {
+  auto ranks = make_ranks(3);
+  fail(ranks[0], Code::kRemoteError, 2, "odd");
+  fail(ranks[1], Code::kAborted, 1, "even");
+  fail(ranks[2], Code::kAborted, 1, "even");
+  expect_verdict(ranks, "failed", {1}, "rank 1 said: even");
+}
+
+TEST(Verdict, AStoppedPeer) {
+  auto ranks = make_ranks(3);
+  ranks[1].process = ProcessState::kStopped;
+  wait_for(ranks[0], 1, WaitStage::kStarting, kSecond / 10);
+  wait_for(ranks[2], 1, WaitStage::kStarting, kSecond / 10);
+  expect_verdict(ranks, "stopped", {1}, "Rank 1 (node 1, host beta, pid 101) is stopped");
+  EXPECT_THAT(judge(ranks).sentence, HasSubstr("ranks 0 and 2 have waited for 0.1 s"));
+  EXPECT_THAT(judge(ranks).advice, HasSubstr("kill -CONT 101"));
+  // Also when the others have given up meanwhile.
+  fail(ranks[0], Code::kTimeout, 1, "rank 0 waited");
+  expect_verdict(ranks, "stopped", {1}, "is stopped");
+}
+
+TEST(Verdict, AJobThatWasEndedFromOutside) {
+  auto ranks = make_ranks(3);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  expect_verdict(ranks, "healthy", {}, "all ranks have completed 3 operations");
+  wait_for(ranks[1], 0, WaitStage::kStarting, kSecond / 10);
+  expect_verdict(ranks, "dead", {1}, "All processes are gone");
+  // It hung before.
+  wait_for(ranks[1], 0, WaitStage::kStarting);
+  wait_for(ranks[2], 0, WaitStage::kStarting);
+  expect_verdict(ranks, "never_called", {0}, "have waited for 10.0 s");
+}
+
+// ---- mismatches ---------------------------------------------------------------------------------
+
+struct MismatchCase {
+  std::vector<uint64_t> others;  // what ranks 0 and 2 call from #3 on
+  std::vector<uint64_t> odd;     // what rank 1 does
+  std::string reason;
+};
+
+TEST(Verdict, Mismatches) {
+  const uint64_t a = call(100);
+  const uint64_t b = call(200);
+  const uint64_t third = call(300);
+  const std::vector<MismatchCase> cases = {
+      {{a}, {b}, "the sizes differ"},
+      {{a, third}, {b, third}, "the sizes differ"},
+      {{a}, {call(100, DType::kFloat64)}, "the types differ"},
+      {{a}, {call(100, DType::kFloat32, Op::kMax)}, "the operations differ"},
+      {{a}, {hfr::make_signature(100, DType::kFloat32, Op::kSum, true)}, "one is in a graph"},
+      {{a, b}, {b, a}, "the order is another"},
+      {{a, b, third}, {b, third}, ": rank 1 left a call out before it"},
+      {{a, b}, {b}, "the order is another, or rank 1 left a call out before it"},
+      {{b}, {a, b}, "the order is another, or rank 1 made a call more before it"},
+      {{b, third}, {a, b, third}, ": rank 1 made a call more before it"},
+  };
+  for (const MismatchCase& c : cases) {
+    auto ranks = make_ranks(3);
+    for (RankState& rank : ranks) {
+      const auto& calls = rank.record.owner.rank == 1 ? c.odd : c.others;
+      rank.record.calls.insert(rank.record.calls.end(), calls.begin(), calls.end());
+      rank.record.called += calls.size();
+    }
+    expect_verdict(ranks, "mismatch", {1}, c.reason);
+    EXPECT_THAT(judge(ranks).sentence, HasSubstr("Operation #3 is not the same"));
+    EXPECT_THAT(judge(ranks).sentence, HasSubstr("rank 1 called all_reduce of"));
+    // Whatever else is said.
+    fail(ranks[0], Code::kTimeout, 2, "rank 0 waited");
+    expect_verdict(ranks, "mismatch", {1}, c.reason);
+  }
+}
+
+TEST(Verdict, AMismatchThatIsNoLongerInTheRecordsIsTheirSentence) {
+  auto ranks = make_ranks(2);
+  fail(ranks[0], Code::kMismatch, 1, "operation #3: rank 0 started an X; rank 1 started an Y");
+  expect_verdict(ranks, "mismatch", {1}, "rank 1 started an Y");
+}
+
+// Records that overlap nowhere, and ranks that are far apart.
+TEST(Verdict, CallsOfDifferentTimesAreNotCompared) {
+  auto ranks = make_ranks(2);
+  ranks[1].record.called = ranks[1].record.completed = 1'000'000'000'000;
+  ranks[1].record.first_call = ranks[1].record.called - 2;
+  ranks[1].record.calls = {call(1), call(2)};
+  expect_verdict(ranks, "healthy", {}, "under way");
+}
+
+// ---- speeds -------------------------------------------------------------------------------------
+
+// `num` spans of a stage, one after the other, of 1 MiB.
+void add_spans(RankState& rank, SpanStage stage, int peer, int num, uint64_t each_ns) {
+  auto& spans = rank.record.spans;
+  uint64_t at = spans.empty() ? kSecond : spans.back().end_ns;
+  for (int i = 0; i < num; ++i) {
+    spans.push_back({stage, peer, 0, static_cast<uint64_t>(i), 1 << 20, at, at + each_ns});
+    at += each_ns;
+  }
+}
+
+// Every rank adds, copies and puts to the next one at usual speed, but for one stage of one rank.
+std::vector<RankState> with_speeds(SpanStage slow_stage, int slow_rank, uint64_t slow_ns) {
+  auto ranks = make_ranks(4);
+  for (RankState& state : ranks) {
+    const int rank = state.record.owner.rank;
+    for (SpanStage stage :
+         {SpanStage::kCopyIn, SpanStage::kCopyOut, SpanStage::kAdd, SpanStage::kPut}) {
+      const bool slow = stage == slow_stage && rank == slow_rank;
+      add_spans(state, stage, stage == SpanStage::kPut ? (rank + 1) % 4 : -1, 20,
+                slow ? slow_ns : 200'000);
+    }
+  }
+  return ranks;
+}
+
+TEST(Verdict, ASlowPart) {
+  for (int rank = 0; rank < 4; ++rank) {
+    expect_verdict(with_speeds(SpanStage::kAdd, rank, 2'000'000), "slow_adder", {rank},
+                   "a 10th of the others'");
+    expect_verdict(with_speeds(SpanStage::kCopyIn, rank, 4'000'000), "slow_copy", {rank},
+                   "Device copies are slow on rank");
+    expect_verdict(with_speeds(SpanStage::kPut, rank, 2'000'000), "slow_link",
+                   {rank, (rank + 1) % 4}, "is slow");
+    expect_verdict(with_speeds(SpanStage::kAdd, rank, 500'000), "healthy", {}, "Nothing is wrong");
+    expect_verdict(with_speeds(SpanStage::kAdd, rank, 200'000), "healthy", {}, "Nothing is wrong");
+  }
+}
+
+TEST(Verdict, AllEquallySlowIsHealthy) {
+  auto ranks = make_ranks(4);
+  for (RankState& rank : ranks) add_spans(rank, SpanStage::kAdd, -1, 20, 50'000'000);
+  expect_verdict(ranks, "healthy", {}, "");
+}
+
+TEST(Verdict, TooLittleToSaySo) {
+  auto ranks = make_ranks(2);
+  add_spans(ranks[0], SpanStage::kAdd, -1, 3, 5'000'000);
+  add_spans(ranks[1], SpanStage::kAdd, -1, 30, 100'000);
+  expect_verdict(ranks, "healthy", {}, "");
+  // Slow, but it makes no difference: most of the time goes elsewhere.
+  ranks = make_ranks(2);
+  for (RankState& rank : ranks) add_spans(rank, SpanStage::kCopyIn, -1, 20, 10'000'000);
+  add_spans(ranks[0], SpanStage::kAdd, -1, 20, 1'000'000);
+  add_spans(ranks[1], SpanStage::kAdd, -1, 20, 100'000);
+  expect_verdict(ranks, "healthy", {}, "");
+}
+
+TEST(Verdict, OfTwoTheSlowerOne) {
+  auto ranks = make_ranks(2);
+  add_spans(ranks[0], SpanStage::kAdd, -1, 20, 100'000);
+  add_spans(ranks[1], SpanStage::kAdd, -1, 20, 1'000'000);
+  expect_verdict(ranks, "slow_adder", {1}, "rank 1");
+}
+
+// ---- texts --------------------------------------------------------------------------------------
+
+TEST(Report, HasATableAndAVerdict) {
+  auto ranks = make_ranks(3);
+  ranks.pop_back();
+  wait_for(ranks[0], 1, WaitStage::kStarting);
+  const auto all = hfr::tools::judge_all(ranks);
+  const std::string text = inspect_text(all, {{"folder/x.record", "it is not a record"}}, false);
+  EXPECT_THAT(text, HasSubstr("communicator 0000000000000001: 3 ranks on 2 nodes, no record of "
+                              "rank 2"));
+  EXPECT_THAT(text, HasSubstr("#3 all_reduce of 20 float32, sum"));
+  EXPECT_THAT(text, HasSubstr("rank 1: starting it"));
+  EXPECT_THAT(text, HasSubstr("verdict: Rank 1 (node 1, host beta, pid 101) has not called"));
+  EXPECT_THAT(text, HasSubstr("what to do: "));
+  EXPECT_THAT(text, HasSubstr("not read: folder/x.record: it is not a record"));
+}
+
+TEST(Report, HealthyOnesAreCounted) {
+  auto ranks = make_ranks(2);
+  auto others = make_ranks(2);
+  for (RankState& rank : others) rank.record.owner.communicator = 2;
+  ranks.insert(ranks.end(), others.begin(), others.end());
+  const auto all = hfr::tools::judge_all(ranks);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_THAT(inspect_text(all, {}, false), "2 communicators have no trouble\n");
+  EXPECT_THAT(inspect_text(all, {}, true), HasSubstr("verdict: Nothing is wrong"));
+}
+
+TEST(Report, ManyRanksThatDoTheSameShareARow) {
+  auto ranks = make_ranks(300);
+  for (size_t rank = 1; rank < 300; ++rank) wait_for(ranks[rank], 0, WaitStage::kStarting);
+  const auto all = hfr::tools::judge_all(ranks);
+  const std::string text = inspect_text(all, {}, true);
+  EXPECT_THAT(text, HasSubstr("10 s  and 298 like it"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 6) << text;
+}
+
+TEST(Report, OldTroubleIsCounted) {
+  std::vector<RankState> ranks;
+  for (uint64_t id = 1; id <= 6; ++id) {
+    auto failed = make_ranks(1);
+    failed[0].record.owner.communicator = id;
+    failed[0].record.created_epoch_ns = id;
+    fail(failed[0], Code::kAborted, 0, "rank 0 called hfr_comm_abort");
+    ranks.push_back(failed[0]);
+  }
+  const auto all = hfr::tools::judge_all(ranks);
+  const std::string text = inspect_text(all, {}, false);
+  EXPECT_THAT(text, HasSubstr("communicator 0000000000000006"));
+  EXPECT_THAT(text, HasSubstr("communicator 0000000000000003"));
+  EXPECT_THAT(text, Not(HasSubstr("communicator 0000000000000002")));
+  EXPECT_THAT(text, HasSubstr("2 older with trouble: name the folder to see all"));
+  EXPECT_THAT(inspect_text(all, {}, true), HasSubstr("communicator 0000000000000001"));
+}
+
+TEST(Report, OfTwoRecordsOfARankTheOneThatKnowsMoreCounts) {
+  auto ranks = make_ranks(2);
+  RankState copy = ranks[1];
+  copy.record.called = copy.record.completed = 2;
+  ranks.push_back(copy);
+  auto all = hfr::tools::judge_all(ranks);
+  ASSERT_EQ(all.size(), 1u);
+  ASSERT_EQ(all[0].ranks.size(), 2u);
+  EXPECT_EQ(all[0].ranks[1].record.called, 3u);
+  // One that says that the communicator has another size is not of it.
+  RankState stranger = ranks[1];
+  stranger.record.owner.num_ranks = 500;
+  stranger.record.owner.rank = 400;
+  ranks.push_back(stranger);
+  all = hfr::tools::judge_all(ranks);
+  EXPECT_EQ(all[0].ranks.size(), 2u);
+}
+
+}  // namespace
+}  // namespace hfr_tests
