@@ -163,6 +163,8 @@ void measure_all(const Gpu& gpu, const TwoWayLimit& limit, int num_ranks, int gr
 }
 
 int run(const Options& options) {
+  // hfr_comm_init_all would spread the ranks over all GPUs that it sees.
+  setenv("CUDA_VISIBLE_DEVICES", "0", 0);
   const Gpu gpu;
   const TwoWayLimit limit(gpu);
   std::printf("# %s\n# %5s %5s %12s %9s %9s %9s %9s %8s %9s %6s %8s\n", gpu.name().c_str(), "ranks",
