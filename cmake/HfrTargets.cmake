@@ -12,6 +12,14 @@ target_include_directories(
   hfr_build_flags INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include
                             ${PROJECT_SOURCE_DIR}/kernels)
 
+# For folders whose tests go through very many cases. Other code is not optimised under sanitizers: it would take twice as
+# long to compile.
+macro(hfr_optimise_under_sanitizers)
+  if(HFREDUCE_SANITIZE)
+    add_compile_options(-O1)
+  endif()
+endmacro()
+
 function(hfr_module name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
