@@ -259,10 +259,10 @@ HFR_API hfr_status_t hfr_comm_node_count(hfr_comm_t comm, int* num_nodes);
 
 /* Of one stage of the chunks' way, or of one kind of wait. */
 typedef struct hfr_stage_metrics {
-  uint64_t count; /* chunks that went through it; waits */
-  uint64_t bytes; /* theirs; of waits 0 */
-  uint64_t timed; /* how many of them were timed: those of 64 KiB or more, where times are known */
-  uint64_t time_ns;                   /* of the timed ones together, in nanoseconds */
+  uint64_t count;   /* chunks that went through it; waits */
+  uint64_t bytes;   /* theirs; of waits 0 */
+  uint64_t timed;   /* those whose time was taken: from 16 KiB on, copies, direct_add from 64 KiB */
+  uint64_t time_ns; /* of the timed ones together, in nanoseconds */
   uint64_t buckets[HFR_TIME_BUCKETS]; /* the timed ones, by time */
 } hfr_stage_metrics_t;
 
