@@ -15,6 +15,7 @@
 #include "base/pack.hpp"
 #include "base/stalls.hpp"
 #include "base/text.hpp"
+#include "base/thread.hpp"
 #include "bootstrap/messages.hpp"
 #include "bootstrap/proven_stream.hpp"
 
@@ -28,6 +29,8 @@ constexpr uint64_t kMillisecond = 1'000'000;
 // ranks.
 constexpr uint64_t kProofNs = 5'000 * kMillisecond;
 constexpr size_t kMaxStrangers = 64;
+// Where there is no descriptor for a connection, accepting is tried again after this.
+constexpr uint64_t kAcceptAgainNs = 100 * kMillisecond;
 // How long a leaving server hands out what is unsent, and how long it tells ranks that are still
 // joining why there is nothing to join any more.
 constexpr uint64_t kFlushNs = 300 * kMillisecond;
@@ -119,7 +122,10 @@ class Loop {
   }
 
   void turn() {
-    std::vector<pollfd> entries = {{wake_, POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+    // poll() leaves a negative descriptor out: what cannot be accepted would wake it for nothing.
+    const bool accepts = monotonic_ns() >= accept_again_ns_;
+    std::vector<pollfd> entries = {{wake_, POLLIN, 0},
+                                   {accepts ? listener_.get() : -1, POLLIN, 0}};
     for (const auto& c : connections_) {
       entries.push_back({c->stream.fd(), c->stream.wanted_events(), 0});
     }
@@ -138,7 +144,13 @@ class Loop {
     size_t limit = static_cast<size_t>(options_.num_ranks) + kMaxStrangers;
     while (connections_.size() < limit) {
       UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-      if (!fd.valid()) return;
+      if (!fd.valid()) {
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+          accept_again_ns_ = monotonic_ns() + kAcceptAgainNs;
+          why_not_accepted_ = system_error("accepting a connection", errno).message();
+        }
+        return;
+      }
       connections_.push_back(std::make_unique<Connection>(
           ProvenStream(std::move(fd), options_.key, options_.host_rank)));
     }
@@ -303,7 +315,11 @@ class Loop {
       if (now > options_.deadline_ns) {
         auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)]; });
         fail(Code::kTimeout, missing.first,
-             cat(missing.second, " did not join before the deadline"));
+             cat(missing.second, " did not join before the deadline",
+                 why_not_accepted_.empty() ? ""
+                                           : cat("; rank ", options_.host_rank,
+                                                 " could not let everybody in: "),
+                 why_not_accepted_));
       }
     } else if (gathering_ && now > gather_deadline_ns_) {
       auto missing = absent([&](int rank) { return !blobs_[static_cast<size_t>(rank)]; });
@@ -351,6 +367,8 @@ class Loop {
   std::vector<bool> left_;
   int num_joined_ = 0;
   int num_refused_ = 0;
+  uint64_t accept_again_ns_ = 0;
+  std::string why_not_accepted_;  // what was wrong last, while ranks were joining
 
   bool gathering_ = false;
   std::string stage_;
@@ -370,9 +388,17 @@ Result<std::unique_ptr<RendezvousServer>> RendezvousServer::start(UniqueFd liste
   UniqueFd wake(eventfd(0, EFD_CLOEXEC));
   if (!wake.valid()) return system_error("eventfd", errno);
   std::unique_ptr<RendezvousServer> server(new RendezvousServer());
-  auto loop = std::make_shared<Loop>(std::move(listener), wake.get(), std::move(options));
+  auto loop = std::make_unique<Loop>(std::move(listener), wake.get(), std::move(options));
   server->wake_ = std::move(wake);
-  server->thread_ = std::thread([loop] { loop->run(); });
+  HFR_ASSIGN_OR_RETURN(server->thread_,
+                       start_thread("for the rendezvous", [loop = std::move(loop)]() mutable {
+                         try {
+                           loop->run();
+                         } catch (const std::exception&) {
+                           // Out of memory. Members learn of it as their connections close.
+                         }
+                         loop.reset();
+                       }));
   return server;
 }
 
