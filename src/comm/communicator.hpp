@@ -62,6 +62,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   // The sticky failure; ok while there is none.
   Status async_error();
+  // What it failed with, as far as this rank has noticed; ok when it has not. Any thread.
+  Status failure() const { return executor_.failed() ? executor_.failure().status : Status(); }
 
   // Copies the rank's record to the file at `path`; %r stands for the rank.
   Status dump(const std::string& path) const;
@@ -119,6 +121,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Makes all operations fail, on all ranks that can be told, and waits until the buffers are the
   // caller's again.
   void revoke(const std::string& call);
+  void write_trace();
   // What a child has from this one; `kind` tells its trace from others.
   JoinSpec child_spec(const std::string& kind) const;
   // While it lives, abort() sets its flag, too.
