@@ -124,8 +124,7 @@ class Loop {
   void turn() {
     // poll() leaves a negative descriptor out: what cannot be accepted would wake it for nothing.
     const bool accepts = monotonic_ns() >= accept_again_ns_;
-    std::vector<pollfd> entries = {{wake_, POLLIN, 0},
-                                   {accepts ? listener_.get() : -1, POLLIN, 0}};
+    std::vector<pollfd> entries = {{wake_, POLLIN, 0}, {accepts ? listener_.get() : -1, POLLIN, 0}};
     for (const auto& c : connections_) {
       entries.push_back({c->stream.fd(), c->stream.wanted_events(), 0});
     }
@@ -316,9 +315,9 @@ class Loop {
         auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)]; });
         fail(Code::kTimeout, missing.first,
              cat(missing.second, " did not join before the deadline",
-                 why_not_accepted_.empty() ? ""
-                                           : cat("; rank ", options_.host_rank,
-                                                 " could not let everybody in: "),
+                 why_not_accepted_.empty()
+                     ? ""
+                     : cat("; rank ", options_.host_rank, " could not let everybody in: "),
                  why_not_accepted_));
       }
     } else if (gathering_ && now > gather_deadline_ns_) {
