@@ -234,15 +234,15 @@ void hfr_comm::shut_down() {
 }
 
 void hfr_comm::keep_error(const std::string& sentence) {
+  const bool failed = is_ready() && !comm_->failure().ok();
   std::lock_guard lock(error_mutex_);
   error_ = sentence;
+  error_is_of_failed_ = failed;
 }
 
 std::string hfr_comm::last_error() {
-  {
-    std::lock_guard lock(error_mutex_);
-    if (!error_.empty()) return error_;
-  }
-  // No call on it has failed yet: an operation in a stream may have.
-  return is_ready() ? comm_->failure().message() : "";
+  const hfr::Status failure = is_ready() ? comm_->failure() : Status();
+  std::lock_guard lock(error_mutex_);
+  // An operation in a stream failed after the last call on the communicator that did.
+  return failure.ok() || error_is_of_failed_ ? error_ : failure.message();
 }

@@ -81,4 +81,5 @@ struct hfr_comm {
   hfr::PremulOps premul_ops_;
   std::mutex error_mutex_;
   std::string error_;
+  bool error_is_of_failed_ = false;  // the communicator had failed when error_ was kept
 };

@@ -204,6 +204,8 @@ TEST(BadInput, AbortWhileAnOperationIsInAStream) {
       return;
     }
     std::vector<float> data(1'000, 1.0f);
+    // An earlier sentence, which is not the last one any more.
+    EXPECT_NE(hfr_mem_free(comm, data.data()), HFR_SUCCESS);
     hfr_stream_t stream = nullptr;
     ASSERT_EQ(hfr_stream_create(&stream), HFR_SUCCESS);
     hfr_status_t status = hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32,
