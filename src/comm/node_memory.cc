@@ -94,16 +94,23 @@ Result<std::array<UniqueFd, 2>> receive_descriptors(int fd) {
   message.msg_controllen = control.size();
   const ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
   if (received != 1) return peer_error("receiving shared memory", received == 0 ? EPIPE : errno);
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_type != SCM_RIGHTS ||
-      header->cmsg_len != CMSG_LEN(2 * sizeof(int))) {
-    return Status(
-        Code::kSystemError,
-        "receiving shared memory: no descriptors came; is the limit on open files reached?");
+  std::array<UniqueFd, 2> fds;
+  size_t came = 0;
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header != nullptr && header->cmsg_type == SCM_RIGHTS)
+    came = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+  // Where there is room for one of two that one came.
+  for (size_t i = 0; i < came; ++i) {
+    int received_fd = -1;
+    std::memcpy(&received_fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+    fds[i].reset(received_fd);
   }
-  std::array<int, 2> fds{};
-  std::memcpy(fds.data(), CMSG_DATA(header), sizeof(fds));
-  return std::array<UniqueFd, 2>{UniqueFd(fds[0]), UniqueFd(fds[1])};
+  if (came < fds.size()) {
+    return Status(Code::kSystemError,
+                  cat("receiving shared memory: ", came,
+                      " of 2 descriptors came; is the limit on open files reached?"));
+  }
+  return fds;
 }
 
 enum class Offer : uint8_t { kAddress = 1, kDescriptors = 2 };
