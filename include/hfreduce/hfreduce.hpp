@@ -224,6 +224,10 @@ class Communicator {
     return Communicator(child);
   }
 
+  // Lets go of what it holds, and takes it up again (docs/suspend.md). Collective.
+  void suspend() { detail::check(hfr_comm_suspend(get()), get()); }
+  void resume() { detail::check(hfr_comm_resume(get()), get()); }
+
   hfr_comm_t get() const noexcept { return comm_.get(); }
   int rank() const { return query(hfr_comm_rank); }
   int size() const { return query(hfr_comm_count); }

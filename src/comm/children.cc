@@ -1,12 +1,11 @@
 // Communicators that are made of a communicator: parts of a healthy one, survivors of a failed one
-// (docs/recovery.md).
+// (docs/recovery.md); and the end of one that is to be made again (docs/suspend.md).
 #include <algorithm>
 #include <cstdlib>
 
 #include "base/cancel.hpp"
 #include "base/pack.hpp"
 #include "base/text.hpp"
-#include "bootstrap/meeting.hpp"
 #include "comm/communicator.hpp"
 #include "engine/failure.hpp"
 
@@ -46,46 +45,17 @@ Result<std::pair<int, int>> decode_color(const std::vector<std::byte>& bytes, in
 
 }  // namespace
 
-class Communicator::ChildCancel {
- public:
-  explicit ChildCancel(Communicator& owner) : owner_(owner) { install(&flag_); }
-  ~ChildCancel() { install(nullptr); }
-  ChildCancel(const ChildCancel&) = delete;
-  ChildCancel& operator=(const ChildCancel&) = delete;
-
-  const CancelFlag* flag() const { return &flag_; }
-
- private:
-  void install(CancelFlag* flag) {
-    const std::lock_guard lock(owner_.child_cancel_mutex_);
-    owner_.child_cancel_ = flag;
-  }
-
-  Communicator& owner_;
-  CancelFlag flag_;
-};
-
-JoinSpec Communicator::child_spec(const std::string& kind) const {
-  JoinSpec spec;
-  spec.is_child = true;
-  spec.config = parts_.config;
-  if (!spec.config.trace.empty()) spec.config.trace += cat(".", kind);
-  spec.cuda_context = parts_.cuda_context;
-  spec.cuda_ordinal = parts_.cuda_ordinal;
-  return spec;
-}
-
-Result<std::shared_ptr<Communicator>> Communicator::split(int color, int key) {
+Result<std::shared_ptr<Communicator>> Communicator::split(int color, int key,
+                                                          const CancelFlag& cancel) {
   const std::lock_guard lock(children_mutex_);
-  const ChildCancel cancel(*this);
   HFR_RETURN_IF_ERROR(complete_all());
   const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
   Membership& membership = *parts_.membership;
   const std::string stage = "splitting the communicator";
   std::vector<std::pair<int, int>> colors_and_keys;
   Part part;
-  JoinSpec spec = child_spec(cat("split", ++num_splits_, "-", color));
-  spec.cancel = cancel.flag();
+  JoinSpec spec = heritage().spec(cat("split", ++num_splits_, "-", color));
+  spec.cancel = &cancel;
   HFR_RETURN_IF_ERROR(meet_all([&]() -> Status {
     HFR_ASSIGN_OR_RETURN(auto blobs,
                          membership.all_gather(pack({cat(color), cat(key)}), deadline_ns, stage));
@@ -132,44 +102,65 @@ void Communicator::revoke(const std::string& call) {
 }
 
 Result<std::shared_ptr<Communicator>> Communicator::shrink(const std::vector<int>& excluded,
-                                                           uint64_t timeout_ns) {
+                                                           uint64_t timeout_ns,
+                                                           const CancelFlag& cancel) {
   const std::lock_guard lock(children_mutex_);
   if (shrunk_ || finalized_.load(std::memory_order_relaxed)) {
     return Status(Code::kInvalidUsage,
                   cat("hfr_comm_shrink: this communicator was ",
                       shrunk_ ? "shrunk; use the one that was made of it" : "finalized"));
   }
-  const uint64_t start_ns = monotonic_ns();
-  const uint64_t end_ns = start_ns + (timeout_ns != 0 ? timeout_ns : parts_.limits.timeout_ns);
-  const ChildCancel cancel(*this);
-  const CancelScope scope(cancel.flag());
+  const uint64_t end_ns =
+      monotonic_ns() + (timeout_ns != 0 ? timeout_ns : parts_.limits.timeout_ns);
   revoke("hfr_comm_shrink");
-  Line& line = parts_.line;
-  MeetingRequest request;
-  request.callers = first_ranks_;
-  request.logger = parts_.logger.of(Subsystem::kRecovery);
-  for (int rank : excluded) request.excluded.insert(first_ranks_[static_cast<size_t>(rank)]);
-  while (true) {
-    const uint64_t now = monotonic_ns();
-    request.deadline_ns = now + (end_ns > now ? (end_ns - now) / 2 : 0);
-    JoinSpec spec = child_spec("shrunk");
-    spec.cancel = cancel.flag();
-    HFR_ASSIGN_OR_RETURN(spec.gathered, meet(line, request));
-    const auto at = std::find(line.members.begin(), line.members.end(), line.self);
-    spec.rank = static_cast<int>(at - line.members.begin());
-    spec.num_ranks = static_cast<int>(line.members.size());
-    spec.secret = line.communicator_secret();
-    spec.line = line;
-    spec.deadline_ns = end_ns;
-    auto child = create(std::move(spec));
-    if (child.ok()) {
-      shrunk_ = true;
-      return child;
+  Heritage from = heritage();
+  auto child = hfr::shrink(from, {.excluded = excluded,
+                                  .end_ns = end_ns,
+                                  .cancel = &cancel,
+                                  .logger = parts_.logger.of(Subsystem::kRecovery)});
+  parts_.line = std::move(from.line);
+  shrunk_ = child.ok();
+  return child;
+}
+
+Heritage Communicator::heritage() {
+  return {.config = parts_.config,
+          .line = parts_.line,
+          .first_ranks = first_ranks_,
+          .cuda_context = parts_.cuda_context,
+          .cuda_ordinal = parts_.cuda_ordinal,
+          .metrics = metrics()};
+}
+
+std::string Communicator::holds_back() {
+  const std::string who = cat("rank ", parts_.shape.rank, " (node ", parts_.shape.node, ")");
+  if (num_allocated_.load() > 0)
+    return cat("hfr_comm_suspend: ", who, " has memory from hfr_mem_alloc; free it first");
+  if (!graphs_have_run())
+    return cat("hfr_comm_suspend: ", who, " has operations in a stream that does not come to them");
+  const Status unused = check_unused("hfr_comm_suspend");
+  return unused.ok() ? "" : cat(unused.message(), "; ", who);
+}
+
+Status Communicator::prepare_suspend() {
+  const std::lock_guard lock(children_mutex_);
+  HFR_RETURN_IF_ERROR(complete_all());
+  const std::string mine = holds_back();
+  HFR_RETURN_IF_ERROR(sticky());
+  const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
+  std::string why;
+  HFR_RETURN_IF_ERROR(meet_all([&]() -> Status {
+    HFR_ASSIGN_OR_RETURN(auto blobs,
+                         parts_.membership->all_gather(std::as_bytes(std::span(mine)), deadline_ns,
+                                                       "suspending the communicator"));
+    for (const auto& blob : blobs) {
+      if (why.empty()) why = as_string(blob);
     }
-    // Another one has died: its survivors meet again, among the members of this decision.
-    request.logger.log(LogLevel::kInfo, "shrinking again: ", child.status().message());
-    if (child.status().code() != Code::kRemoteError || monotonic_ns() >= end_ns) return child;
-  }
+    return Status();
+  }));
+  if (!why.empty()) return Status(Code::kInvalidUsage, why);
+  finalized_.store(true, std::memory_order_relaxed);
+  return Status();
 }
 
 }  // namespace hfr

@@ -381,7 +381,7 @@ class Judge {
             " not called operation ", operation(edge.operation), waits.empty() ? "" : ", in which ",
             waits, "; ", one ? "it" : cat("rank ", edge.to), " ",
             called == 0 ? "has called none yet" : cat("called #", called - 1, " last"),
-            meets ? " and is in hfr_comm_finalize or hfr_comm_split."
+            meets ? " and is in hfr_comm_finalize, hfr_comm_split or hfr_comm_suspend."
             : blamed.process == ProcessState::kDead ? ", and its process is gone."
                                                     : " and is outside of the library.");
     verdict.advice = pids.empty()
@@ -409,10 +409,10 @@ class Judge {
     verdict.culprits = absent;
     verdict.sentence =
         cat(capital(list_ranks(meeting)), meeting.size() == 1 ? " has" : " have", " waited for ",
-            seconds_text(longest), " in hfr_comm_finalize or hfr_comm_split; ", list_ranks(absent),
-            absent.size() == 1 ? " has" : " have", " not come there.");
+            seconds_text(longest), " in hfr_comm_finalize, hfr_comm_split or hfr_comm_suspend; ",
+            list_ranks(absent), absent.size() == 1 ? " has" : " have", " not come there.");
     verdict.advice =
-        "All ranks must finalize or split together: see where the others are (gdb -p).";
+        "All ranks must finalize, split or suspend together: see where the others are (gdb -p).";
     return verdict;
   }
 
