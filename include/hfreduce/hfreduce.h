@@ -235,6 +235,23 @@ HFR_API hfr_status_t hfr_comm_split(hfr_comm_t comm, int color, int key, hfr_com
 HFR_API hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t* options,
                                      hfr_comm_t* child);
 
+/* Makes an id for ranks that are to join the ranks of `comm` by hfr_comm_grow, and opens its
+ * rendezvous in this process. One member calls it, before all grow, and hands the id to the new
+ * ranks over a channel that you trust. An id is good for one growth; a member's earlier one is void
+ * once it makes another. Local; not beside split, shrink, grow and suspend. */
+HFR_API hfr_status_t hfr_comm_get_unique_id(hfr_comm_t comm, hfr_unique_id_t* id);
+
+/* Makes a communicator of `num_ranks` ranks: those of `comm`, as they are numbered there, and
+ * further ones, which call hfr_comm_init_rank with the id, num_ranks and their rank from the size
+ * of `comm` on. Collective over a communicator that has not failed; its started operations are
+ * completed first. The child has the options of `comm`; the new ranks bring their own, which must
+ * agree. `comm` stays usable beside it, also when the child cannot be made: a new rank that does
+ * not come is HFR_TIMEOUT, and named. Deadlines, threads and abort as in hfr_comm_split. Errors:
+ * HFR_INVALID_ARGUMENT (nothing was started); HFR_INVALID_USAGE (no member made an id) and
+ * HFR_MISMATCH (two did, or num_ranks differ) on all; those of hfr_comm_init_rank; those of an
+ * operation, after which `comm` has failed. docs/recovery.md says more. */
+HFR_API hfr_status_t hfr_comm_grow(hfr_comm_t comm, int num_ranks, hfr_comm_t* child);
+
 /* Lets go of what `comm` holds: threads, sockets, shared, pinned and device memory; it keeps one
  * listening socket. Collective over a communicator that has not failed; started operations are
  * completed first, so no stream may wait for something that comes after the call. Until

@@ -291,6 +291,29 @@ hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t* option
   });
 }
 
+hfr_status_t hfr_comm_get_unique_id(hfr_comm_t comm, hfr_unique_id_t* id) {
+  return on_comm(comm, "hfr_comm_get_unique_id", [&](hfr::Communicator& c) -> Status {
+    if (id == nullptr) return invalid("hfr_comm_get_unique_id: id is NULL");
+    HFR_ASSIGN_OR_RETURN(const hfr::UniqueId made, c.make_growth_id());
+    hfr::write_unique_id(made, id->bytes);
+    return Status();
+  });
+}
+
+hfr_status_t hfr_comm_grow(hfr_comm_t comm, int num_ranks, hfr_comm_t* child) {
+  if (child != nullptr) *child = nullptr;
+  return on_comm(comm, "hfr_comm_grow", [&](hfr::Communicator& c) -> Status {
+    if (child == nullptr) return invalid("hfr_comm_grow: child is NULL");
+    if (num_ranks <= c.shape().num_ranks) {
+      return invalid(cat("hfr_comm_grow: num_ranks is ", num_ranks, "; it must be more than the ",
+                         c.shape().num_ranks, " that there are"));
+    }
+    HFR_ASSIGN_OR_RETURN(auto made, comm->grow(num_ranks));
+    *child = hfr_comm::of(std::move(made));
+    return Status();
+  });
+}
+
 hfr_status_t hfr_comm_suspend(hfr_comm_t comm) {
   return on_comm(comm, "hfr_comm_suspend", [&](hfr::Communicator&) { return comm->suspend(); });
 }

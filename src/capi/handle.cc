@@ -43,12 +43,16 @@ Result<StartOptions> read_options(const hfr_comm_options_t* options) {
   return start;
 }
 
+void write_unique_id(const UniqueId& id, char* bytes) {
+  const auto encoded = encode_unique_id(id);
+  static_assert(sizeof(encoded) == HFR_UNIQUE_ID_BYTES);
+  std::memcpy(bytes, encoded.data(), sizeof(encoded));
+}
+
 Status make_unique_id(char* bytes) {
   HFR_ASSIGN_OR_RETURN(Config config, load_config(process_environment()));
   HFR_ASSIGN_OR_RETURN(UniqueId id, open_unique_id(config));
-  auto encoded = encode_unique_id(id);
-  static_assert(sizeof(encoded) == HFR_UNIQUE_ID_BYTES);
-  std::memcpy(bytes, encoded.data(), sizeof(encoded));
+  write_unique_id(id, bytes);
   return Status();
 }
 
@@ -304,6 +308,11 @@ hfr::Result<std::shared_ptr<hfr::Communicator>> hfr_comm::shrink(
   const std::lock_guard lock(comm_mutex_);
   suspended_->shrunk = child.ok();
   return child;
+}
+
+hfr::Result<std::shared_ptr<hfr::Communicator>> hfr_comm::grow(int num_ranks) {
+  const CallCancel cancel(*this);
+  return comm_->grow(num_ranks, cancel);
 }
 
 hfr::Status hfr_comm::suspend() {

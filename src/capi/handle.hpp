@@ -24,7 +24,9 @@ struct StartOptions {
 // The environment with the caller's options over it.
 Result<StartOptions> read_options(const hfr_comm_options_t* options);
 
-// Opens a rendezvous in this process; writes HFR_UNIQUE_ID_BYTES.
+// Writes HFR_UNIQUE_ID_BYTES.
+void write_unique_id(const UniqueId& id, char* bytes);
+// Opens a rendezvous in this process; writes its id.
 Status make_unique_id(char* bytes);
 Result<JoinSpec> spec_from_id(const char* bytes, int num_ranks, int rank,
                               const StartOptions& start);
@@ -79,6 +81,7 @@ struct hfr_comm {
 
   hfr::Result<std::shared_ptr<hfr::Communicator>> split(int color, int key);
   hfr::Result<std::shared_ptr<hfr::Communicator>> shrink(const hfr::ShrinkOptions& options);
+  hfr::Result<std::shared_ptr<hfr::Communicator>> grow(int num_ranks);
   hfr::Status suspend();
   hfr::Status resume();
 

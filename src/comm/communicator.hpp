@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "base/cancel.hpp"
+#include "bootstrap/unique_id.hpp"
 #include "comm/comm_metrics.hpp"
 #include "comm/graph_ops.hpp"
 #include "comm/heap.hpp"
@@ -61,6 +62,10 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // `excluded`: ranks of this communicator. `timeout_ns` 0: its own deadline.
   Result<std::shared_ptr<Communicator>> shrink(const std::vector<int>& excluded,
                                                uint64_t timeout_ns, const CancelFlag& cancel);
+  // For ranks that are to join: one member makes it before all grow. The one before is void.
+  Result<UniqueId> make_growth_id();
+  // Collective. This one's ranks, and after them the new ones, who join with the id.
+  Result<std::shared_ptr<Communicator>> grow(int num_ranks, const CancelFlag& cancel);
   // Collective: completes what was started, and all agree that nothing holds a rank back. Then each
   // destroys its communicator and keeps the heritage.
   Status prepare_suspend();
@@ -127,6 +132,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Makes all operations fail, on all ranks that can be told, and waits until the buffers are the
   // caller's again.
   void revoke(const std::string& call);
+  // The secret of an id that `rank` made; it made `count` of them.
+  Secret growth_secret(int rank, int count) const;
   // Why this rank cannot be suspended now; empty: it can.
   std::string holds_back();
   // Own graphs that were launched have run. Waits for them until a deadline.
@@ -203,8 +210,11 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   // By rank, what each is called in its line (bootstrap/line.hpp).
   const std::vector<int> first_ranks_;
-  std::mutex children_mutex_;  // one split, shrink or suspend at a time
+  std::mutex children_mutex_;  // one split, shrink, grow or suspend at a time
   int num_splits_ = 0;
+  int num_grown_ = 0;
+  int num_growth_ids_ = 0;
+  std::optional<OpenRendezvous> growth_;  // for the id that was made last, until all grow
   bool shrunk_ = false;
 
   std::unique_ptr<MetricsEntry> metrics_entry_;  // null: no endpoint
