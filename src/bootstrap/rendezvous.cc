@@ -59,13 +59,13 @@ Result<std::unique_ptr<Membership>> Membership::join(JoinRequest request) {
 
 Status Membership::reach_host(JoinRequest& request) {
   if (request.gathered.connection.valid()) {
-    fd_ = std::move(request.gathered.connection);
+    fd_ = PrivateFd(std::move(request.gathered.connection));
     local_host_ = request.gathered.local_host;
     return Status();
   }
   auto fd = connect_tcp(request.address, request.bind_host, request.deadline_ns);
   if (!fd.ok()) return explain_unreachable(request, fd.status());
-  fd_ = std::move(*fd);
+  fd_ = PrivateFd(std::move(*fd));
   SecretHandshake handshake(request.secret, "hfreduce rendezvous", request.rank);
   auto host = handshake.run(fd_.get(), Handshake::Side::kConnecting, request.deadline_ns);
   if (!host.ok()) return explain_unreachable(request, host.status());

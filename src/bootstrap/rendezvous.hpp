@@ -13,6 +13,7 @@
 
 #include "base/log.hpp"
 #include "base/net.hpp"
+#include "base/private_fd.hpp"
 #include "bootstrap/auth.hpp"
 #include "bootstrap/proven_stream.hpp"
 #include "bootstrap/server.hpp"
@@ -100,7 +101,7 @@ class Membership {
 
   std::mutex send_mutex_;
   std::mutex receive_mutex_;
-  UniqueFd fd_;
+  PrivateFd fd_;
   std::vector<std::byte> buffer_;
   std::optional<std::vector<std::vector<std::byte>>> gathered_;
   std::optional<Failure> verdict_;

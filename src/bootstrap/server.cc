@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/pack.hpp"
+#include "base/private_fd.hpp"
 #include "base/stalls.hpp"
 #include "base/text.hpp"
 #include "bootstrap/messages.hpp"
@@ -341,7 +342,7 @@ class Loop {
     }
   }
 
-  UniqueFd listener_;
+  PrivateFd listener_;
   const int wake_;
   ServerOptions options_;
   bool stopping_ = false;

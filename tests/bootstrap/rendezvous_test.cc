@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -211,6 +213,39 @@ TEST(Rendezvous, DeathIsToldAtOnceAndGoodbyeIsNoDeath) {
     EXPECT_EQ(failure->rank, 1);
     EXPECT_EQ(failure->status.message(), "rank 1 broke");
   });
+}
+
+// As a data loader's process does, which outlives the rank that forked it for a while.
+TEST(Rendezvous, ADeathIsToldThoughAChildOfTheRankLivesOn) {
+  Meeting meeting(2);
+  std::array<int, 2> held{};
+  ASSERT_EQ(pipe(held.data()), 0);
+  UniqueFd until(held[0]);
+  UniqueFd through(held[1]);
+  const pid_t rank = fork();
+  if (rank == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    through.reset();
+    auto membership = Membership::join(meeting.request(1));
+    if (!membership.ok()) _exit(1);
+    if (fork() == 0) {
+      std::byte byte{};
+      [[maybe_unused]] const ssize_t got = read(until.get(), &byte, 1);
+      _exit(0);
+    }
+    (void)(*membership)->barrier(meeting.deadline_ns, "the child lives");
+    while (true) pause();
+  }
+  auto membership = Membership::join(meeting.request(0));
+  ASSERT_TRUE(membership.ok()) << membership.status().message();
+  EXPECT_TRUE((*membership)->barrier(meeting.deadline_ns, "the child lives").ok());
+  kill(rank, SIGKILL);
+  waitpid(rank, nullptr, 0);
+  std::optional<Failure> failure;
+  while (!failure && monotonic_ns() < meeting.deadline_ns) failure = (*membership)->poll();
+  ASSERT_TRUE(failure) << "nobody noticed";
+  EXPECT_EQ(failure->rank, 1);
+  EXPECT_THAT(failure->status.message(), HasSubstr("died"));
 }
 
 // 0 waits for 1, 1 for 3, 3 for 2; 2 says nothing. What is wrong with the verdict, or nothing.
