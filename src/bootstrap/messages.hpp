@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/stalls.hpp"
 #include "base/status.hpp"
 
 namespace hfr::rendezvous {
@@ -19,7 +20,7 @@ namespace hfr::rendezvous {
 constexpr char kJoin = 'J';    // version, rank, num_ranks, settings, label
 constexpr char kGather = 'G';  // stage, milliseconds left, blob
 constexpr char kReport = 'R';  // code, culprit, sentence
-constexpr char kStall = 'S';   // code, blamed rank, sentence
+constexpr char kStall = 'S';   // code, blamed rank, sentence, WaitStage, operation, chunk
 constexpr char kLeave = 'B';
 // Server to member.
 constexpr char kGathered = 'g';  // packed blobs of all ranks
@@ -47,7 +48,7 @@ struct Report {
   Failure failure;
 };
 struct Stall {
-  Failure failure;  // whom its sender waits for
+  StallReport report;  // of nobody yet: wait.from is not told
 };
 struct Leave {};
 using MemberMessage = std::variant<Join, Gather, Report, Stall, Leave>;

@@ -143,10 +143,10 @@ Failure Membership::report_and_ask(const Failure& mine) {
   return answer_to(mine);
 }
 
-Failure Membership::resolve_stall(int blamed, const Status& what) {
-  (void)send(
-      {std::string(1, kStall), cat(static_cast<int>(what.code())), cat(blamed), what.message()});
-  return answer_to({what, blamed});
+Failure Membership::resolve_stall(const Wait& wait, uint64_t operation, const Status& what) {
+  (void)send({std::string(1, kStall), cat(static_cast<int>(what.code())), cat(wait.rank),
+              what.message(), cat(static_cast<int>(wait.stage)), cat(operation), cat(wait.chunk)});
+  return answer_to({what, wait.rank});
 }
 
 Failure Membership::answer_to(const Failure& mine) {

@@ -14,6 +14,7 @@
 #include "base/log.hpp"
 #include "base/net.hpp"
 #include "base/private_fd.hpp"
+#include "base/wait.hpp"
 #include "bootstrap/auth.hpp"
 #include "bootstrap/proven_stream.hpp"
 #include "bootstrap/server.hpp"
@@ -71,9 +72,9 @@ class Membership {
   // The same, for who saw only that a peer is gone: returns the job's first failure, which may be
   // why it went. Blocks for 0.8 s at most, and only when the server does not answer.
   Failure report_and_ask(const Failure& mine);
-  // At a deadline: tells whom this rank waits for (-1: unknown), and returns whom the ranks
-  // together find to be the cause. Blocks for 0.8 s at most.
-  Failure resolve_stall(int blamed, const Status& what);
+  // At a deadline: tells what this rank waits for (rank -1: unknown) in an operation, and returns
+  // whom the ranks together find to be the cause. Blocks for 0.8 s at most.
+  Failure resolve_stall(const Wait& wait, uint64_t operation, const Status& what);
 
   // Says goodbye, so that closing the connection is no death. Idempotent.
   void leave();

@@ -202,8 +202,8 @@ class Loop {
     } else if (auto* report = std::get_if<Report>(&*message)) {
       fail(report->failure.status.code(), report->failure.rank, report->failure.status.message());
     } else if (auto* stalling = std::get_if<Stall>(&*message)) {
-      const Failure& failure = stalling->failure;
-      stall({c.rank, failure.rank, failure.status});
+      stalling->report.wait.from = c.rank;
+      stall(std::move(stalling->report));
     } else {
       left_[static_cast<size_t>(c.rank)] = true;
     }
@@ -287,7 +287,7 @@ class Loop {
 
   void resolve_stall() {
     const StallReport& cause = find_cause(stalls_);
-    fail(cause.status.code(), cause.blamed, cause.status.message());
+    fail(cause.status.code(), cause.wait.to, cause.status.message());
   }
 
   void look_at_clock(uint64_t now) {

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/signature.hpp"
+#include "base/wait_graph.hpp"
 #include "tools/print_format.hpp"
 
 namespace hfr::tools {
@@ -242,62 +243,25 @@ class Judge {
 
   // ---- waits ----------------------------------------------------------------------------------
 
-  std::optional<Edge> edge_from(const RankState& rank, uint64_t least_ns) const {
-    const auto ns = waited_ns(rank);
-    if (!ns || *ns < least_ns || rank.record.wait->wait.rank < 0) return std::nullopt;
-    return Edge{&rank, rank.record.wait->wait.rank, rank.record.wait->wait,
-                rank.record.wait->operation};
-  }
-
-  // What the blamed rank does itself, not what it in turn waits for.
-  static bool is_own_act(WaitStage stage) {
-    switch (stage) {
-      case WaitStage::kStarting:
-      case WaitStage::kAddingPart:
-      case WaitStage::kCopyIn:
-      case WaitStage::kCopyOut:
-      case WaitStage::kAdding:
-      case WaitStage::kGroupPart:
-      case WaitStage::kCarrying:
-      case WaitStage::kStream:
-        return true;
-      default:
-        return false;
+  // What all wait for in the end.
+  std::optional<Edge> last_edge(uint64_t least_ns) const {
+    std::vector<Edge> edges;
+    std::vector<WaitEdge> graph;
+    for (const RankState* rank : waiting(least_ns)) {
+      const Wait& wait = rank->record.wait->wait;
+      const uint64_t operation = rank->record.wait->operation;
+      edges.push_back({rank, wait.rank, wait, operation});
+      graph.push_back({rank->record.owner.rank, wait.rank, wait.stage, operation, wait.chunk});
     }
-  }
-
-  // From rank to rank, as far as it goes. In a circle: who is waited for for something of its own.
-  std::optional<Edge> last_edge(const RankState& start, uint64_t least_ns) const {
-    std::vector<Edge> path;
-    const RankState* rank = &start;
-    while (rank != nullptr) {
-      const auto edge = edge_from(*rank, least_ns);
-      if (!edge) break;
-      path.push_back(*edge);
-      const auto again = std::find_if(path.begin(), path.end(), [&](const Edge& earlier) {
-        return earlier.from->record.owner.rank == edge->to;
-      });
-      if (again != path.end()) {
-        const auto own =
-            std::find_if(again, path.end(), [](const Edge& e) { return is_own_act(e.wait.stage); });
-        return own != path.end() ? *own : path.back();
-      }
-      rank = at(edge->to);
-    }
-    if (path.empty()) return std::nullopt;
-    return path.back();
+    const auto holdup = find_holdup(graph);
+    if (!holdup) return std::nullopt;
+    return edges[*holdup];
   }
 
   std::optional<Verdict> follow_waits(uint64_t least_ns) const {
-    std::map<int, std::vector<Edge>> ends;
-    for (const RankState* rank : waiting(least_ns)) {
-      if (auto edge = last_edge(*rank, least_ns)) ends[edge->to].push_back(*edge);
-    }
-    const auto most = std::max_element(ends.begin(), ends.end(), [](const auto& a, const auto& b) {
-      return a.second.size() < b.second.size();
-    });
-    if (most == ends.end()) return std::nullopt;
-    return tell_wait(most->second.front(), least_ns);
+    const auto edge = last_edge(least_ns);
+    if (!edge) return std::nullopt;
+    return tell_wait(*edge, least_ns);
   }
 
   Verdict tell_wait(const Edge& edge, uint64_t least_ns) const {

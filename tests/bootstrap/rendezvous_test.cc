@@ -260,7 +260,8 @@ std::string wrong_of_a_stall() {
       const Failure verdict =
           (*membership)
               ->resolve_stall(
-                  blamed, Status(Code::kTimeout, cat("rank ", rank, " waits for rank ", blamed)));
+                  {blamed, WaitStage::kStarting}, 0,
+                  Status(Code::kTimeout, cat("rank ", rank, " waits for rank ", blamed)));
       if (verdict.rank != 2 || verdict.status.message() != "rank 3 waits for rank 2") {
         wrong[rank] =
             cat("rank ", rank, " was told of rank ", verdict.rank, ": ", verdict.status.message());
