@@ -29,6 +29,9 @@ constexpr uint64_t kMillisecond = 1'000'000;
 // ranks.
 constexpr uint64_t kProofNs = 5'000 * kMillisecond;
 constexpr size_t kMaxStrangers = 64;
+// Accepting waits so long after it failed for want of descriptors or memory. Who connects meanwhile
+// waits in the listener's queue.
+constexpr uint64_t kAcceptAgainNs = 100 * kMillisecond;
 // How long a leaving server hands out what is unsent, and how long it tells ranks that are still
 // joining why there is nothing to join any more.
 constexpr uint64_t kFlushNs = 300 * kMillisecond;
@@ -120,7 +123,9 @@ class Loop {
   }
 
   void turn() {
-    std::vector<pollfd> entries = {{wake_, POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+    // poll() leaves a negative descriptor out: what cannot be accepted would wake it for nothing.
+    const bool accepts = has_room() && monotonic_ns() >= accept_again_ns_;
+    std::vector<pollfd> entries = {{wake_, POLLIN, 0}, {accepts ? listener_.get() : -1, POLLIN, 0}};
     for (const auto& c : connections_) {
       entries.push_back({c->stream.fd(), c->stream.wanted_events(), 0});
     }
@@ -135,11 +140,17 @@ class Loop {
     look_at_clock(monotonic_ns());
   }
 
+  bool has_room() const {
+    return connections_.size() < static_cast<size_t>(options_.num_ranks) + kMaxStrangers;
+  }
+
   void accept_all() {
-    size_t limit = static_cast<size_t>(options_.num_ranks) + kMaxStrangers;
-    while (connections_.size() < limit) {
+    while (has_room()) {
       UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-      if (!fd.valid()) return;
+      if (!fd.valid()) {
+        if (errno != EAGAIN) accept_again_ns_ = monotonic_ns() + kAcceptAgainNs;
+        return;
+      }
       connections_.push_back(std::make_unique<Connection>(
           ProvenStream(std::move(fd), options_.key, options_.host_rank)));
     }
@@ -344,6 +355,7 @@ class Loop {
 
   PrivateFd listener_;
   const int wake_;
+  uint64_t accept_again_ns_ = 0;
   ServerOptions options_;
   bool stopping_ = false;
   std::vector<std::unique_ptr<Connection>> connections_;

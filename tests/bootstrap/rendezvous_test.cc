@@ -5,11 +5,14 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -17,6 +20,24 @@
 #include "base/text.hpp"
 #include "bootstrap/launch_env.hpp"
 #include "bootstrap/unique_id.hpp"
+
+namespace hfr {
+namespace {
+
+void note_refused_accept();
+
+}  // namespace
+}  // namespace hfr
+
+// In place of the C library's, in this program.
+extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
+  const long accepted = syscall(SYS_accept4, fd, address, size, flags);
+  if (accepted < 0 && errno == EMFILE) {
+    hfr::note_refused_accept();
+    errno = EMFILE;
+  }
+  return static_cast<int>(accepted);
+}
 
 namespace hfr {
 namespace {
@@ -337,6 +358,53 @@ TEST(Hostile, StrangersAreDroppedWhileTheJobGoesOn) {
     }
     EXPECT_TRUE((*membership)->barrier(meeting.deadline_ns, "end").ok());
     EXPECT_FALSE((*membership)->poll());
+  });
+}
+
+// What accept4 below has seen.
+struct Accepts {
+  std::atomic<int> refused{0};
+  std::atomic<uint64_t> first_ns{0};
+  std::atomic<uint64_t> last_ns{0};
+};
+Accepts g_accepts;
+
+void note_refused_accept() {
+  g_accepts.last_ns = monotonic_ns();
+  if (g_accepts.refused++ == 0) g_accepts.first_ns = g_accepts.last_ns.load();
+}
+
+// Without descriptors the server lets the members wait, and tries again every 100 ms.
+TEST(Hostile, ManyDescriptorsElsewhereLoseNoMember) {
+  Meeting meeting(2);
+  auto fd = ConnectAttempt::begin(meeting.address, "");
+  ASSERT_TRUE(fd.ok());
+  const UniqueFd early = fd->release();  // connected, in the listener's queue
+  ServerOptions options;
+  options.num_ranks = 2;
+  options.key = meeting.secret.derive("hfreduce rendezvous");
+  options.deadline_ns = meeting.deadline_ns;
+  options.logger = Logger(LogLevel::kOff, "");
+  rlimit usual{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &usual), 0);
+  {
+    // One for the server's own; then there are none.
+    const UniqueFd own(dup(early.get()));
+    const UniqueFd next(dup(early.get()));
+    const rlimit none{static_cast<rlim_t>(next.get()), usual.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  g_accepts.refused = 0;
+  auto started = RendezvousServer::start(std::move(meeting.listener), std::move(options));
+  while (g_accepts.refused < 4 && monotonic_ns() < meeting.deadline_ns) std::this_thread::yield();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &usual), 0);
+  ASSERT_TRUE(started.ok());
+  ASSERT_GE(g_accepts.refused, 4);
+  EXPECT_GE(g_accepts.last_ns - g_accepts.first_ns, 300'000'000u) << "it spins";
+  SecretHandshake handshake(meeting.secret, "hfreduce rendezvous", 1);
+  EXPECT_TRUE(handshake.run(early.get(), Handshake::Side::kConnecting, patience()).ok());
+  run_ranks(meeting, nullptr, [&](int, auto& membership) {
+    EXPECT_TRUE(membership.ok()) << membership.status().message();
   });
 }
 
