@@ -75,6 +75,11 @@ std::optional<GatheredBlobs> read_gathered(std::span<const std::byte> frame, siz
 
 }  // namespace
 
+std::string broke_protocol(const std::string& who, const std::string& how) {
+  return cat(who, " broke the protocol of the rendezvous: ", how,
+             "; see that all ranks run the same build of the library");
+}
+
 std::optional<MemberMessage> read_member_message(std::span<const std::byte> frame) {
   switch (kind_of(frame)) {
     case kJoin:

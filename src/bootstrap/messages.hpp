@@ -62,6 +62,9 @@ struct Verdict {
 struct Closing {};
 using ServerMessage = std::variant<GatheredBlobs, Verdict, Closing>;
 
+// Of whom sent what no member sends, and what to do about it.
+std::string broke_protocol(const std::string& who, const std::string& how);
+
 std::optional<MemberMessage> read_member_message(std::span<const std::byte> frame);
 std::optional<ServerMessage> read_server_message(std::span<const std::byte> frame,
                                                  size_t num_ranks);

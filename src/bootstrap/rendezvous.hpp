@@ -92,7 +92,8 @@ class Membership {
   Failure answer_to(const Failure& mine);
   std::optional<Failure> await_verdict(uint64_t until_ns);
   void handle(std::span<const std::byte> frame);
-  void lose_server(const std::string& why);
+  void lose_server();
+  void distrust_server(const std::string& why);
 
   int rank_ = 0;
   int host_rank_ = 0;

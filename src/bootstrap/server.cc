@@ -81,6 +81,7 @@ struct Connection {
   ProvenStream stream;
   int expected = -1;  // who must join here
   int rank = -1;      // once joined
+  bool dropped = false;
 };
 
 class Loop {
@@ -171,20 +172,30 @@ class Loop {
     }
   }
 
-  // A connection that breaks the rules: a stranger's is only closed, a member's is that member's
-  // end.
+  // A connection that breaks the rules: a stranger's is only closed, a member's is the job's
+  // failure.
   void drop(Connection& c, const std::string& why) {
     options_.logger.log(LogLevel::kWarn, "rendezvous refused a connection: ", why);
+    const int rank = member(c);
+    if (rank >= 0 && !left_[static_cast<size_t>(rank)]) {
+      fail(Code::kInternalError, rank,
+           broke_protocol(member_name(rank, label(rank)), cat(why, where())));
+      if (c.rank < 0) c.stream.send(*failure_);
+    }
+    c.dropped = true;
     c.stream.close();
   }
 
+  // Whose connection it is; -1: a stranger's.
+  static int member(const Connection& c) { return c.rank < 0 ? c.expected : c.rank; }
+
   // What is known of a connection that was closed.
   void lose(Connection& c) {
-    const int rank = c.rank < 0 ? c.expected : c.rank;
+    const int rank = member(c);
     if (rank < 0) return;
     if (c.rank < 0) ++num_refused_;  // it will not be late
     member_of_[static_cast<size_t>(rank)] = nullptr;
-    if (left_[static_cast<size_t>(rank)]) return;
+    if (left_[static_cast<size_t>(rank)] || c.dropped) return;
     fail(Code::kRemoteError, rank,
          cat(member_name(rank, label(rank)), " died: its control connection closed", where()));
   }

@@ -19,6 +19,7 @@
 
 #include "base/text.hpp"
 #include "bootstrap/launch_env.hpp"
+#include "bootstrap/messages.hpp"
 #include "bootstrap/unique_id.hpp"
 
 namespace hfr {
@@ -359,6 +360,71 @@ TEST(Hostile, StrangersAreDroppedWhileTheJobGoesOn) {
     EXPECT_TRUE((*membership)->barrier(meeting.deadline_ns, "end").ok());
     EXPECT_FALSE((*membership)->poll());
   });
+}
+
+// A member that says what none says is not dead, and is told of as what it is, to itself, too.
+TEST(Hostile, AMemberThatBreaksTheProtocolIsNamedForThat) {
+  const std::vector<std::vector<std::byte>> rubbish = {
+      framed({"?"}),                                      // no such kind
+      framed({std::string(1, rendezvous::kStall), "5"}),  // fields are missing
+      std::vector<std::byte>(8, std::byte{0xff})};        // longer than any frame
+  for (const auto& bytes : rubbish) {
+    Meeting meeting(2);
+    std::thread odd([&] {
+      UniqueFd fd = connect_raw(meeting.address);
+      SecretHandshake handshake(meeting.secret, "hfreduce rendezvous", 1);
+      ASSERT_TRUE(handshake.run(fd.get(), Handshake::Side::kConnecting, patience()).ok());
+      const JoinRequest honest = meeting.request(1);
+      for (const auto& message :
+           {framed({std::string(1, rendezvous::kJoin), "1", "1", "2", honest.settings, "odd"}),
+            framed({std::string(1, rendezvous::kGather), "joining", "100000", ""})}) {
+        ASSERT_TRUE(send_all(fd.get(), message, patience(), "joining").ok());
+      }
+      auto all_here = recv_frame(fd.get(), 1 << 20, patience(), "being there");
+      ASSERT_TRUE(all_here.ok()) << all_here.status().message();
+      ASSERT_TRUE(send_all(fd.get(), bytes, patience(), "rubbish").ok());
+      auto told = recv_frame(fd.get(), 1 << 20, patience(), "being told");
+      ASSERT_TRUE(told.ok()) << told.status().message();
+      auto message = rendezvous::read_server_message(*told, 2);
+      ASSERT_TRUE(message && std::holds_alternative<rendezvous::Verdict>(*message));
+      EXPECT_EQ(std::get<rendezvous::Verdict>(*message).failure.rank, 1);
+    });
+    auto membership = Membership::join(meeting.request(0));
+    ASSERT_TRUE(membership.ok()) << membership.status().message();
+    std::optional<Failure> failure;
+    while (!failure && monotonic_ns() < meeting.deadline_ns) failure = (*membership)->poll();
+    odd.join();
+    ASSERT_TRUE(failure);
+    EXPECT_EQ(failure->rank, 1);
+    EXPECT_EQ(failure->status.code(), Code::kInternalError);
+    EXPECT_THAT(failure->status.message(),
+                AllOf(HasSubstr("rank 1 (odd) broke the protocol of the rendezvous: a frame"),
+                      HasSubstr("the same build"), Not(HasSubstr("died"))));
+  }
+}
+
+TEST(Hostile, AServerThatBreaksTheProtocolIsNamedForThat) {
+  for (const auto& bytes : {framed({"?"}), std::vector<std::byte>(8, std::byte{0xff})}) {
+    Meeting meeting(2);
+    const JoinRequest host = meeting.request(0);
+    std::thread odd([&] {
+      auto fd = accept_tcp(host.listener.get(), patience());
+      ASSERT_TRUE(fd.ok());
+      ProvenStream stream(std::move(*fd), meeting.secret.derive("hfreduce rendezvous"), 0);
+      while (!stream.proven() && monotonic_ns() < meeting.deadline_ns) {
+        stream.receive();
+        ASSERT_TRUE(stream.next_frame(rendezvous::kMaxMemberFrame).ok());
+      }
+      stream.send(bytes);
+      // Until the other side has gone.
+      while (stream.open() && monotonic_ns() < meeting.deadline_ns) stream.receive();
+    });
+    const Status status = Membership::join(meeting.request(1)).status();
+    EXPECT_EQ(status.code(), Code::kInternalError);
+    EXPECT_THAT(status.message(), AllOf(HasSubstr("rank 0, which hosts it, broke the protocol"),
+                                        HasSubstr("the same build"), Not(HasSubstr("died"))));
+    odd.join();
+  }
 }
 
 // What accept4 below has seen.
