@@ -55,9 +55,9 @@ std::optional<Join> read_join(std::span<const std::byte> frame) {
 std::optional<Gather> read_gather(std::span<const std::byte> frame) {
   const auto fields = unpack(frame, 4);
   if (!fields) return std::nullopt;
-  const auto left_ms = parse_whole<uint64_t>((*fields)[2]);
+  const auto left_ms = read_left_ms((*fields)[2]);
   if (!left_ms) return std::nullopt;
-  return Gather{(*fields)[1], std::min(*left_ms, kDayMs), (*fields)[3]};
+  return Gather{(*fields)[1], *left_ms, (*fields)[3]};
 }
 
 std::optional<GatheredBlobs> read_gathered(std::span<const std::byte> frame, size_t num_ranks) {
@@ -74,6 +74,12 @@ std::optional<GatheredBlobs> read_gathered(std::span<const std::byte> frame, siz
 }
 
 }  // namespace
+
+std::optional<uint64_t> read_left_ms(const std::string& text) {
+  const auto left_ms = parse_whole<uint64_t>(text);
+  if (!left_ms) return std::nullopt;
+  return std::min(*left_ms, kDayMs);
+}
 
 std::string broke_protocol(const std::string& who, const std::string& how) {
   return cat(who, " broke the protocol of the rendezvous: ", how,

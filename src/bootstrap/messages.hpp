@@ -62,6 +62,9 @@ struct Verdict {
 struct Closing {};
 using ServerMessage = std::variant<GatheredBlobs, Verdict, Closing>;
 
+// Milliseconds until a member's deadline, as it says: a day at most.
+std::optional<uint64_t> read_left_ms(const std::string& text);
+
 // Of whom sent what no member sends, and what to do about it.
 std::string broke_protocol(const std::string& who, const std::string& how);
 
