@@ -76,6 +76,11 @@ class Membership {
   // whom the ranks together find to be the cause. Blocks for 0.8 s at most.
   Failure resolve_stall(const Wait& wait, uint64_t operation, const Status& what);
 
+  // On the host: the server notes there whose connections end, until leave(). On others: nothing.
+  void record_ends(record::Ends& ends) {
+    if (server_ != nullptr) server_->record_ends(ends);
+  }
+
   // Says goodbye, so that closing the connection is no death. Idempotent.
   void leave();
 

@@ -86,8 +86,8 @@ struct Connection {
 
 class Loop {
  public:
-  Loop(UniqueFd listener, int wake, ServerOptions options)
-      : listener_(std::move(listener)), wake_(wake), options_(std::move(options)) {
+  Loop(UniqueFd listener, int wake, const std::atomic<record::Ends*>& ends, ServerOptions options)
+      : listener_(std::move(listener)), wake_(wake), ends_(ends), options_(std::move(options)) {
     auto n = static_cast<size_t>(options_.num_ranks);
     member_of_.assign(n, nullptr);
     joined_.resize(n);
@@ -132,6 +132,7 @@ class Loop {
     }
     int ready = ::poll(entries.data(), entries.size(), 50);
     if (ready < 0 && errno != EINTR) return;
+    looked_ns_ = monotonic_ns();
     if (entries[0].revents != 0) stopping_ = true;
     for (size_t i = 0; i < connections_.size(); ++i) {
       if (entries[i + 2].revents != 0) serve(*connections_[i]);
@@ -196,8 +197,17 @@ class Loop {
     if (c.rank < 0) ++num_refused_;  // it will not be late
     member_of_[static_cast<size_t>(rank)] = nullptr;
     if (left_[static_cast<size_t>(rank)] || c.dropped) return;
+    record_end(rank);
     fail(Code::kRemoteError, rank,
          cat(member_name(rank, label(rank)), " died: its control connection closed", where()));
+  }
+
+  void record_end(int rank) {
+    record::Ends* ends = ends_.load(std::memory_order_acquire);
+    if (ends == nullptr || num_ends_ == record::kMostEnds) return;
+    ends->list[num_ends_].rank_plus_one.store(static_cast<uint64_t>(rank) + 1);
+    ends->list[num_ends_].at_ns.store(looked_ns_);
+    ends->num.store(++num_ends_, std::memory_order_release);
   }
 
   std::string where() const {
@@ -366,6 +376,9 @@ class Loop {
 
   PrivateFd listener_;
   const int wake_;
+  const std::atomic<record::Ends*>& ends_;
+  size_t num_ends_ = 0;     // that are there
+  uint64_t looked_ns_ = 0;  // at the connections
   uint64_t accept_again_ns_ = 0;
   ServerOptions options_;
   bool stopping_ = false;
@@ -394,13 +407,19 @@ Result<std::unique_ptr<RendezvousServer>> RendezvousServer::start(UniqueFd liste
   UniqueFd wake(eventfd(0, EFD_CLOEXEC));
   if (!wake.valid()) return system_error("eventfd", errno);
   std::unique_ptr<RendezvousServer> server(new RendezvousServer());
-  auto loop = std::make_shared<Loop>(std::move(listener), wake.get(), std::move(options));
+  auto loop =
+      std::make_shared<Loop>(std::move(listener), wake.get(), server->ends_, std::move(options));
   server->wake_ = std::move(wake);
   server->thread_ = std::thread([loop] { loop->run(); });
   return server;
 }
 
 RendezvousServer::~RendezvousServer() { stop(); }
+
+void RendezvousServer::record_ends(record::Ends& ends) {
+  ends.watched.store(1);
+  ends_.store(&ends, std::memory_order_release);
+}
 
 void RendezvousServer::stop() {
   if (!thread_.joinable()) return;

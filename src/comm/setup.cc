@@ -256,6 +256,7 @@ class SetUp {
                                               file.status().message()));
     }
     parts_.record = std::make_unique<RecordFile>(std::move(*file));
+    parts_.membership->record_ends(parts_.record->record().ends);
     if (parts_.record->folder().empty()) {
       parts_.logger.log(LogLevel::kInfo,
                         "no folder for the rank's record; hfreduce inspect will not find it");

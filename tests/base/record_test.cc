@@ -356,6 +356,28 @@ TEST_F(ReadingBytes, AWaitThatWasBeingWrittenOrIsOverIsNone) {
   EXPECT_FALSE(read()->wait) << "no such stage";
 }
 
+TEST_F(ReadingBytes, EndsAreReadUpToWhatCannotBe) {
+  auto& ends = file_->ends;
+  EXPECT_FALSE(read()->hosts_rendezvous);
+  ends.watched = 1;
+  ends.num = UINT64_MAX;  // of 32 places
+  for (size_t i = 0; i < hfr::record::kMostEnds; ++i) {
+    ends.list[i].rank_plus_one = 4 - i % 4;
+    ends.list[i].at_ns = 100 + i;
+  }
+  auto record = read();
+  EXPECT_TRUE(record->hosts_rendezvous);
+  ASSERT_EQ(record->ends.size(), hfr::record::kMostEnds);
+  EXPECT_EQ(record->ends[1].rank, 2);
+  EXPECT_EQ(record->ends[1].at_ns, 101u);
+  ends.list[7].at_ns = 105;
+  EXPECT_EQ(read()->ends.size(), 7u) << "time runs forward";
+  ends.list[5].rank_plus_one = 5;
+  EXPECT_EQ(read()->ends.size(), 5u) << "no such rank";
+  ends.num = 3;
+  EXPECT_EQ(read()->ends.size(), 3u);
+}
+
 TEST_F(ReadingBytes, WhatCannotBeIsRefused) {
   EXPECT_TRUE(read().ok());
   file_->identity.version = 2;

@@ -14,7 +14,9 @@
 #include <atomic>
 #include <cerrno>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "base/text.hpp"
@@ -237,6 +239,38 @@ TEST(Rendezvous, DeathIsToldAtOnceAndGoodbyeIsNoDeath) {
   });
 }
 
+// Ranks 1 to 3 as processes, which wait until they are killed. Rank 0 notes their ends.
+TEST(Rendezvous, EndsAreNotedInTheirOrder) {
+  Meeting meeting(4);
+  std::vector<pid_t> children;
+  for (int rank = 1; rank < 4; ++rank) {
+    children.push_back(fork());
+    if (children.back() != 0) continue;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    auto membership = Membership::join(meeting.request(rank));
+    while (membership.ok()) pause();
+    _exit(1);
+  }
+  auto membership = Membership::join(meeting.request(0));
+  ASSERT_TRUE(membership.ok()) << membership.status().message();
+  auto ends = std::make_unique<record::Ends>();
+  (*membership)->record_ends(*ends);
+  EXPECT_EQ(ends->watched, 1u);
+  auto end = [&](std::vector<int> ranks) {
+    const uint64_t num = ends->num + ranks.size();
+    for (int rank : ranks) kill(children[static_cast<size_t>(rank) - 1], SIGKILL);
+    while (ends->num < num && monotonic_ns() < meeting.deadline_ns) std::this_thread::yield();
+    ASSERT_EQ(ends->num, num);
+  };
+  end({2});
+  end({3, 1});
+  EXPECT_EQ(ends->list[0].rank_plus_one, 3u);
+  EXPECT_GT(ends->list[1].at_ns, ends->list[0].at_ns);
+  const std::set<uint64_t> others = {ends->list[1].rank_plus_one, ends->list[2].rank_plus_one};
+  EXPECT_EQ(others, (std::set<uint64_t>{2, 4}));
+  for (pid_t child : children) waitpid(child, nullptr, 0);
+}
+
 // As a data loader's process does, which outlives the rank that forked it for a while.
 TEST(Rendezvous, ADeathIsToldThoughAChildOfTheRankLivesOn) {
   Meeting meeting(2);
@@ -268,6 +302,23 @@ TEST(Rendezvous, ADeathIsToldThoughAChildOfTheRankLivesOn) {
   ASSERT_TRUE(failure) << "nobody noticed";
   EXPECT_EQ(failure->rank, 1);
   EXPECT_THAT(failure->status.message(), HasSubstr("died"));
+}
+
+// Who says goodbye has not died.
+TEST(Rendezvous, AGoodbyeIsNoEnd) {
+  Meeting meeting(2);
+  record::Ends ends{};
+  run_ranks(meeting, nullptr, [&](int rank, auto& membership) {
+    ASSERT_TRUE(membership.ok()) << membership.status().message();
+    (*membership)->record_ends(ends);
+    ASSERT_TRUE((*membership)->barrier(meeting.deadline_ns, "start").ok());
+    if (rank == 1) (*membership)->leave();
+    // The host stays until rank 1 is gone.
+    if (rank == 0) {
+      EXPECT_FALSE((*membership)->barrier(in_ms(1'000), "a meeting of one").ok());
+    }
+  });
+  EXPECT_EQ(ends.num, 0u);
 }
 
 // 0 waits for 1, 1 for 3, 3 for 2; 2 says nothing. What is wrong with the verdict, or nothing.

@@ -299,6 +299,58 @@ TEST(Verdict, AJobThatWasEndedFromOutside) {
   expect_verdict(ranks, "never_called", {0}, "have waited for 10.0 s");
 }
 
+// What the rendezvous, on `host`, saw: ranks, and how long after the first.
+void see_ends(RankState& host, const std::vector<std::pair<int, uint64_t>>& ends) {
+  host.record.hosts_rendezvous = true;
+  for (const auto& [rank, after_ns] : ends) host.record.ends.push_back({rank, kNow + after_ns});
+}
+
+// A launcher ended all before anybody could say who died.
+TEST(Verdict, WhoEndedFirstIsToldWhenAllAreGone) {
+  auto ranks = make_ranks(4);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  for (size_t rank : {0u, 1u, 3u}) wait_for(ranks[rank], 2, WaitStage::kStarting, kSecond / 100);
+  see_ends(ranks[0], {{2, 0}, {3, 912'000}, {1, 950'000}});
+  expect_verdict(ranks, "dead", {2},
+                 "Rank 2 (node 0, host alpha, pid 102), which ended after operation #2 (all_reduce "
+                 "of 10 float32, sum), is dead; so are all others, and rank 0, which hosts the "
+                 "rendezvous, saw rank 2 end first, 912 us before rank 3.");
+  // What was seen at one look has no order.
+  ranks[0].record.ends.clear();
+  see_ends(ranks[0], {{3, 0}, {2, 0}, {1, 2'000'000}});
+  expect_verdict(ranks, "dead", {2, 3}, "saw ranks 2 and 3 end first, 2.0 ms before rank 1.");
+  ranks[0].record.ends.resize(1);
+  expect_verdict(ranks, "dead", {3}, "end first, and nobody else before it was gone itself.");
+  // One whose record is not here.
+  ranks.pop_back();
+  expect_verdict(ranks, "dead", {3}, "Rank 3, of which there is no record, is dead");
+}
+
+TEST(Verdict, WhenTheRendezvousSawNobodyEndThatIsSaid) {
+  auto ranks = make_ranks(3);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  wait_for(ranks[2], 1, WaitStage::kStarting, kSecond / 100);
+  expect_verdict(ranks, "dead", {2}, "No record here is of the rank that hosts the rendezvous");
+  see_ends(ranks[0], {});
+  expect_verdict(ranks, "dead", {2},
+                 "Rank 0, which hosts the rendezvous, saw nobody end: it was the first itself, or "
+                 "all ended at once. Who waited then waited for rank 1 in the end: starting it.");
+}
+
+// A hang that somebody ended: why it hung comes first.
+TEST(Verdict, WhoEndedFirstIsToldBesideAHang) {
+  auto ranks = make_ranks(3);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  for (size_t rank : {0u, 2u}) wait_for(ranks[rank], 1, WaitStage::kStarting);
+  see_ends(ranks[0], {{2, 0}, {1, 30'000}});
+  expect_verdict(ranks, "never_called", {1}, "saw rank 2 end first, 30 us before rank 1.");
+  // Nor does an order make a job that ended well a bad one.
+  ranks = make_ranks(2);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  see_ends(ranks[0], {{1, 0}});
+  expect_verdict(ranks, "healthy", {}, "all ranks have completed 3 operations");
+}
+
 // ---- mismatches ---------------------------------------------------------------------------------
 
 struct MismatchCase {
