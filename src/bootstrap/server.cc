@@ -36,6 +36,7 @@ constexpr uint64_t kAcceptAgainNs = 100 * kMillisecond;
 // joining why there is nothing to join any more.
 constexpr uint64_t kFlushNs = 300 * kMillisecond;
 constexpr uint64_t kLateJoinNs = 1'500 * kMillisecond;
+constexpr size_t kMostNamed = 16;  // ranks in a sentence
 
 std::string member_name(int rank, const std::string& label) {
   return label.empty() ? cat("rank ", rank) : cat("rank ", rank, " (", label, ")");
@@ -94,6 +95,7 @@ class Loop {
     left_.assign(n, false);
     blobs_.resize(n);
     gather_deadline_ns_ = options_.deadline_ns;
+    begin_waiting();
     int rank = 0;
     for (ProvenStream& stream : options_.members) {
       connections_.push_back(std::make_unique<Connection>(std::move(stream)));
@@ -294,6 +296,7 @@ class Loop {
       num_blobs_ = 0;
       for (auto& blob : blobs_) blob.reset();
       gather_deadline_ns_ = monotonic_ns() + message.left_ms * kMillisecond;
+      begin_waiting();
     }
     stage_ = message.stage;
     auto& blob = blobs_[static_cast<size_t>(c.rank)];
@@ -332,28 +335,49 @@ class Loop {
     if (failure_) return;
     if (!stalls_.empty() && now > stall_deadline_ns_) resolve_stall();
     if (failure_) return;
-    if (num_joined_ < options_.num_ranks) {
-      if (now > options_.deadline_ns) {
-        auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)]; });
-        fail(Code::kTimeout, missing.first,
-             cat(missing.second, " did not join before the deadline"));
-      }
-    } else if (gathering_ && now > gather_deadline_ns_) {
-      auto missing = absent([&](int rank) { return !blobs_[static_cast<size_t>(rank)]; });
-      fail(Code::kTimeout, missing.first,
-           cat(missing.second, " did not come to this stage before the deadline: ", stage_));
+    const bool joining = num_joined_ < options_.num_ranks;
+    if (!joining && !gathering_) return;
+    if (now > (joining ? options_.deadline_ns : gather_deadline_ns_)) {
+      const auto [first, missing] = late("before the deadline");
+      fail(Code::kTimeout, first, missing);
+    } else if (now > tell_late_ns_) {
+      const uint64_t waited_ns = tell_late_ns_ - waiting_since_ns_;
+      tell_late_ns_ += waited_ns;
+      options_.logger.log(LogLevel::kWarn, "ranks have waited for ",
+                          static_cast<double>(waited_ns) / 1e9, " s: ", late("yet").second);
     }
+  }
+
+  void begin_waiting() {
+    waiting_since_ns_ = monotonic_ns();
+    tell_late_ns_ = waiting_since_ns_ + options_.tell_late_ns;
+  }
+
+  // Who did not come where others wait, and the first of them.
+  std::pair<int, std::string> late(const char* when) const {
+    if (num_joined_ < options_.num_ranks) {
+      auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)]; });
+      return {missing.first, cat(missing.second, " did not join ", when)};
+    }
+    auto missing = absent([&](int rank) { return !blobs_[static_cast<size_t>(rank)]; });
+    return {missing.first, cat(missing.second, " did not come to this stage ", when, ": ", stage_)};
   }
 
   template <typename Absent>
   std::pair<int, std::string> absent(Absent&& is_absent) const {
     int first = -1;
     std::vector<std::string> names;
+    int others = 0;
     for (int rank = 0; rank < options_.num_ranks; ++rank) {
       if (!is_absent(rank)) continue;
       if (first < 0) first = rank;
-      names.push_back(names.size() < 16 ? member_name(rank, label(rank)) : cat("rank ", rank));
+      if (names.size() < kMostNamed) {
+        names.push_back(member_name(rank, label(rank)));
+      } else {
+        ++others;
+      }
     }
+    if (others > 0) names.push_back(cat(others, others == 1 ? " other" : " others"));
     return {first, list(names)};
   }
 
@@ -392,6 +416,8 @@ class Loop {
   bool gathering_ = false;
   std::string stage_;
   uint64_t gather_deadline_ns_ = 0;
+  uint64_t waiting_since_ns_ = 0;  // for who has not joined, or not come to the stage
+  uint64_t tell_late_ns_ = 0;      // the log hears of it then
   std::vector<std::optional<std::string>> blobs_;
   int num_blobs_ = 0;
 

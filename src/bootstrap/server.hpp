@@ -22,6 +22,8 @@ struct ServerOptions {
   int num_ranks = 1;
   Secret key;                // derived for rendezvous connections
   uint64_t deadline_ns = 0;  // for joining
+  // Ranks that wait for others for so long are told of in the log; again after twice the time.
+  uint64_t tell_late_ns = 10'000'000'000;
   // By rank, all of them, where a shrink has brought them together; the end of one is that rank's.
   // There is no listener then.
   std::vector<ProvenStream> members;

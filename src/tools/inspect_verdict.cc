@@ -33,6 +33,7 @@ class Judge {
     if (failed) return judge_failure();
     if (auto verdict = find_dead()) return *verdict;
     if (auto verdict = find_stopped()) return *verdict;
+    if (auto verdict = find_in_set_up(ranks_)) return with_first_end(*verdict);
     if (auto verdict = follow_waits(kLongNs)) return with_first_end(*verdict);
     if (auto verdict = find_not_meeting()) return with_first_end(*verdict);
     if (auto verdict = find_all_gone()) return *verdict;
@@ -73,8 +74,9 @@ class Judge {
     std::vector<const RankState*> result;
     for (const RankState& rank : ranks_) {
       const auto ns = waited_ns(rank);
-      if (ns && *ns >= least_ns && rank.record.wait->wait.stage != WaitStage::kMeeting)
-        result.push_back(&rank);
+      if (!ns || *ns < least_ns) continue;
+      const WaitStage stage = rank.record.wait->wait.stage;
+      if (stage != WaitStage::kMeeting && !is_of_set_up(stage)) result.push_back(&rank);
     }
     return result;
   }

@@ -53,8 +53,9 @@ std::string first_end_text(const std::vector<RankState>& ranks);
 // What it means that there is none. A sentence.
 std::string nobody_seen_text(const std::vector<RankState>& ranks);
 
-// inspect_mismatch.cc, inspect_speeds.cc. Nothing where they find nothing.
+// inspect_mismatch.cc, inspect_set_up.cc, inspect_speeds.cc. Nothing where they find nothing.
 std::optional<Verdict> find_mismatch(const std::vector<RankState>& ranks);
+std::optional<Verdict> find_in_set_up(const std::vector<RankState>& ranks);
 std::optional<Verdict> find_slow(const std::vector<RankState>& ranks);
 
 }  // namespace hfr::tools

@@ -205,6 +205,10 @@ TEST_F(Records, SweepingKeepsWhatIsOfInterest) {
   leave({.communicator = 1}, nothing);
   leave({.communicator = 1}, completed);
   const std::string open = leave({.communicator = 2}, in_operation);
+  const std::string setting_up = leave({.communicator = 6}, [](RecordFile& file) {
+    file.record().wait.seq = 2;
+    file.record().wait.rank_and_stage = static_cast<uint64_t>(hfr::WaitStage::kConnect);
+  });
   const std::string failed = leave({.communicator = 3, .rank = 0, .num_ranks = 2}, in_failure);
   const std::string beside = leave({.communicator = 3, .rank = 1, .num_ranks = 2}, completed);
   const std::string old = leave({.communicator = 4}, in_failure);
@@ -214,8 +218,8 @@ TEST_F(Records, SweepingKeepsWhatIsOfInterest) {
   ASSERT_TRUE(living.ok());
   std::ofstream(folder_ + "/garbage.record") << "anything";
   hfr::sweep_records(folder_);
-  EXPECT_THAT(names(),
-              UnorderedElementsAre(open, failed, beside, living->name(), "garbage.record"));
+  EXPECT_THAT(names(), UnorderedElementsAre(open, setting_up, failed, beside, living->name(),
+                                            "garbage.record"));
 }
 
 TEST_F(Records, SweepingKeepsTheLatest) {

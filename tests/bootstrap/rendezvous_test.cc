@@ -13,6 +13,8 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -210,6 +212,40 @@ std::string wrong_of_half_a_meeting(uint64_t ms) {
 TEST(Rendezvous, DeadlineNamesWhoDidNotCome) {
   uint64_t ms = 100;
   expect_soon([&] { return wrong_of_half_a_meeting(ms *= 3); });
+}
+
+// Long before the deadline the log tells who has not joined, and who has not come to a stage.
+TEST(Rendezvous, TheLogTellsWhoIsLate) {
+  Meeting meeting(2);
+  const std::string path = cat(testing::TempDir(), "/late-", getpid(), ".log");
+  ServerOptions options;
+  options.num_ranks = 2;
+  options.key = meeting.secret.derive("hfreduce rendezvous");
+  options.deadline_ns = meeting.deadline_ns;
+  options.tell_late_ns = 10'000'000;
+  options.logger = *Logger::to_file(LogLevel::kWarn, path, "");
+  auto server = RendezvousServer::start(std::move(meeting.listener), std::move(options));
+  ASSERT_TRUE(server.ok());
+  const auto await = [&](const std::string& text) {
+    std::string log;
+    while (log.find(text) == std::string::npos && monotonic_ns() < meeting.deadline_ns) {
+      std::ifstream file(path);
+      log.assign(std::istreambuf_iterator<char>(file), {});
+    }
+    EXPECT_THAT(log, HasSubstr(text));
+  };
+  std::thread punctual([&] {
+    auto membership = Membership::join(meeting.request(1));
+    ASSERT_TRUE(membership.ok()) << membership.status().message();
+    EXPECT_TRUE((*membership)->barrier(meeting.deadline_ns, "a test").ok());
+  });
+  await("rank 0 did not join yet");
+  auto late = Membership::join(meeting.request(0));
+  ASSERT_TRUE(late.ok()) << late.status().message();
+  await("rank 0 (process 0) did not come to this stage yet: a test");
+  EXPECT_TRUE((*late)->barrier(meeting.deadline_ns, "a test").ok());
+  punctual.join();
+  std::remove(path.c_str());
 }
 
 TEST(Rendezvous, DeathIsToldAtOnceAndGoodbyeIsNoDeath) {

@@ -299,6 +299,46 @@ TEST(Verdict, AJobThatWasEndedFromOutside) {
   expect_verdict(ranks, "never_called", {0}, "have waited for 10.0 s");
 }
 
+// Ranks before their first operation, all at this stage of set-up for 10 s.
+std::vector<RankState> ranks_in_set_up(int num_ranks, WaitStage stage) {
+  auto ranks = make_ranks(num_ranks);
+  for (RankState& rank : ranks) {
+    rank.record.called = rank.record.completed = 0;
+    rank.record.calls.clear();
+    rank.record.wait = hfr::RecordedWait{0, kNow - 10 * kSecond, kNow - 10 * kSecond, {-1, stage}};
+  }
+  return ranks;
+}
+
+TEST(Verdict, InSetUpWhoIsFurthestBehind) {
+  auto ranks = ranks_in_set_up(4, WaitStage::kFindings);
+  ranks[1].record.wait->wait.stage = WaitStage::kOpenDevice;
+  expect_verdict(ranks, "set_up", {1},
+                 "Rank 1 (node 1, host beta, pid 101) has been for 10.0 s in set-up: its device to "
+                 "open; ranks 0, 2 and 3 are further on.");
+  EXPECT_THAT(judge(ranks).advice, HasSubstr("nvidia-smi"));
+  // One is through, and waits for it in an operation.
+  ranks[3].record.wait.reset();
+  wait_for(ranks[3], 1, WaitStage::kStarting);
+  expect_verdict(ranks, "set_up", {1}, "ranks 0, 2 and 3 are further on.");
+  ranks = ranks_in_set_up(3, WaitStage::kConnect);
+  expect_verdict(ranks, "set_up", {0, 1, 2},
+                 "Ranks 0, 1 and 2 have been for 10.0 s in set-up: connections to other nodes.");
+  ranks.erase(ranks.begin() + 1);
+  expect_verdict(ranks, "set_up", {0, 2}, "There is no record of rank 1: set-up failed there");
+}
+
+TEST(Verdict, AShortSetUpIsHealthyAndOneThatEndedIsTold) {
+  auto ranks = ranks_in_set_up(2, WaitStage::kNodeMemory);
+  for (RankState& rank : ranks) rank.seen_ns = kNow - 10 * kSecond + kSecond / 2;
+  expect_verdict(ranks, "healthy", {}, "no operation has been called");
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  expect_verdict(ranks, "set_up", {0, 1},
+                 "Ranks 0 and 1 ended in set-up: the node's shared memory.");
+  ranks[0].process = ProcessState::kRunning;
+  expect_verdict(ranks, "dead", {1}, "is dead.");
+}
+
 // What the rendezvous, on `host`, saw: ranks, and how long after the first.
 void see_ends(RankState& host, const std::vector<std::pair<int, uint64_t>>& ends) {
   host.record.hosts_rendezvous = true;
