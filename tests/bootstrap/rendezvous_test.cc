@@ -594,6 +594,57 @@ TEST(Hostile, ReplayedProofIsRefused) {
   EXPECT_FALSE(other.feed(std::span(*answer).subspan(kHelloBytes)).ok());
 }
 
+// Rank 0 as a process, which joins or does not, until it is stopped.
+pid_t fork_host(Meeting& meeting, bool joins) {
+  const pid_t host = fork();
+  if (host != 0) return host;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  std::unique_ptr<Membership> membership;
+  if (joins) membership = std::move(*Membership::join(meeting.request(0)));
+  while (true) pause();
+}
+
+void stop(pid_t host) {
+  kill(host, SIGSTOP);
+  waitpid(host, nullptr, WUNTRACED);
+}
+
+TEST(SilentHost, JoiningEndsAtTheDeadlineAndNamesIt) {
+  Meeting meeting(2, 500);
+  const pid_t host = fork_host(meeting, false);
+  stop(host);
+  const Status status = Membership::join(meeting.request(1)).status();
+  EXPECT_EQ(status.code(), Code::kTimeout) << status.message();
+  EXPECT_THAT(status.message(), HasSubstr("the rendezvous (rank 0's"));
+  kill(host, SIGKILL);
+  waitpid(host, nullptr, 0);
+}
+
+TEST(SilentHost, SetUpAndOperationsEndAtTheirDeadlinesAndNameIt) {
+  Meeting meeting(2);
+  const pid_t host = fork_host(meeting, true);
+  auto membership = Membership::join(meeting.request(1));
+  ASSERT_TRUE(membership.ok()) << membership.status().message();
+  stop(host);
+  const Status set_up = (*membership)->barrier(in_ms(300), "a stage of set-up");
+  EXPECT_EQ(set_up.code(), Code::kTimeout);
+  EXPECT_EQ(set_up.message(),
+            "a stage of set-up: rank 0, which hosts the rendezvous, does not answer");
+  // In an operation: at the deadline, and when a peer was lost.
+  const Failure stall = (*membership)
+                            ->resolve_stall({0, WaitStage::kStarting}, 0,
+                                            Status(Code::kTimeout, "waited for rank 0"));
+  EXPECT_EQ(stall.rank, 0);
+  EXPECT_EQ(stall.status.code(), Code::kTimeout);
+  EXPECT_THAT(stall.status.message(), HasSubstr("rank 0, which hosts the rendezvous, does not"));
+  const Failure loss =
+      (*membership)->report_and_ask({Status(Code::kRemoteError, "lost rank 0"), 0});
+  EXPECT_EQ(loss.rank, 0);
+  EXPECT_THAT(loss.status.message(), HasSubstr("rank 0, which hosts the rendezvous, does not"));
+  kill(host, SIGKILL);
+  waitpid(host, nullptr, 0);
+}
+
 TEST(UniqueId, RoundTripAndDamage) {
   UniqueId id;
   id.address = {"192.168.1.20", 4321};
