@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <map>
 #include <memory>
 
@@ -13,6 +12,7 @@
 #include "base/pack.hpp"
 #include "base/text.hpp"
 #include "bootstrap/meeting_messages.hpp"
+#include "bootstrap/messages.hpp"
 #include "bootstrap/proven_stream.hpp"
 
 namespace hfr {
@@ -198,7 +198,8 @@ class Convener {
     if (!fields) return false;
     auto theirs = decode_decisions((*fields)[4]);
     auto excluded = decode_ranks((*fields)[3]);
-    if (!theirs || !excluded) return false;
+    const auto left_ms = rendezvous::read_left_ms((*fields)[2]);
+    if (!theirs || !excluded || !left_ms) return false;
     const std::string& their_id = (*fields)[1];
     if (auto news = since(*theirs, line_.id)) {
       news_ = std::move(news);
@@ -215,7 +216,7 @@ class Convener {
       guest.stream.send(framed({std::string(1, kNews), encode(*missed)}));
       return true;
     }
-    come(guest, std::strtoull((*fields)[2].c_str(), nullptr, 10), *excluded);
+    come(guest, *left_ms, *excluded);
     return true;
   }
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "base/net.hpp"
+#include "base/private_fd.hpp"
 #include "base/status.hpp"
 #include "bootstrap/auth.hpp"
 
@@ -19,7 +19,7 @@ namespace hfr {
 // Where a rank can be met as long as it has a communicator of the line: nobody accepts there but
 // during a shrink. While it listens the rank does not count as gone.
 struct MeetingPoint {
-  UniqueFd listener;
+  PrivateFd listener;
   HostPort address;
 
   static Result<std::shared_ptr<MeetingPoint>> open(const std::string& host, int num_ranks);

@@ -277,7 +277,7 @@ void Communicator::look_around(uint64_t now_ns) {
     fail(first.status.message() == status.message() ? first : in_context(first));
     return;
   }
-  fail(in_context(parts_.membership->resolve_stall(stall->wait.rank, status)));
+  fail(in_context(parts_.membership->resolve_stall(stall->wait, stall->number, status)));
 }
 
 Failure Communicator::in_context(const Failure& failure) const {

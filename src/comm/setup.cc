@@ -24,7 +24,7 @@ namespace hfr {
 namespace {
 
 // Changes with what ranks tell each other and with how their shared memory is laid out.
-constexpr int kProtocolVersion = 4;
+constexpr int kProtocolVersion = 5;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
 constexpr int kMostAddThreads = 4;  // of a CUDA rank: more do not add faster than copy engines copy
@@ -118,10 +118,15 @@ class SetUp {
     HFR_RETURN_IF_ERROR(open_record());
     parts_.staging = size_staging(parts_.shape, parts_.config);
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
+    show(WaitStage::kNodeMemory);
     HFR_RETURN_IF_ERROR(share_memory(door));
+    show(WaitStage::kOpenDevice);
     HFR_RETURN_IF_ERROR(open_device());
+    show(WaitStage::kConnect);
     if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
+    show(WaitStage::kFindings);
     HFR_RETURN_IF_ERROR(share_findings());
+    show(WaitStage::kNothing);
     enter_line();
     open_metrics();
     tell_what_was_made();
@@ -130,6 +135,13 @@ class SetUp {
     parts_.limits =
         size_limits(parts_.shape, parts_.staging, parts_.config, reached, last_level_cache_bytes());
     return Status();
+  }
+
+  // What inspect shows of a rank that does not come out of set-up.
+  void show(WaitStage stage) {
+    if (parts_.record == nullptr) return;
+    const uint64_t now = monotonic_ns();
+    write_wait(parts_.record->record().wait, 0, now, now, {-1, stage});
   }
 
   void tell_what_was_made() const {
@@ -256,6 +268,7 @@ class SetUp {
                                               file.status().message()));
     }
     parts_.record = std::make_unique<RecordFile>(std::move(*file));
+    parts_.membership->record_ends(parts_.record->record().ends);
     if (parts_.record->folder().empty()) {
       parts_.logger.log(LogLevel::kInfo,
                         "no folder for the rank's record; hfreduce inspect will not find it");

@@ -53,8 +53,10 @@ struct Parts {
   Logger logger;
   std::unique_ptr<std::FILE, CloseFile> trace_file;  // null: no trace was asked for
   std::shared_ptr<MetricsEndpoint> metrics;          // null: nobody asked
+  // Null: nothing is recorded. Made after the membership, whose server writes into it until the
+  // end.
+  std::unique_ptr<RecordFile> record;
   std::unique_ptr<Membership> membership;
-  std::unique_ptr<RecordFile> record;            // null: nothing is recorded
   std::unique_ptr<DumpOnSignal> dump_on_signal;  // null: on none
   Line line;
   void* cuda_context = nullptr;  // that its children use, too, or else the number of the device

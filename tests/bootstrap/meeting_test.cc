@@ -271,6 +271,27 @@ TEST(Meeting, WhoComesTwiceIsHeardOnItsLastConnection) {
   for (const Status& end : ends) EXPECT_TRUE(end.ok()) << end.message();
 }
 
+// A deadline that no clock reaches brings the meeting's no nearer: the others are waited for.
+TEST(Meeting, AnEndlessDeadlineEndsNoMeeting) {
+  World world(4);
+  std::vector<Result<Gathered>> answers;
+  std::thread first([&] { answers = world.meet({0, 1}, 100'000); });
+  auto fd = connect_once(world.of(0).addresses[0], "127.0.0.1", in_ms(100'000));
+  SecretHandshake handshake(world.of(3).secret, meeting::kPurpose, 3);
+  EXPECT_TRUE(handshake.run((*fd)->get(), Handshake::Side::kConnecting, in_ms(100'000)).ok());
+  const std::string endless = "18446744073709551615";
+  EXPECT_TRUE(send_frame((*fd)->get(),
+                         pack({std::string(1, meeting::kCome), Line::kFirst, endless, "",
+                               encode(std::span<const Decision>())}),
+                         in_ms(100'000), "coming")
+                  .ok());
+  std::byte decided{};
+  EXPECT_EQ(recv_all((*fd)->get(), {&decided, 1}, in_ms(300), "a decision").code(), Code::kTimeout);
+  EXPECT_TRUE(meet(world.of(2), world.request(100'000)).ok());
+  first.join();
+  EXPECT_THAT(world.of(0).members, ElementsAre(0, 1, 2, 3));
+}
+
 TEST(Meeting, StrangersAtTheDoorChangeNothing) {
   World world(3);
   std::vector<UniqueFd> strangers;
