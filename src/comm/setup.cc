@@ -51,6 +51,7 @@ class SetUp {
  public:
   explicit SetUp(JoinSpec spec) : spec_(std::move(spec)) {
     parts_.config = spec_.config;
+    parts_.earlier = spec_.earlier;
     // Only what goes through staging can be checked.
     if (parts_.config.check != "off") parts_.config.direct = false;
     deadline_ns_ = spec_.deadline_ns;
@@ -59,7 +60,7 @@ class SetUp {
 
   Result<Parts> run() {
     CancelScope scope(spec_.cancel);
-    HFR_RETURN_IF_ERROR(open_log());
+    HFR_ASSIGN_OR_RETURN(parts_.logger, open_log(spec_.config, spec_.rank));
     HFR_RETURN_IF_ERROR(open_trace());
     HFR_RETURN_IF_ERROR(join());
     Status status = build();
@@ -68,19 +69,6 @@ class SetUp {
   }
 
  private:
-  Status open_log() {
-    std::string prefix = cat("rank ", spec_.rank);
-    const LogLevels levels = log_levels(spec_.config);
-    if (spec_.config.log_file.empty()) {
-      parts_.logger = Logger(levels, prefix);
-      return Status();
-    }
-    HFR_ASSIGN_OR_RETURN(
-        parts_.logger,
-        Logger::to_file(levels, expand_path(spec_.config.log_file, spec_.rank), prefix));
-    return Status();
-  }
-
   Logger transport_logger() const { return parts_.logger.of(Subsystem::kTransport); }
 
   Status open_trace() {
@@ -538,6 +526,13 @@ class SetUp {
 };
 
 }  // namespace
+
+Result<Logger> open_log(const Config& config, int rank) {
+  const std::string prefix = cat("rank ", rank);
+  const LogLevels levels = log_levels(config);
+  if (config.log_file.empty()) return Logger(levels, prefix);
+  return Logger::to_file(levels, expand_path(config.log_file, rank), prefix);
+}
 
 Result<Parts> set_up(JoinSpec spec) { return SetUp(std::move(spec)).run(); }
 

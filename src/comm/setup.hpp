@@ -15,6 +15,7 @@
 #include "bootstrap/auth.hpp"
 #include "bootstrap/line.hpp"
 #include "bootstrap/rendezvous.hpp"
+#include "comm/comm_metrics.hpp"
 #include "comm/gpu_mates.hpp"
 #include "comm/metrics_endpoint.hpp"
 #include "comm/node_memory.hpp"
@@ -34,10 +35,11 @@ struct JoinSpec {
   HostPort address;  // the rendezvous
   Secret secret;
   UniqueFd listener;  // valid on the rank that hosts the rendezvous
-  // After a shrink, instead of address and listener; `secret` is the child's own.
+  // After a shrink or a resume, instead of address and listener; `secret` is the child's own.
   Gathered gathered;
   std::optional<Line> line;  // none: a new one begins
-  bool is_child = false;     // of a split or a shrink
+  bool is_child = false;     // of a split or a shrink, or resumed
+  CommMetrics earlier;       // of the same communicator, before it was suspended
   Config config;
   uint64_t deadline_ns = 0;            // of set-up; 0: as long as an operation has
   const CancelFlag* cancel = nullptr;  // set from another thread: give up
@@ -50,6 +52,7 @@ struct JoinSpec {
 // What set_up makes, in the order of making: destroyed in reverse.
 struct Parts {
   Config config;
+  CommMetrics earlier;  // before it was suspended
   Logger logger;
   std::unique_ptr<std::FILE, CloseFile> trace_file;  // null: no trace was asked for
   std::shared_ptr<MetricsEndpoint> metrics;          // null: nobody asked
@@ -81,6 +84,9 @@ struct Parts {
 };
 
 Result<Parts> set_up(JoinSpec spec);
+
+// As the settings have it, for what rank `rank` has to say.
+Result<Logger> open_log(const Config& config, int rank);
 
 // The calling thread's current CUDA context; null when it has none.
 void* current_gpu_context();

@@ -348,14 +348,14 @@ class Judge {
     const uint64_t called = blamed.record.called;
     const bool meets = blamed.record.wait && blamed.record.wait->wait.stage == WaitStage::kMeeting;
     const std::string waits = for_which(least_ns, verdict.culprits);
-    verdict.sentence =
-        cat(capital(one ? who(edge.to) : list_ranks(verdict.culprits)), one ? " has" : " have",
-            " not called operation ", operation(edge.operation), waits.empty() ? "" : ", in which ",
-            waits, "; ", one ? "it" : cat("rank ", edge.to), " ",
-            called == 0 ? "has called none yet" : cat("called #", called - 1, " last"),
-            meets ? " and is in hfr_comm_finalize or hfr_comm_split."
-            : blamed.process == ProcessState::kDead ? ", and its process is gone."
-                                                    : " and is outside of the library.");
+    verdict.sentence = cat(
+        capital(one ? who(edge.to) : list_ranks(verdict.culprits)), one ? " has" : " have",
+        " not called operation ", operation(edge.operation), waits.empty() ? "" : ", in which ",
+        waits, "; ", one ? "it" : cat("rank ", edge.to), " ",
+        called == 0 ? "has called none yet" : cat("called #", called - 1, " last"),
+        meets ? " and is in hfr_comm_finalize, hfr_comm_split, hfr_comm_grow or hfr_comm_suspend."
+        : blamed.process == ProcessState::kDead ? ", and its process is gone."
+                                                : " and is outside of the library.");
     verdict.advice = pids.empty()
                          ? "See in its output and in its program why it did not call."
                          : cat("See where it is: gdb -p or py-spy dump --pid, with", pids, ".");
@@ -381,10 +381,12 @@ class Judge {
     verdict.culprits = absent;
     verdict.sentence =
         cat(capital(list_ranks(meeting)), meeting.size() == 1 ? " has" : " have", " waited for ",
-            seconds_text(longest), " in hfr_comm_finalize or hfr_comm_split; ", list_ranks(absent),
-            absent.size() == 1 ? " has" : " have", " not come there.");
+            seconds_text(longest),
+            " in hfr_comm_finalize, hfr_comm_split, hfr_comm_grow or hfr_comm_suspend; ",
+            list_ranks(absent), absent.size() == 1 ? " has" : " have", " not come there.");
     verdict.advice =
-        "All ranks must finalize or split together: see where the others are (gdb -p).";
+        "All ranks must finalize, split, grow or suspend together: see where the others are (gdb "
+        "-p).";
     return verdict;
   }
 

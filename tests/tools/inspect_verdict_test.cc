@@ -139,7 +139,8 @@ TEST(Verdict, ARankThatFinalizesInstead) {
   wait_for(ranks[0], 1, WaitStage::kStarting);
   ranks[1].record.wait =
       hfr::RecordedWait{3, kNow - kSecond, kNow, Wait{-1, WaitStage::kMeeting, 0, 0}};
-  expect_verdict(ranks, "never_called", {1}, "is in hfr_comm_finalize or hfr_comm_split");
+  expect_verdict(ranks, "never_called", {1},
+                 "is in hfr_comm_finalize, hfr_comm_split, hfr_comm_grow or hfr_comm_suspend");
 }
 
 TEST(Verdict, ARankThatDoesNotComeToAMeeting) {
