@@ -102,7 +102,7 @@ typedef enum hfr_device HFR_ENUM_INT {
 typedef struct hfr_comm* hfr_comm_t;
 
 /* An ordered queue of work. For host memory: made by hfr_stream_create. For CUDA: a CUstream or
- * cudaStream_t; the default streams by their handles (CU_STREAM_LEGACY, CU_STREAM_PER_THREAD).
+ * cudaStream_t of the rank's GPU; default ones by handle (CU_STREAM_LEGACY, CU_STREAM_PER_THREAD).
  * NULL: host order, that is, the buffers are ready when the call is made. */
 typedef void* hfr_stream_t;
 

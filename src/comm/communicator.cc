@@ -1,5 +1,7 @@
 #include "comm/communicator.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <ctime>
 
@@ -76,6 +78,7 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .transport = parts_.transport.get(),
                .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
                                 Staging(parts_.staging, parts_.memory->staging().data())),
+               .gpu_sharers = parts_.gpu_sharers,
                .trace = trace_.get(),
                .recorder = recorder_.get(),
                .ranges = ranges_.get(),
@@ -527,6 +530,7 @@ void Communicator::wake_progress_thread() {
   if (!progress_thread_.joinable()) {
     progress_running_.store(true, std::memory_order_relaxed);
     progress_thread_ = std::thread([this] { run_progress_thread(); });
+    pthread_setname_np(progress_thread_.native_handle(), "hfreduce_drive");
   } else {
     progress_wanted_.notify_one();
   }

@@ -63,7 +63,6 @@ Status Communicator::check_on_gpu(const OpDescriptor& desc, void* stream) {
                   "hfr_all_reduce: the stream was made by hfr_stream_create, which orders host "
                   "memory, but this rank's buffers are on a GPU; pass a CUDA stream");
   }
-  if (graph_ops_ != nullptr) return Status();
   return with_subject("", user_side_->check_stream(stream));
 }
 

@@ -382,6 +382,7 @@ class SetUp {
     findings_.mates_key = GpuMates::new_key();
     size_t num_mates = 0;
     uint64_t mates_key = 0;
+    int local_rank = 0;  // the next one's on this node
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(findings_), deadline_ns_,
                                                                    "sharing what was found"));
     const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
@@ -399,11 +400,19 @@ class SetUp {
         if (rank == spec_.rank) parts_.mate_idx = num_mates;
         if (num_mates++ == 0) mates_key = theirs.mates_key;
       }
+      if (node == parts_.shape.node) {
+        if (!gpu.empty() && !shares && gpu == findings_.group.gpu.gpu)
+          parts_.gpu_sharers.push_back(local_rank);
+        ++local_rank;
+      }
       same_process.push_back(shares);
       theirs.group.gpu.process = process_of(rank);
       group_findings.push_back(std::move(theirs.group));
     }
-    if (num_mates > 1) parts_.mates = GpuMates::join(mates_key, num_mates);
+    if (num_mates > 1) {
+      parts_.mates = GpuMates::join(mates_key, num_mates);
+      parts_.gpu_sharers.clear();  // their team hands copies over (device/cuda/copy_team.hpp)
+    }
     HFR_ASSIGN_OR_RETURN(auto planned, plan_gpu_groups(parts_.shape, parts_.config.gpu_group,
                                                        group_findings, spec_.is_child));
     return join_gpu_groups(planned, group_side_, same_process, deadline_ns_, parts_);

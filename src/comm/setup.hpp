@@ -76,6 +76,7 @@ struct Parts {
   std::unique_ptr<Device> device;
   std::shared_ptr<GpuMates> mates;         // null: no rank of this process shares the GPU
   size_t mate_idx = 0;                     // which of them this rank is
+  std::vector<int> gpu_sharers;            // EngineContext's; none where there are mates
   GpuGroups gpu_groups;                    // of this node
   std::vector<std::byte*> boxes;           // of the members of this rank's group (engine/group.hpp)
   std::vector<std::vector<int>> add_cpus;  // of each adding thread; none: whoever drives adds
