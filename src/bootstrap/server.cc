@@ -16,6 +16,7 @@
 #include "base/private_fd.hpp"
 #include "base/stalls.hpp"
 #include "base/text.hpp"
+#include "base/thread.hpp"
 #include "bootstrap/messages.hpp"
 #include "bootstrap/proven_stream.hpp"
 
@@ -152,7 +153,10 @@ class Loop {
     while (has_room()) {
       UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (!fd.valid()) {
-        if (errno != EAGAIN) accept_again_ns_ = monotonic_ns() + kAcceptAgainNs;
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+          accept_again_ns_ = monotonic_ns() + kAcceptAgainNs;
+          why_not_accepted_ = system_error("accepting a connection", errno).message();
+        }
         return;
       }
       connections_.push_back(std::make_unique<Connection>(
@@ -339,7 +343,11 @@ class Loop {
     if (!joining && !gathering_) return;
     if (now > (joining ? options_.deadline_ns : gather_deadline_ns_)) {
       const auto [first, missing] = late("before the deadline");
-      fail(Code::kTimeout, first, missing);
+      const bool refused = joining && !why_not_accepted_.empty();
+      fail(Code::kTimeout, first,
+           cat(missing,
+               refused ? cat("; rank ", options_.host_rank, " could not let everybody in: ") : "",
+               refused ? why_not_accepted_ : ""));
     } else if (now > tell_late_ns_) {
       const uint64_t waited_ns = tell_late_ns_ - waiting_since_ns_;
       tell_late_ns_ += waited_ns;
@@ -412,6 +420,7 @@ class Loop {
   std::vector<bool> left_;
   int num_joined_ = 0;
   int num_refused_ = 0;
+  std::string why_not_accepted_;  // what was wrong last, while ranks were joining
 
   bool gathering_ = false;
   std::string stage_;
@@ -434,9 +443,17 @@ Result<std::unique_ptr<RendezvousServer>> RendezvousServer::start(UniqueFd liste
   if (!wake.valid()) return system_error("eventfd", errno);
   std::unique_ptr<RendezvousServer> server(new RendezvousServer());
   auto loop =
-      std::make_shared<Loop>(std::move(listener), wake.get(), server->ends_, std::move(options));
+      std::make_unique<Loop>(std::move(listener), wake.get(), server->ends_, std::move(options));
   server->wake_ = std::move(wake);
-  server->thread_ = std::thread([loop] { loop->run(); });
+  HFR_ASSIGN_OR_RETURN(server->thread_,
+                       start_thread("for the rendezvous", [loop = std::move(loop)]() mutable {
+                         try {
+                           loop->run();
+                         } catch (const std::exception&) {
+                           // Out of memory. Members learn of it as their connections close.
+                         }
+                         loop.reset();
+                       }));
   return server;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/signature.hpp"
 #include "base/text.hpp"
+#include "base/thread.hpp"
 #include "capi/handle.hpp"
 #include "capi/metrics.hpp"
 #include "hfreduce/hfreduce.h"
@@ -46,10 +47,8 @@ template <typename Body>
 hfr_status_t guarded(hfr_comm_t comm, Body&& body) {
   try {
     return keep(comm, body());
-  } catch (const std::bad_alloc&) {
-    return keep(comm, Status(Code::kOutOfMemory, "out of memory"));
-  } catch (const std::exception& error) {
-    return keep(comm, Status(Code::kInternalError, error.what()));
+  } catch (const std::exception&) {
+    return keep(comm, hfr::status_of_exception());
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/text.hpp"
+#include "base/thread.hpp"
 #include "bootstrap/launch_env.hpp"
 #include "bootstrap/unique_id.hpp"
 #include "capi/options.hpp"
@@ -152,9 +153,8 @@ void hfr_comm::make(hfr::JoinSpec spec) {
   hfr::Result<std::shared_ptr<hfr::Communicator>> made = [&] {
     try {
       return hfr::Communicator::create(std::move(spec));
-    } catch (const std::exception& error) {
-      return hfr::Result<std::shared_ptr<hfr::Communicator>>(
-          Status(Code::kOutOfMemory, error.what()));
+    } catch (const std::exception&) {
+      return hfr::Result<std::shared_ptr<hfr::Communicator>>(hfr::status_of_exception());
     }
   }();
   if (made.ok()) {
@@ -370,6 +370,10 @@ void hfr_comm::keep_error(const std::string& sentence) {
 }
 
 std::string hfr_comm::last_error() {
-  std::lock_guard lock(error_mutex_);
-  return error_;
+  {
+    std::lock_guard lock(error_mutex_);
+    if (!error_.empty()) return error_;
+  }
+  // No call on it has failed yet: an operation in a stream may have.
+  return is_ready() ? comm_->failure().message() : "";
 }

@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "base/text.hpp"
+#include "base/thread.hpp"
 #include "cpu/crc32c.hpp"
 #include "device/cuda/nvtx_ranges.hpp"
 #include "reduce/inline_pool.hpp"
@@ -102,11 +103,20 @@ Communicator::~Communicator() {
     recorder_->destroyed();
   }
   if (trace_ == nullptr) return;
+  try {
+    write_trace();
+  } catch (const std::bad_alloc&) {
+    // There is no trace then, and no memory to tell.
+  }
+}
+
+void Communicator::write_trace() {
   const Shape& shape = parts_.shape;
   const TraceClock clock{machine_id(), realtime_ns() - static_cast<int64_t>(monotonic_ns())};
   const std::string text =
       trace_->text(shape.rank, cat("rank ", shape.rank, " (node ", shape.node, ")"), clock);
-  if (std::fwrite(text.data(), 1, text.size(), parts_.trace_file.get()) != text.size()) {
+  std::FILE* file = parts_.trace_file.get();
+  if (std::fwrite(text.data(), 1, text.size(), file) != text.size() || std::fflush(file) != 0) {
     parts_.logger.of(Subsystem::kOperation)
         .log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
              " could not be written: the disk may be full");
@@ -524,16 +534,30 @@ Status Communicator::give_memory_back(void* ptr) {
 }
 
 void Communicator::wake_progress_thread() {
-  std::lock_guard lock(progress_mutex_);
-  if (progress_stop_) return;
-  progress_poked_ = true;
-  if (!progress_thread_.joinable()) {
-    progress_running_.store(true, std::memory_order_relaxed);
-    progress_thread_ = std::thread([this] { run_progress_thread(); });
-    pthread_setname_np(progress_thread_.native_handle(), "hfreduce_drive");
-  } else {
-    progress_wanted_.notify_one();
+  Status failed;
+  {
+    std::lock_guard lock(progress_mutex_);
+    if (progress_stop_) return;
+    progress_poked_ = true;
+    if (progress_thread_.joinable()) {
+      progress_wanted_.notify_one();
+    } else {
+      auto started = start_thread("that drives operations", [this] { run_progress_thread(); });
+      failed = started.status();
+      if (started.ok()) {
+        progress_thread_ = std::move(*started);
+        pthread_setname_np(progress_thread_.native_handle(), "hfreduce_drive");
+      }
+      progress_running_.store(started.ok(), std::memory_order_relaxed);
+    }
   }
+  if (failed.ok()) return;
+  // The operation has begun, and nobody may ever wait for it.
+  engine_.lock(*this);
+  fail({Status(failed.code(), cat("rank ", parts_.shape.rank, " (node ", parts_.shape.node,
+                                  "): ", failed.message())),
+        parts_.shape.rank});
+  engine_.unlock();
 }
 
 void Communicator::run_progress_thread() {

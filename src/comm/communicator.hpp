@@ -73,6 +73,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   // The sticky failure; ok while there is none.
   Status async_error();
+  // What it failed with, as far as this rank has noticed; ok when it has not. Any thread.
+  Status failure() const { return executor_.failed() ? executor_.failure().status : Status(); }
 
   // Copies the rank's record to the file at `path`; %r stands for the rank.
   Status dump(const std::string& path) const;
@@ -138,6 +140,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::string holds_back();
   // Own graphs that were launched have run. Waits for them until a deadline.
   bool graphs_have_run();
+  void write_trace();
   // The failure that all later calls return; ok while there is none.
   Status sticky();
   // A failure that this rank found by itself goes to the other nodes.

@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "base/thread.hpp"
+
 namespace hfr {
 namespace {
 
@@ -66,7 +68,12 @@ void HostStream::run() {
     entries_.pop_front();
     busy_ = true;
     lock.unlock();
-    Status status = entry();
+    Status status;
+    try {
+      status = entry();
+    } catch (const std::exception&) {
+      status = status_of_exception();
+    }
     entry = nullptr;  // what it holds goes before anybody is told
     lock.lock();
     busy_ = false;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/text.hpp"
+#include "base/thread.hpp"
 
 namespace hfr {
 namespace {
@@ -132,16 +133,18 @@ Result<std::unique_ptr<PageServer>> PageServer::start(UniqueFd listener,
                                                       std::function<std::string()> page) {
   UniqueFd stop(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop.valid()) return system_error("eventfd", errno);
-  return std::unique_ptr<PageServer>(
+  std::unique_ptr<PageServer> server(
       new PageServer(std::move(listener), std::move(stop), std::move(page)));
+  HFR_ASSIGN_OR_RETURN(server->thread_,
+                       start_thread("for metrics", [raw = server.get()] { raw->run(); }));
+  return server;
 }
 
 PageServer::PageServer(UniqueFd listener, UniqueFd stop, std::function<std::string()> page)
-    : listener_(std::move(listener)), stop_(std::move(stop)), page_(std::move(page)) {
-  thread_ = std::thread([this] { run(); });
-}
+    : listener_(std::move(listener)), stop_(std::move(stop)), page_(std::move(page)) {}
 
 PageServer::~PageServer() {
+  if (!thread_.joinable()) return;
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = write(stop_.get(), &one, sizeof(one));
   thread_.join();

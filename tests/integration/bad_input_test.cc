@@ -194,6 +194,27 @@ TEST(BadInput, CallsAfterAbortAndFinalize) {
   EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
 }
 
+// The stream's call has no communicator, which has failed all the same, and says why.
+TEST(BadInput, AbortWhileAnOperationIsInAStream) {
+  ClusterShape shape;
+  shape.ranks_per_node = {2};
+  run_cluster(shape, [](int rank, hfr_comm_t comm) {
+    if (rank == 1) {
+      ASSERT_EQ(hfr_comm_abort(comm), HFR_SUCCESS);
+      return;
+    }
+    std::vector<float> data(1'000, 1.0f);
+    hfr_stream_t stream = nullptr;
+    ASSERT_EQ(hfr_stream_create(&stream), HFR_SUCCESS);
+    hfr_status_t status = hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32,
+                                         HFR_SUM, comm, stream, nullptr);
+    if (status == HFR_SUCCESS) status = hfr_stream_synchronize(stream);
+    EXPECT_EQ(status, HFR_ABORTED);
+    EXPECT_THAT(last_error(comm), HasSubstr("rank 1"));
+    EXPECT_EQ(hfr_stream_destroy(stream), HFR_SUCCESS);
+  });
+}
+
 TEST(BadInput, MemoryCalls) {
   hfr_comm_t comm = nullptr;
   ASSERT_EQ(hfr_comm_init_all(&comm, 1, nullptr), HFR_SUCCESS);

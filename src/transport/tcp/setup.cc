@@ -15,6 +15,7 @@
 
 #include "base/cancel.hpp"
 #include "base/text.hpp"
+#include "base/thread.hpp"
 
 namespace hfr::tcp {
 namespace {
@@ -135,6 +136,47 @@ Status accept_one(const TcpOptions& options, UniqueFd fd, uint64_t deadline_ns,
   return Status();
 }
 
+// What a thread does must not throw.
+template <typename Body>
+Status guarded(Body&& body) {
+  try {
+    return body();
+  } catch (const std::exception&) {
+    return status_of_exception();
+  }
+}
+
+// Threads that make connections, for the time of one call: when it ends early, so do they.
+class Helpers {
+ public:
+  ~Helpers() {
+    stop_.set();
+    join();
+  }
+
+  template <typename Body>
+  Status start(Body body) {
+    threads_.emplace_back();
+    auto thread = start_thread("that connects nodes", [this, body = std::move(body)] {
+      CancelScope scope(&stop_);
+      body();
+    });
+    if (!thread.ok()) return thread.status();
+    threads_.back() = std::move(*thread);
+    return Status();
+  }
+  void join() {
+    for (std::thread& thread : threads_) {
+      if (thread.joinable()) thread.join();
+    }
+    threads_.clear();
+  }
+
+ private:
+  CancelFlag stop_{CancelScope::current()};
+  std::vector<std::thread> threads_;
+};
+
 std::string list_ranks(const std::vector<int>& ranks) {
   std::string text;
   for (int rank : ranks) text += cat(text.empty() ? "rank " : ", rank ", rank);
@@ -170,8 +212,7 @@ Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int li
                                                uint64_t deadline_ns) {
   const int per_peer = num_connections(options);
   Collection collection(peers, per_peer);
-  CancelFlag stop(CancelScope::current());
-  std::vector<std::thread> threads;
+  Helpers helpers;
   for (size_t i = 0; i < peers.size(); ++i) {
     const int peer = peers[i];
     if (peer < options.rank) continue;
@@ -183,15 +224,15 @@ Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int li
       break;
     }
     for (int idx = 0; idx < per_peer; ++idx) {
-      threads.emplace_back([&, peer, idx, address = *address] {
-        CancelScope scope(&stop);
-        Status status = connect_one(options, peer, idx, address, deadline_ns, collection);
+      HFR_RETURN_IF_ERROR(helpers.start([&, peer, idx, address = *address] {
+        Status status = guarded(
+            [&] { return connect_one(options, peer, idx, address, deadline_ns, collection); });
         if (!status.ok()) {
           collection.fail(
               Status(status.code(), cat("rank ", options.rank, " cannot connect to rank ", peer,
                                         " at ", text(address), ": ", status.message())));
         }
-      });
+      }));
     }
   }
 
@@ -217,15 +258,15 @@ Result<std::vector<PeerSockets>> connect_peers(const TcpOptions& options, int li
     }
     uint64_t patience = std::min(deadline_ns, now + options.handshake_ns);
     auto held = std::make_shared<UniqueFd>(std::move(*fd));
-    threads.emplace_back([&, held, patience] {
-      CancelScope scope(&stop);
-      Status status = accept_one(options, std::move(*held), patience, collection);
-      if (status.code() == Code::kMismatch) collection.fail(status);
-    });
+    HFR_RETURN_IF_ERROR(helpers.start([&, held, patience] {
+      Status status =
+          guarded([&] { return accept_one(options, std::move(*held), patience, collection); });
+      if (status.code() == Code::kMismatch || status.code() == Code::kOutOfMemory)
+        collection.fail(status);
+    }));
   }
-  if (!failure.ok()) stop.set();
-  for (std::thread& thread : threads) thread.join();
   if (!failure.ok()) return failure;
+  helpers.join();
   std::vector<PeerSockets> result;
   for (int peer : peers) result.push_back({peer, collection.take(peer)});
   return result;
