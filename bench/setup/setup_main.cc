@@ -1,11 +1,14 @@
-// How long set-up takes, and what it costs each rank, as the number of ranks grows: all ranks on
-// this machine, as threads of one process and as processes. Through the public C interface only.
+// How long set-up, suspending and resuming take, and what a communicator costs each rank while it
+// lives and while it is suspended, as the number of ranks grows: all ranks on this machine, as
+// threads of one process and as processes. Through the public C interface only.
 //
 //   bench_setup [--ranks-per-node N] [--max-threads N] [--max-processes N]
 //
-// Each line is the median of 5 fresh communicators. Memory is the growth of the proportional set
-// size (shared pages count once among those who map them) from before the first call to after
-// set-up and one small all-reduce, divided by the number of ranks.
+// Each line is of 5 fresh communicators: medians, and of some times least and most. A time is the
+// slowest rank's, who begin together. Memory is the growth of the proportional set size (shared
+// pages count once among those who map them) since before the first call, divided by the number of
+// ranks; so are descriptors and threads. They are counted after set-up and one small all-reduce,
+// and once all ranks have suspended.
 #include <hfreduce/hfreduce.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +21,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -25,13 +29,38 @@
 
 namespace {
 
+struct Holdings {
+  double pss_kib = 0;
+  double files = 0;
+  double threads = 0;
+
+  static Holdings now();
+  Holdings since(const Holdings& before) const {
+    return {pss_kib - before.pss_kib, files - before.files, threads - before.threads};
+  }
+  void add(const Holdings& other) {
+    pss_kib += other.pss_kib;
+    files += other.files;
+    threads += other.threads;
+  }
+};
+
 struct Cost {
   double set_up_ms = 0;
+  double suspend_ms = 0;
+  double resume_ms = 0;
   double split_ms = 0;   // all ranks, one color
   double shrink_ms = 0;  // nobody gone: the calls and a communicator as large
   double tear_down_ms = 0;
-  double pss_kib = 0;
-  double files = 0;
+  Holdings live;
+  Holdings suspended;
+
+  void take_slowest(const Cost& other) {
+    for (double Cost::*time : {&Cost::set_up_ms, &Cost::suspend_ms, &Cost::resume_ms,
+                               &Cost::split_ms, &Cost::shrink_ms, &Cost::tear_down_ms}) {
+      this->*time = std::max(this->*time, other.*time);
+    }
+  }
 };
 
 double now_ms() {
@@ -50,13 +79,13 @@ double pss_kib() {
   throw std::runtime_error("/proc/self/smaps_rollup has no Pss");
 }
 
-double open_files() {
-  double count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    static_cast<void>(entry);
-    ++count;
-  }
-  return count;
+double entries(const char* folder) {
+  const std::filesystem::directory_iterator first(folder);
+  return static_cast<double>(std::distance(begin(first), end(first)));
+}
+
+Holdings Holdings::now() {
+  return {::pss_kib(), entries("/proc/self/fd"), entries("/proc/self/task")};
 }
 
 void check(hfr_status_t status, hfr_comm_t comm) {
@@ -71,20 +100,32 @@ Cost live(const hfr_unique_id_t& id, int rank, int num_ranks, int ranks_per_node
   hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
   options.host_id = host_id.c_str();
   Cost cost;
-  cost.pss_kib = -pss_kib();
-  cost.files = -open_files();
+  meet();
+  const Holdings before = Holdings::now();
   meet();
   double start = now_ms();
   hfr_comm_t comm = nullptr;
   check(hfr_comm_init_rank(&comm, num_ranks, &id, rank, &options), nullptr);
   cost.set_up_ms = now_ms() - start;
-  double value = 1;
-  check(hfr_all_reduce(&value, &value, 1, HFR_FLOAT64, HFR_SUM, comm, nullptr, nullptr), comm);
-  if (value != num_ranks) throw std::runtime_error("the sum is wrong");
+  const auto sum = [&] {
+    double value = 1;
+    check(hfr_all_reduce(&value, &value, 1, HFR_FLOAT64, HFR_SUM, comm, nullptr, nullptr), comm);
+    if (value != num_ranks) throw std::runtime_error("the sum is wrong");
+    meet();
+  };
+  sum();
+  cost.live = Holdings::now().since(before);
   meet();
-  cost.pss_kib += pss_kib();
-  cost.files += open_files();
+  start = now_ms();
+  check(hfr_comm_suspend(comm), comm);
+  cost.suspend_ms = now_ms() - start;
   meet();
+  cost.suspended = Holdings::now().since(before);
+  meet();
+  start = now_ms();
+  check(hfr_comm_resume(comm), comm);
+  cost.resume_ms = now_ms() - start;
+  sum();
   hfr_comm_t child = nullptr;
   start = now_ms();
   check(hfr_comm_split(comm, 0, rank, &child), comm);
@@ -119,12 +160,7 @@ Cost run_threads(int num_ranks, int ranks_per_node) {
   }
   for (std::thread& thread : threads) thread.join();
   Cost worst = costs[0];
-  for (const Cost& cost : costs) {
-    worst.set_up_ms = std::max(worst.set_up_ms, cost.set_up_ms);
-    worst.split_ms = std::max(worst.split_ms, cost.split_ms);
-    worst.shrink_ms = std::max(worst.shrink_ms, cost.shrink_ms);
-    worst.tear_down_ms = std::max(worst.tear_down_ms, cost.tear_down_ms);
-  }
+  for (const Cost& cost : costs) worst.take_slowest(cost);
   return worst;
 }
 
@@ -157,7 +193,7 @@ class ProcessGate {
   }
 
  private:
-  static constexpr size_t kMeetings = 5;
+  static constexpr size_t kMeetings = 9;
   int num_ranks_;
   int up_[2];
   int down_[kMeetings][2];
@@ -203,12 +239,9 @@ Cost run_processes(int num_ranks, int ranks_per_node) {
     if (read(results[0], &cost, sizeof(cost)) != sizeof(cost)) {
       throw std::runtime_error("a rank ended");
     }
-    total.set_up_ms = std::max(total.set_up_ms, cost.set_up_ms);
-    total.split_ms = std::max(total.split_ms, cost.split_ms);
-    total.shrink_ms = std::max(total.shrink_ms, cost.shrink_ms);
-    total.tear_down_ms = std::max(total.tear_down_ms, cost.tear_down_ms);
-    total.pss_kib += cost.pss_kib;
-    total.files += cost.files;
+    total.take_slowest(cost);
+    total.live.add(cost.live);
+    total.suspended.add(cost.suspended);
   }
   for (pid_t pid : children) waitpid(pid, nullptr, 0);
   return total;
@@ -243,20 +276,35 @@ void print_runs(const char* kind, Cost (*run)(int, int), int most, int ranks_per
     const int per_node = ranks_per_node == 0 ? ranks : std::min(ranks_per_node, ranks);
     std::vector<Cost> costs;
     for (int i = 0; i < kRuns; ++i) costs.push_back(run_fresh(run, ranks, per_node));
-    auto median = [&](double Cost::*field) {
+    const auto sorted = [&](double Cost::*field) {
       std::vector<double> values;
       for (const Cost& cost : costs) values.push_back(cost.*field);
       std::sort(values.begin(), values.end());
-      return values[values.size() / 2];
+      return values;
     };
-    auto [least, largest] =
-        std::minmax_element(costs.begin(), costs.end(),
-                            [](const Cost& a, const Cost& b) { return a.set_up_ms < b.set_up_ms; });
-    std::printf("%-9s %5d %5d %9.1f  %6.1f-%-7.1f %8.1f %9.1f %9.1f %11.0f %10.1f\n", kind, ranks,
-                (ranks + per_node - 1) / per_node, median(&Cost::set_up_ms), least->set_up_ms,
-                largest->set_up_ms, median(&Cost::split_ms), median(&Cost::shrink_ms),
-                median(&Cost::tear_down_ms), median(&Cost::pss_kib) / ranks,
-                median(&Cost::files) / ranks);
+    const auto median = [&](double Cost::*field) { return sorted(field)[kRuns / 2]; };
+    const auto print_spread = [&](double Cost::*field) {
+      const std::vector<double> values = sorted(field);
+      std::printf(" %7.1f %6.1f-%-6.1f", values[kRuns / 2], values.front(), values.back());
+    };
+    const auto print_holdings = [&](Holdings Cost::*when) {
+      const auto per_rank = [&](double Holdings::*field) {
+        std::vector<double> values;
+        for (const Cost& cost : costs) values.push_back(cost.*when.*field / ranks);
+        std::sort(values.begin(), values.end());
+        return values[kRuns / 2];
+      };
+      std::printf(" | %6.0f %6.2f %6.2f", per_rank(&Holdings::pss_kib), per_rank(&Holdings::files),
+                  per_rank(&Holdings::threads));
+    };
+    std::printf("%-9s %5d %5d", kind, ranks, (ranks + per_node - 1) / per_node);
+    for (double Cost::*time : {&Cost::set_up_ms, &Cost::suspend_ms, &Cost::resume_ms})
+      print_spread(time);
+    std::printf(" %7.1f %7.1f %7.1f", median(&Cost::split_ms), median(&Cost::shrink_ms),
+                median(&Cost::tear_down_ms));
+    print_holdings(&Cost::live);
+    print_holdings(&Cost::suspended);
+    std::printf("\n");
     std::fflush(stdout);
   }
 }
@@ -273,9 +321,10 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[i], "--max-threads") == 0) max_threads = value;
     if (std::strcmp(argv[i], "--max-processes") == 0) max_processes = value;
   }
-  std::printf("%-9s %5s %5s %9s  %14s %8s %9s %9s %11s %10s\n", "ranks as", "ranks", "nodes",
-              "set-up ms", "least-most", "split ms", "shrink ms", "end ms", "KiB/rank",
-              "files/rank");
+  std::printf("%75s%24s |   of a rank, live    |   suspended\n", "", "");
+  std::printf("%-9s %5s %5s %21s %21s %21s %7s %7s %7s | %6s %6s %6s | %6s %6s %6s\n", "ranks as",
+              "ranks", "nodes", "set-up ms, spread", "suspend ms, spread", "resume ms, spread",
+              "split", "shrink", "end ms", "KiB", "files", "threads", "KiB", "files", "threads");
   try {
     print_runs("threads", run_threads, max_threads, ranks_per_node);
     print_runs("processes", run_processes, max_processes, ranks_per_node);

@@ -102,7 +102,7 @@ typedef enum hfr_device HFR_ENUM_INT {
 typedef struct hfr_comm* hfr_comm_t;
 
 /* An ordered queue of work. For host memory: made by hfr_stream_create. For CUDA: a CUstream or
- * cudaStream_t; the default streams by their handles (CU_STREAM_LEGACY, CU_STREAM_PER_THREAD).
+ * cudaStream_t of the rank's GPU; default ones by handle (CU_STREAM_LEGACY, CU_STREAM_PER_THREAD).
  * NULL: host order, that is, the buffers are ready when the call is made. */
 typedef void* hfr_stream_t;
 
@@ -235,6 +235,45 @@ HFR_API hfr_status_t hfr_comm_split(hfr_comm_t comm, int color, int key, hfr_com
 HFR_API hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t* options,
                                      hfr_comm_t* child);
 
+/* Makes an id for ranks that are to join the ranks of `comm` by hfr_comm_grow, and opens its
+ * rendezvous in this process. One member calls it, before all grow, and hands the id to the new
+ * ranks over a channel that you trust. An id is good for one growth; a member's earlier one is void
+ * once it makes another. Local; not beside split, shrink, grow and suspend. */
+HFR_API hfr_status_t hfr_comm_get_unique_id(hfr_comm_t comm, hfr_unique_id_t* id);
+
+/* Makes a communicator of `num_ranks` ranks: those of `comm`, as they are numbered there, and
+ * further ones, which call hfr_comm_init_rank with the id, num_ranks and their rank from the size
+ * of `comm` on. Collective over a communicator that has not failed; its started operations are
+ * completed first. The child has the options of `comm`; the new ranks bring their own, which must
+ * agree. `comm` stays usable beside it, also when the child cannot be made: a new rank that does
+ * not come is HFR_TIMEOUT, and named. Deadlines, threads and abort as in hfr_comm_split. Errors:
+ * HFR_INVALID_ARGUMENT (nothing was started); HFR_INVALID_USAGE (no member made an id) and
+ * HFR_MISMATCH (two did, or num_ranks differ) on all; those of hfr_comm_init_rank; those of an
+ * operation, after which `comm` has failed. docs/recovery.md says more. */
+HFR_API hfr_status_t hfr_comm_grow(hfr_comm_t comm, int num_ranks, hfr_comm_t* child);
+
+/* Lets go of what `comm` holds: threads, sockets, shared, pinned and device memory; it keeps one
+ * listening socket. Collective over a communicator that has not failed; started operations are
+ * completed first, so no stream may wait for something that comes after the call. Until
+ * hfr_comm_resume only that, shrink, destroy, abort, queries, metrics and pre-multiplied sums are
+ * allowed, and waiting for earlier requests, which are complete; all else is HFR_INVALID_USAGE.
+ * Blocks for two deadlines of `comm` at most: one to complete, one to meet. Errors:
+ * HFR_INVALID_USAGE on all ranks, and nothing has changed, while a rank has memory of hfr_mem_alloc
+ * or CUDA graphs with operations of `comm`; those of an operation, after which `comm` has failed.
+ * docs/suspend.md says more. */
+HFR_API hfr_status_t hfr_comm_suspend(hfr_comm_t comm);
+
+/* Takes a suspended communicator up again: the same ranks, settings, requests, metrics and
+ * pre-multiplied sums, in the same processes. Collective. All ranks must come: waiting for them
+ * ends at the deadline of the first that called, setting up at another one. Errors leave it
+ * suspended, and the call may be repeated: HFR_REMOTE_ERROR (a rank has ended, or shrinks),
+ * HFR_TIMEOUT (a rank did not come), those of hfr_comm_init_rank, HFR_ABORTED (for good). The ranks
+ * that are left may call hfr_comm_shrink on it instead.
+ *
+ * Beside suspend and resume no other call on `comm` may run but queries, hfr_comm_get_metrics,
+ * hfr_comm_get_async_error and hfr_comm_abort. Ranks that are threads call from a thread each. */
+HFR_API hfr_status_t hfr_comm_resume(hfr_comm_t comm);
+
 /* HFR_IN_PROGRESS while a non-blocking init runs, else the sticky status. Any thread. Does not
  * wait, except when an operation is failing: it may then take 2 s to ask the other ranks why. */
 HFR_API hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status);
@@ -266,9 +305,9 @@ typedef struct hfr_stage_metrics {
   uint64_t buckets[HFR_TIME_BUCKETS]; /* the timed ones, by time */
 } hfr_stage_metrics_t;
 
-/* What one rank of a communicator has done since it was made. Start from HFR_COMM_METRICS_INIT. The
- * struct only ever grows, at its end: `size` says which fields the caller knows. docs/metrics.md
- * says which stages a chunk goes through. */
+/* What one rank of a communicator has done since it was made, also before it was suspended. Start
+ * from HFR_COMM_METRICS_INIT. The struct only ever grows, at its end: `size` says which fields the
+ * caller knows. docs/metrics.md says which stages a chunk goes through. */
 typedef struct hfr_comm_metrics {
   size_t size; /* sizeof(hfr_comm_metrics_t), set by the caller */
   /* Operations. `bytes` of `operation` are of one buffer of each one that was started; `count` is
@@ -323,7 +362,7 @@ HFR_API hfr_status_t hfr_comm_get_metrics(hfr_comm_t comm, hfr_comm_metrics_t* m
  * are joined by verbs and this rank is alone on its node the memory is registered with the NIC, and
  * so locked, as far as the limit of locked memory (ulimit -l) allows. */
 HFR_API hfr_status_t hfr_mem_alloc(hfr_comm_t comm, void** ptr, size_t bytes);
-/* NULL is allowed. No started operation may use the memory. */
+/* NULL is allowed. No started operation may use the memory. Needed before hfr_comm_suspend. */
 HFR_API hfr_status_t hfr_mem_free(hfr_comm_t comm, void* ptr);
 
 /* ---- host streams ---------------------------------------------------------------------------- */

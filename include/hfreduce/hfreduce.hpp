@@ -224,6 +224,23 @@ class Communicator {
     return Communicator(child);
   }
 
+  // An id for ranks that are to join; one member makes it and hands it out, then all grow.
+  hfr_unique_id_t make_unique_id() const {
+    hfr_unique_id_t id;
+    detail::check(hfr_comm_get_unique_id(get(), &id), get());
+    return id;
+  }
+  // These ranks and further ones, `num_ranks` in all. Collective.
+  Communicator grow(int num_ranks) const {
+    hfr_comm_t child = nullptr;
+    detail::check(hfr_comm_grow(get(), num_ranks, &child), get());
+    return Communicator(child);
+  }
+
+  // Lets go of what it holds, and takes it up again (docs/suspend.md). Collective.
+  void suspend() { detail::check(hfr_comm_suspend(get()), get()); }
+  void resume() { detail::check(hfr_comm_resume(get()), get()); }
+
   hfr_comm_t get() const noexcept { return comm_.get(); }
   int rank() const { return query(hfr_comm_rank); }
   int size() const { return query(hfr_comm_count); }

@@ -15,6 +15,9 @@
 // kMultiplier says how many of the four sums the multiplier makes, as b * 1 + a, which rounds as a
 // + b does: where nothing but additions and conversions is to be done it has nothing else to do.
 //
+// kInPairs: inside the caches two steps are taken together, as one is so short that going from
+// source to source costs more than a tenth of it.
+//
 // Included by kernels/cpu/reduce_body.hpp only, once per instruction set, as is codec_float8.hpp.
 #pragma once
 
@@ -44,6 +47,7 @@ struct NeverGivesUp {
   using Fallback = Self;
   static constexpr bool kMayBeNan = true;
   static constexpr auto kMultiplier = Multiplier::kNone;
+  static constexpr bool kInPairs = false;
   static HWY_INLINE int new_guard() { return 0; }
   template <typename... Sums>
   static HWY_INLINE bool holds(int, const Sums&...) {
@@ -279,6 +283,7 @@ struct Float16Codec : NeverGivesUp<Float16Codec> {
 struct QuickFloat16Codec : Float16Codec {
   using Fallback = Float16Codec;
   static constexpr bool kMayBeNan = false;
+  static constexpr bool kInPairs = HWY_TARGET == HWY_AVX3;
 
   static HWY_INLINE bool holds(int) { return true; }
   static HWY_INLINE bool holds(int, Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3) {

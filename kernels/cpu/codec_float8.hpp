@@ -75,6 +75,7 @@ struct Float8Codec {
   using Fallback = Float8Codec<T, false>;
   static constexpr bool kMayBeNan = !kScaled;
   static constexpr auto kMultiplier = Multiplier::kNone;
+  static constexpr bool kInPairs = false;
 
   static size_t step() { return hn::Lanes(D8()); }
 

@@ -136,6 +136,12 @@ class Reduction {
 
   HWY_INLINE void run() {
     [[maybe_unused]] const std::conditional_t<std::is_integral_v<T>, int, FloatMode> mode{};
+    if constexpr (kMasksAreFree) {
+      // What a call costs counts most here: no loop, and nothing to look up.
+      if (args_.num_srcs == 2 && args_.num_dsts == 1 && args_.count <= hn::Lanes(D())) {
+        return run_masked_part(0, args_.count, 2, 1);
+      }
+    }
     const size_t bytes = args_.count * sizeof(T) * static_cast<size_t>(args_.num_srcs + 1);
     if (args_.streaming || bytes > kCachedBytes) {
       run_steps<true>(0);
@@ -187,19 +193,25 @@ class Reduction {
     T* const dst = static_cast<T*>(dsts[0]);
     const bool streaming = args_.streaming;
     if (num_srcs == 2 && num_dsts == 1) return add_two<kFar>(i);
+    const auto source_at = [=](int s, size_t from) {
+      return static_cast<const T*>(srcs[s]) + from;
+    };
+    const auto store = [=](auto d, auto vector, size_t to) {
+      put<kFar>(d, vector, dst + to, streaming);
+      for (int k = 1; k < num_dsts; ++k) {
+        put<kFar>(d, vector, static_cast<T*>(dsts[k]) + to, streaming);
+      }
+    };
+    if constexpr (Codec::kInPairs && !kFar) {
+      if (!run_pairs<Codec>(i, source_at, num_srcs, store)) return i;
+    }
     for (; i + step <= count; i += step) {
       const bool done = run_step<Codec>(
           [=](int s) {
-            const T* from = static_cast<const T*>(srcs[s]) + i;
+            const T* from = source_at(s, i);
             return kFar && kFetchMany ? fetch_ahead<Codec>(from) : from;
           },
-          num_srcs,
-          [=](auto d, auto vector, size_t offset) {
-            put<kFar>(d, vector, dst + i + offset, streaming);
-            for (int k = 1; k < num_dsts; ++k) {
-              put<kFar>(d, vector, static_cast<T*>(dsts[k]) + i + offset, streaming);
-            }
-          });
+          num_srcs, [=](auto d, auto vector, size_t offset) { store(d, vector, i + offset); });
       if (!done) break;
     }
     return i;
@@ -216,16 +228,20 @@ class Reduction {
     const T* a = static_cast<const T*>(args_.srcs[0]);
     const T* b = static_cast<const T*>(args_.srcs[1]);
     T* dst = static_cast<T*>(args_.dsts[0]);
+    const auto source_at = [=](int s, size_t from) { return (s == 0 ? a : b) + from; };
+    const auto store = [=](auto d, auto vector, size_t to) {
+      put<kFar>(d, vector, dst + to, streaming);
+    };
+    if constexpr (C::kInPairs && !kFar) {
+      if (!run_pairs<C>(i, source_at, 2, store)) return i;
+    }
     for (; i + step <= count; i += step) {
       const bool done = run_step<C>(
           [=](int s) {
-            const T* from = (s == 0 ? a : b) + i;
+            const T* from = source_at(s, i);
             return kFar ? fetch_ahead<C>(from) : from;
           },
-          2,
-          [=](auto d, auto vector, size_t offset) {
-            put<kFar>(d, vector, dst + i + offset, streaming);
-          });
+          2, [=](auto d, auto vector, size_t offset) { store(d, vector, i + offset); });
       if (!done) break;
     }
     return i;
@@ -242,21 +258,16 @@ class Reduction {
 
   // A step or less, with a codec that never gives up.
   HWY_NOINLINE void run_part(size_t first, size_t count) const {
-#if HWY_MEM_OPS_MIGHT_FAULT
-    run_copied_part(first, count);
-#else
-    if constexpr (std::is_arithmetic_v<T>) {
-      run_masked_part(first, first + count);
+    if constexpr (kMasksAreFree) {
+      run_masked_part(first, first + count, args_.num_srcs, args_.num_dsts);
     } else {
       run_copied_part(first, count);
     }
-#endif
   }
 
-#if !HWY_MEM_OPS_MIGHT_FAULT
   // Elements that are added as they are: a vector at a time, without what is past the end. Nothing
   // is stored that is loaded again at another width, which is what copies of a few bytes cost.
-  HWY_INLINE void run_masked_part(size_t first, size_t end) const {
+  HWY_INLINE void run_masked_part(size_t first, size_t end, int num_srcs, int num_dsts) const {
     const D d;
     const size_t lanes = hn::Lanes(d);
     for (; first < end; first += lanes) {
@@ -267,19 +278,18 @@ class Reduction {
       auto none = hn::Zero(d);
       auto sum = source(0);
       scale(0, sum, none, none, none);
-      for (int s = 1; s < args_.num_srcs; ++s) {
+      for (int s = 1; s < num_srcs; ++s) {
         auto next = source(s);
         scale(s, next, none, none, none);
         sum = combine<kOp>(d, sum, next);
       }
       average(sum, none, none, none);
       if constexpr (std::is_floating_point_v<A>) settle_nan(sum, none, none, none);
-      for (int k = 0; k < args_.num_dsts; ++k) {
+      for (int k = 0; k < num_dsts; ++k) {
         hn::BlendedStore(sum, inside, d, static_cast<A*>(args_.dsts[k]) + first);
       }
     }
   }
-#endif
 
   // On copies of the elements.
   HWY_INLINE void run_copied_part(size_t first, size_t count) const {
@@ -298,24 +308,65 @@ class Reduction {
     }
   }
 
+  // Runs pairs of steps from element i on, which moves to where less than a pair is left, or where
+  // the codec gave up: then false.
+  template <typename C, typename SourceAt, typename Store>
+  HWY_INLINE bool run_pairs(size_t& i, const SourceAt& source_at, int num_srcs,
+                            const Store& store) const {
+    const D d;
+    const size_t step = C::step();
+    const size_t count = args_.count;
+    for (; i + 2 * step <= count; i += step) {
+      auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
+      auto c0 = a0, c1 = a0, c2 = a0, c3 = a0;
+      auto guard = C::new_guard(), second_guard = C::new_guard();
+      const T* from = source_at(0, i);
+      C::load(from, a0, a1, a2, a3, guard);
+      C::load(from + step, c0, c1, c2, c3, second_guard);
+      scale(0, a0, a1, a2, a3);
+      scale(0, c0, c1, c2, c3);
+      for (int s = 1; s < num_srcs; ++s) {
+        from = source_at(s, i);
+        add_source<C>(s, from, a0, a1, a2, a3, guard);
+        add_source<C>(s, from + step, c0, c1, c2, c3, second_guard);
+      }
+      auto sink = [&](auto tag, auto vector, size_t offset) { store(tag, vector, i + offset); };
+      if (!finish_step<C>(a0, a1, a2, a3, guard, num_srcs, sink)) return false;
+      i += step;
+      if (!finish_step<C>(c0, c1, c2, c3, second_guard, num_srcs, sink)) return false;
+    }
+    return true;
+  }
+
   // source_at(s) is where source s's elements of this step are. False: nothing was stored, as the
   // codec cannot hold one of the elements or of the results.
   template <typename C, typename SourceAt, typename Sink>
   HWY_INLINE bool run_step(const SourceAt& source_at, int num_srcs, const Sink& sink) const {
     const D d;
     auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
-    auto b0 = a0, b1 = a0, b2 = a0, b3 = a0;
     auto guard = C::new_guard();
     C::load(source_at(0), a0, a1, a2, a3, guard);
     scale(0, a0, a1, a2, a3);
-    for (int s = 1; s < num_srcs; ++s) {
-      C::load(source_at(s), b0, b1, b2, b3, guard);
-      scale(s, b0, b1, b2, b3);
-      a0 = combine_by<C::kMultiplier == Multiplier::kAll>(a0, b0);
-      a1 = combine_by<C::kMultiplier != Multiplier::kNone>(a1, b1);
-      a2 = combine_by<C::kMultiplier == Multiplier::kAll>(a2, b2);
-      a3 = combine_by<C::kMultiplier != Multiplier::kNone>(a3, b3);
-    }
+    for (int s = 1; s < num_srcs; ++s) add_source<C>(s, source_at(s), a0, a1, a2, a3, guard);
+    return finish_step<C>(a0, a1, a2, a3, guard, num_srcs, sink);
+  }
+
+  using V = Vec<D>;
+  template <typename C, typename Guard>
+  HWY_INLINE void add_source(int s, const T* from, V& a0, V& a1, V& a2, V& a3, Guard& guard) const {
+    const D d;
+    auto b0 = hn::Zero(d), b1 = b0, b2 = b0, b3 = b0;
+    C::load(from, b0, b1, b2, b3, guard);
+    scale(s, b0, b1, b2, b3);
+    a0 = combine_by<C::kMultiplier == Multiplier::kAll>(a0, b0);
+    a1 = combine_by<C::kMultiplier != Multiplier::kNone>(a1, b1);
+    a2 = combine_by<C::kMultiplier == Multiplier::kAll>(a2, b2);
+    a3 = combine_by<C::kMultiplier != Multiplier::kNone>(a3, b3);
+  }
+
+  template <typename C, typename Guard, typename Sink>
+  HWY_INLINE bool finish_step(V& a0, V& a1, V& a2, V& a3, const Guard& guard, int num_srcs,
+                              const Sink& sink) const {
     if constexpr (kOp == Op::kAvg) {
       using Fallback = typename C::Fallback;
       if (HWY_UNLIKELY(!C::holds(guard))) return false;
@@ -331,7 +382,6 @@ class Reduction {
     return true;
   }
 
-  using V = Vec<D>;
   template <bool kMultiplier>
   static HWY_INLINE V combine_by(V a, V b) {
 #if HWY_TARGET == HWY_AVX3
@@ -417,6 +467,8 @@ class Reduction {
   static constexpr size_t kLine = 64;
   // Measured: docs/kernels.md.
   static constexpr size_t kFetchAheadBytes = 512;
+  // Elements past the end can be left out of a load and a store.
+  static constexpr bool kMasksAreFree = !HWY_MEM_OPS_MIGHT_FAULT && std::is_arithmetic_v<T>;
   // With more than two sources a step of whole vectors each is long enough.
   static constexpr bool kFetchMany = !std::is_arithmetic_v<T>;
   static constexpr size_t kCachedBytes = size_t{1} << 20;

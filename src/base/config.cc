@@ -187,6 +187,9 @@ std::vector<ConfigVariable> make_variables() {
              "them."),
       number("HFREDUCE_ADD_THREADS", "chosen", 1, 32, &Config::add_threads,
              "Threads that add, of each CUDA rank."),
+      number("HFREDUCE_COPY_STEP", "2", 0, 64, &Config::copy_step,
+             "How many chunks a rank copies to host memory at a time before other processes on its "
+             "GPU have come as far; 0: any number."),
       choice("HFREDUCE_GPU_GROUP", "auto", {"auto", "0", "2", "4", "8"}, &Config::gpu_group,
              "How many GPUs of a node add among themselves before the CPU does; auto: those that "
              "NVLink joins and that belong to different processes; 0: none. Agreed by all ranks."),

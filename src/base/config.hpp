@@ -28,6 +28,7 @@ struct Config {
   std::string device = "host";     // host, cuda: where this rank's buffers are
   bool cuda_memops = true;         // stream memory operations where the GPU has them
   uint64_t add_threads = 0;        // of a CUDA rank; 0: chosen
+  uint64_t copy_step = 2;          // chunks, before other processes on the GPU; 0: any
   std::string gpu_group = "auto";  // 0, auto, 2, 4, 8: GPUs that add among themselves first
   size_t gpu_group_from = 0;       // smallest message for which they do; 0: chosen
   uint64_t gpu_group_blocks = 16;  // most thread blocks of the adding kernel

@@ -17,6 +17,7 @@ constexpr size_t kNumCalls = 512;
 constexpr size_t kNumSpans = 896;
 constexpr size_t kFrontBytes = 4096;
 constexpr size_t kTextBytes = 2048;
+constexpr size_t kMostEnds = 32;
 
 // What a span timed. Values are never renumbered.
 enum class SpanStage : uint8_t {
@@ -98,6 +99,18 @@ struct alignas(64) Dump {
   uint32_t unused;
 };
 
+// Of the rank that hosts the rendezvous, written by its thread: whose connections ended without a
+// goodbye, in the order in which it saw that; those of one look at all connections have one time.
+struct alignas(64) Ends {
+  struct End {
+    std::atomic<uint64_t> rank_plus_one;
+    std::atomic<uint64_t> at_ns;
+  };
+  std::atomic<uint64_t> watched;  // 1: this rank hosts it
+  std::atomic<uint64_t> num;      // kMostEnds at most: later ones are left out
+  End list[kMostEnds];
+};
+
 struct Span {
   std::atomic<uint64_t> number_plus_one;
   std::atomic<uint64_t> stage_and_rank;  // stage; rank + 1, shifted by 8
@@ -116,6 +129,7 @@ struct File {
   WaitCell wait;
   alignas(256) Ending ending;
   alignas(1024) Dump dump;
+  Ends ends;
   alignas(kFrontBytes) std::atomic<uint64_t> calls[kNumCalls];  // signatures (base/signature.hpp)
   Span spans[kNumSpans];
 };
@@ -123,7 +137,8 @@ constexpr size_t kFileBytes = 65536;
 static_assert(sizeof(File) == kFileBytes);
 static_assert(offsetof(File, progress) == 512 && offsetof(File, num_spans) == 576);
 static_assert(offsetof(File, wait) == 640 && offsetof(File, ending) == 768);
-static_assert(offsetof(File, dump) == 3072 && offsetof(File, calls) == kFrontBytes);
+static_assert(offsetof(File, dump) == 3072 && offsetof(File, ends) == 3136);
+static_assert(offsetof(File, calls) == kFrontBytes);
 static_assert(offsetof(File, spans) == 8192 && sizeof(Span) == 64);
 static_assert(std::atomic<uint64_t>::is_always_lock_free, "records are read by other processes");
 

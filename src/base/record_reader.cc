@@ -123,6 +123,22 @@ void read_ending(std::span<const std::byte> front, Record& record) {
               known ? rank : -1};
 }
 
+void read_ends(std::span<const std::byte> front, Record& record) {
+  record.hosts_rendezvous = HFR_AT(uint64_t, front, ends.watched) == 1;
+  const uint64_t num = std::min<uint64_t>(HFR_AT(uint64_t, front, ends.num), record::kMostEnds);
+  for (uint64_t i = 0; i < num; ++i) {
+    const size_t at = offsetof(File, ends.list) + i * sizeof(record::Ends::End);
+    const uint64_t rank_plus_one = word_at(front, at + offsetof(record::Ends::End, rank_plus_one));
+    const uint64_t at_ns = word_at(front, at + offsetof(record::Ends::End, at_ns));
+    const bool later = record.ends.empty() || at_ns >= record.ends.back().at_ns;
+    if (rank_plus_one == 0 || rank_plus_one > static_cast<uint64_t>(record.owner.num_ranks) ||
+        !later) {
+      return;
+    }
+    record.ends.push_back({static_cast<int>(rank_plus_one) - 1, at_ns});
+  }
+}
+
 // Of numbers [0, before) whose ring went on up to `after`: the first one that is still whole.
 uint64_t first_whole(uint64_t after, uint64_t ring) { return after < ring ? 0 : after - ring + 1; }
 
@@ -187,6 +203,7 @@ Result<Record> read_record(std::span<const std::byte> bytes, std::span<const std
   if (seq % 2 == 0 && seq == HFR_AT(uint64_t, after, wait.seq))
     record.wait = read_wait(bytes, record);
   read_ending(after, record);
+  read_ends(after, record);
   record.first_call = record.called;
   if (!whole) return record;
   record.first_call = std::min(first_whole(called_after, record::kNumCalls), record.called);

@@ -33,6 +33,12 @@ struct RecordedWait {
   Wait wait;
 };
 
+// The rendezvous saw the rank's connection end.
+struct RecordedEnd {
+  int rank = -1;
+  uint64_t at_ns = 0;
+};
+
 // What a record says. Times are CLOCK_MONOTONIC's of its machine.
 struct Record {
   RecordOwner owner;
@@ -48,7 +54,9 @@ struct Record {
   record::EndState end = record::EndState::kOpen;
   std::optional<Failure> failure;
   uint64_t failed_ns = 0;
-  uint64_t copied_ns = 0;  // 0: this is no copy
+  bool hosts_rendezvous = false;
+  std::vector<RecordedEnd> ends;  // that it saw then, in that order
+  uint64_t copied_ns = 0;         // 0: this is no copy
   ProcessState state_when_copied = ProcessState::kUnknown;
   std::vector<RecordedSpan> spans;  // oldest first
 };

@@ -29,9 +29,10 @@ struct CloseFolder {
 };
 
 // Whether somebody may want to see it: a copy that was asked for, a failure, an end in an
-// operation.
+// operation or in set-up.
 bool had_trouble(const Record& record) {
-  return record.copied_ns != 0 || record.failure.has_value() || record.called != record.completed;
+  return record.copied_ns != 0 || record.failure.has_value() || record.called != record.completed ||
+         (record.wait && is_of_set_up(record.wait->wait.stage));
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "base/stalls.hpp"
 
-#include <algorithm>
 #include <vector>
 
 #include "base/text.hpp"
@@ -8,17 +7,9 @@
 namespace hfr {
 
 const StallReport& find_cause(std::span<const StallReport> reports) {
-  const StallReport* last = &reports.front();
-  std::vector<int> seen = {last->reporter};
-  while (true) {
-    const auto next = std::find_if(reports.begin(), reports.end(), [&](const StallReport& report) {
-      return report.reporter == last->blamed;
-    });
-    if (next == reports.end() || std::count(seen.begin(), seen.end(), next->reporter) > 0)
-      return *last;
-    seen.push_back(next->reporter);
-    last = &*next;
-  }
+  std::vector<WaitEdge> edges;
+  for (const StallReport& report : reports) edges.push_back(report.wait);
+  return reports[find_holdup(edges).value_or(0)];
 }
 
 Failure unanswered(const Failure& mine, int host_rank) {

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/status.hpp"
+#include "base/wait_graph.hpp"
 
 namespace hfr {
 
@@ -14,14 +15,12 @@ constexpr uint64_t kStallCollectNs = 400'000'000;
 constexpr uint64_t kStallVerdictNs = 700'000'000;
 
 struct StallReport {
-  int reporter = -1;
-  int blamed = -1;  // -1: unknown
-  Status status;    // in the reporter's words
+  WaitEdge wait;  // from the reporter
+  Status status;  // in its words
 };
 
-// Follows, from the first reporter on, who waits for whom to a rank that itself reported nothing;
-// returns the report that blames it. Where ranks wait in a circle: the last one before it closes.
-// There is at least one report.
+// The report that blames whom all wait for in the end (base/wait_graph.hpp); the first one where
+// nobody knows whom it waits for. There is at least one report.
 const StallReport& find_cause(std::span<const StallReport> reports);
 
 // What a rank makes of `mine` when the rank that hosts the rendezvous has not answered: whoever it

@@ -35,10 +35,9 @@ enum class Op : uint8_t {
 };
 constexpr int kNumOps = 6;
 
-constexpr size_t dtype_size(DType dtype) {
-  constexpr size_t kSizes[kNumDTypes] = {1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8, 1, 1};
-  return kSizes[static_cast<int>(dtype)];
-}
+// Not in the function: every call would lay it out on its stack.
+inline constexpr size_t kDTypeSizes[kNumDTypes] = {1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8, 1, 1};
+constexpr size_t dtype_size(DType dtype) { return kDTypeSizes[static_cast<int>(dtype)]; }
 
 // What sums of the type are made in, and a pre-multiplied sum's scalars given in: FP32 for floats
 // up to 32 bits, else the type itself. Scalars travel as their bits, in the low bytes.

@@ -24,8 +24,17 @@ enum class WaitStage : uint8_t {
   kCarrying = 11,   // the group's carrier
   kStream = 12,     // its own: the stream has not come to the operation
   kMeeting = 13,    // in no operation: all ranks meet, as when they finalize
+  // Set-up, in its order, of whatever rank.
+  kNodeMemory = 14,
+  kOpenDevice = 15,
+  kConnect = 16,  // with the ranks' meeting before it
+  kFindings = 17,
 };
-constexpr int kNumWaitStages = 14;
+constexpr int kNumWaitStages = 18;
+
+constexpr bool is_of_set_up(WaitStage stage) {
+  return stage >= WaitStage::kNodeMemory && stage <= WaitStage::kFindings;
+}
 
 struct Wait {
   int rank = -1;
@@ -66,6 +75,14 @@ inline std::string wait_text(const Wait& wait) {
       return "its stream to come to the operation";
     case WaitStage::kMeeting:
       return "all ranks to meet";
+    case WaitStage::kNodeMemory:
+      return "set-up: the node's shared memory";
+    case WaitStage::kOpenDevice:
+      return "set-up: its device to open";
+    case WaitStage::kConnect:
+      return "set-up: connections to other nodes";
+    case WaitStage::kFindings:
+      return "set-up: what the other ranks found";
   }
   return "something that is no stage";
 }

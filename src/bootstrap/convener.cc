@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <map>
 #include <memory>
 
@@ -13,6 +12,7 @@
 #include "base/pack.hpp"
 #include "base/text.hpp"
 #include "bootstrap/meeting_messages.hpp"
+#include "bootstrap/messages.hpp"
 #include "bootstrap/proven_stream.hpp"
 
 namespace hfr {
@@ -58,15 +58,21 @@ class Convener {
 
   Result<std::optional<Gathered>> run() {
     while (true) {
-      if (CancelScope::cancelled()) return Status(Code::kAborted, "shrinking: cancelled");
+      if (CancelScope::cancelled()) return tell(cancelled());
       turn();
       if (news_) {
         HFR_RETURN_IF_ERROR(line_.follow(*news_));
         return std::optional<Gathered>();
       }
-      const bool may = may_go_on(standings());
-      if (!(may && all_accounted_for()) && monotonic_ns() < deadline_ns_) continue;
-      if (!may) return give_up();
+      if (request_.purpose == MeetingPurpose::kResume) {
+        Status hopeless = why_not_all();
+        if (!hopeless.ok()) return tell(hopeless);
+        if (!all_came()) continue;
+      } else {
+        const bool may = may_go_on(standings());
+        if (!(may && all_accounted_for()) && monotonic_ns() < deadline_ns_) continue;
+        if (!may) return tell(too_few());
+      }
       HFR_ASSIGN_OR_RETURN(Gathered gathered, decide());
       return std::optional<Gathered>(std::move(gathered));
     }
@@ -98,6 +104,25 @@ class Convener {
     return std::all_of(line_.members.begin(), line_.members.end(), [&](int member) {
       return excluded_.count(member) > 0 || standing(member) != Standing::kSilent;
     });
+  }
+
+  bool all_came() {
+    return std::all_of(line_.members.begin(), line_.members.end(),
+                       [&](int member) { return standing(member) == Standing::kCame; });
+  }
+
+  // Where all are needed. Ok while they may still come; and while others may: who is gone is told
+  // to all who live.
+  Status why_not_all() {
+    if (shrinks_) {
+      return Status(Code::kRemoteError, cat("resuming: rank ", rank_name(request_, *shrinks_),
+                                            " called hfr_comm_shrink; call it here, too"));
+    }
+    const std::string gone = names(Standing::kGone);
+    const std::string silent = names(Standing::kSilent);
+    if (!silent.empty() && monotonic_ns() < deadline_ns_) return Status();
+    if (!gone.empty()) return has_ended(gone);
+    return silent.empty() ? Status() : did_not_come(silent);
   }
 
   void turn() {
@@ -194,11 +219,13 @@ class Convener {
   // False: not to be understood.
   bool hear(Guest& guest, std::span<const std::byte> frame) {
     if (guest.rank >= 0 || frame.size() < 5 || static_cast<char>(frame[4]) != kCome) return false;
-    auto fields = unpack(frame, 5);
-    if (!fields) return false;
+    auto fields = unpack(frame, 6);
+    if (!fields || (*fields)[5].size() != 1) return false;
+    const auto purpose = static_cast<MeetingPurpose>((*fields)[5][0]);
     auto theirs = decode_decisions((*fields)[4]);
     auto excluded = decode_ranks((*fields)[3]);
-    if (!theirs || !excluded) return false;
+    const auto left_ms = rendezvous::read_left_ms((*fields)[2]);
+    if (!theirs || !excluded || !left_ms) return false;
     const std::string& their_id = (*fields)[1];
     if (auto news = since(*theirs, line_.id)) {
       news_ = std::move(news);
@@ -207,7 +234,7 @@ class Convener {
     auto missed = line_.since(their_id);
     if (!missed) {
       refuse(guest, Code::kRemoteError,
-             cat("rank ", rank_name(line_.self),
+             cat("rank ", rank_name(request_, line_.self),
                  " went on without this rank, which came too late; it has to start anew"));
       return true;
     }
@@ -215,8 +242,22 @@ class Convener {
       guest.stream.send(framed({std::string(1, kNews), encode(*missed)}));
       return true;
     }
-    come(guest, std::strtoull((*fields)[2].c_str(), nullptr, 10), *excluded);
+    if (purpose != request_.purpose) return disagree(guest, purpose);
+    come(guest, *left_ms, *excluded);
     return true;
+  }
+
+  // Who shrinks knows of something that keeps the others from resuming: they are to shrink, too.
+  bool disagree(Guest& guest, MeetingPurpose purpose) {
+    if (purpose == MeetingPurpose::kResume) {
+      refuse(guest, Code::kRemoteError,
+             cat("resuming: rank ", rank_name(request_, line_.self),
+                 " called hfr_comm_shrink; call it here, too"));
+      return true;
+    }
+    // It comes again, when this rank shrinks or is taken for silent.
+    if (purpose == MeetingPurpose::kShrink) shrinks_ = guest.stream.peer_rank();
+    return false;
   }
 
   void come(Guest& guest, uint64_t left_ms, const std::vector<int>& excluded) {
@@ -247,26 +288,37 @@ class Convener {
     guest.stream.send(framed({std::string(1, kRefused), cat(static_cast<int>(code)), sentence}));
   }
 
-  int rank_name(int member) const {
-    const std::vector<int>& callers = request_.callers;
-    return static_cast<int>(std::find(callers.begin(), callers.end(), member) - callers.begin());
+  // Ranks of this standing, as the user calls them: "1, 3".
+  std::string names(Standing standing_of) {
+    std::string text;
+    for (int member : request_.callers) {
+      if (excluded_.count(member) > 0 || standing(member) != standing_of) continue;
+      text += cat(text.empty() ? "" : ", ", rank_name(request_, member));
+    }
+    return text;
   }
 
-  Status give_up() {
-    std::string silent;
-    size_t came = 0;
-    for (int member : request_.callers) {
-      if (excluded_.count(member) > 0) continue;
-      const Standing found = standing(member);
-      if (found == Standing::kCame) ++came;
-      if (found == Standing::kSilent) silent += cat(silent.empty() ? "" : ", ", rank_name(member));
-    }
-    Status status(
+  Status cancelled() const {
+    return Status(Code::kAborted, cat(deed(request_.purpose), ": rank ",
+                                      rank_name(request_, line_.self), " called hfr_comm_abort"));
+  }
+
+  Status too_few() {
+    const std::vector<Standing> found = standings();
+    return Status(
         Code::kTimeout,
-        cat("shrinking: ", came, " of ", request_.callers.size(),
-            " ranks came, and nothing was heard of rank ", silent,
+        cat("shrinking: ", std::count(found.begin(), found.end(), Standing::kCame), " of ",
+            request_.callers.size(), " ranks came, and nothing was heard of rank ",
+            names(Standing::kSilent),
             ", which may live and be more: pass ranks that are known to be dead as excluded, or "
             "try again"));
+  }
+
+  // To those who came: it comes to nothing. An aborted shrink may go on without this rank, so of
+  // that they hear nothing.
+  Status tell(const Status& status) {
+    if (status.code() == Code::kAborted && request_.purpose == MeetingPurpose::kShrink)
+      return status;
     for (auto& guest : guests_) {
       if (guest->rank >= 0) refuse(*guest, status.code(), status.message());
     }
@@ -309,6 +361,7 @@ class Convener {
   uint64_t accept_again_ns_ = 0;
   std::map<int, Probe> probes_;  // by first rank
   std::optional<std::vector<Decision>> news_;
+  std::optional<int> shrinks_;  // a member that came for that, when this one resumes
 };
 
 }  // namespace

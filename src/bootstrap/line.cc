@@ -41,7 +41,8 @@ std::string encode_ranks(const Ranks& ranks) {
 
 Result<std::shared_ptr<MeetingPoint>> MeetingPoint::open(const std::string& host, int num_ranks) {
   auto point = std::make_shared<MeetingPoint>();
-  HFR_ASSIGN_OR_RETURN(point->listener, listen_tcp({host, 0}, num_ranks + kSpareBacklog));
+  HFR_ASSIGN_OR_RETURN(UniqueFd listener, listen_tcp({host, 0}, num_ranks + kSpareBacklog));
+  point->listener = PrivateFd(std::move(listener));
   HFR_ASSIGN_OR_RETURN(point->address, local_address(point->listener.get()));
   return point;
 }

@@ -1,5 +1,6 @@
-// Line: a communicator and those that shrinking makes of it, one from the other (docs/recovery.md).
-// The rules of who may go on, and what survivors tell each other. Pure, but for the meeting point.
+// Line: a communicator and those that shrinking or resuming makes of it, one from the other
+// (docs/recovery.md, docs/suspend.md). The rules of who may go on, and what survivors tell each
+// other. Pure, but for the meeting point.
 #pragma once
 
 #include <cstddef>
@@ -10,16 +11,16 @@
 #include <string>
 #include <vector>
 
-#include "base/net.hpp"
+#include "base/private_fd.hpp"
 #include "base/status.hpp"
 #include "bootstrap/auth.hpp"
 
 namespace hfr {
 
 // Where a rank can be met as long as it has a communicator of the line: nobody accepts there but
-// during a shrink. While it listens the rank does not count as gone.
+// during a shrink or a resume. While it listens the rank does not count as gone.
 struct MeetingPoint {
-  UniqueFd listener;
+  PrivateFd listener;
   HostPort address;
 
   static Result<std::shared_ptr<MeetingPoint>> open(const std::string& host, int num_ranks);

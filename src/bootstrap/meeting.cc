@@ -1,5 +1,6 @@
 #include "bootstrap/meeting.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <ctime>
 
@@ -20,29 +21,34 @@ constexpr uint64_t kConvenerGraceNs = 1'000 * kMillisecond;
 constexpr long kAgainMs = 5;
 
 // What came of asking a lower rank.
-enum class Answer { kDecided, kNobody, kAgain };
+enum class Answer { kDecided, kGone, kSilent, kAgain };
 
 // The asking side: one rank that is not the lowest.
 class Asker {
  public:
   Asker(Line& line, const MeetingRequest& request) : line_(line), request_(request) {}
 
-  // kDecided: connection() leads to the convener. kNobody: the rank is gone, or silent for half of
-  // the time that is left. kAgain: the line moved on, or the convener's connection broke.
+  // kDecided: connection() leads to the convener. kSilent: for half of the time that is left, or,
+  // where all are needed, all of it. kAgain: the line moved on, or the convener's connection broke.
   Result<Answer> ask(int rank) {
-    if (CancelScope::cancelled()) return Status(Code::kAborted, "shrinking: cancelled");
     const uint64_t now = monotonic_ns();
     const uint64_t left = request_.deadline_ns > now ? request_.deadline_ns - now : 0;
-    const uint64_t patience_ns = now + left / 2;
+    const uint64_t patience_ns =
+        request_.purpose == MeetingPurpose::kShrink ? now + left / 2 : request_.deadline_ns;
     const std::string& host = line_.point->address.host;
     while (true) {
+      if (CancelScope::cancelled()) return Status(Code::kAborted, cat(deed_, ": cancelled"));
       auto fd = connect_once(line_.addresses[static_cast<size_t>(rank)], host, patience_ns);
-      if (!fd.ok() || !*fd) return Answer::kNobody;
-      SecretHandshake handshake(line_.secret, kPurpose, line_.self);
-      auto proven = handshake.run((*fd)->get(), Handshake::Side::kConnecting, patience_ns);
-      if (proven.ok() && *proven == rank) return hear(rank, std::move(**fd));
+      if (fd.ok() && !*fd) return Answer::kGone;
+      if (fd.ok()) {
+        SecretHandshake handshake(line_.secret, kPurpose, line_.self);
+        auto proven = handshake.run((*fd)->get(), Handshake::Side::kConnecting, patience_ns);
+        if (proven.ok() && *proven == rank) return hear(rank, std::move(**fd));
+      } else if (request_.purpose == MeetingPurpose::kShrink) {
+        return Answer::kSilent;  // it cannot be reached
+      }
       // Closed: it was convening and has just ended, or it is gone.
-      if (monotonic_ns() + kAgainMs * kMillisecond >= patience_ns) return Answer::kNobody;
+      if (monotonic_ns() + kAgainMs * kMillisecond >= patience_ns) return Answer::kSilent;
       pause();
     }
   }
@@ -56,16 +62,17 @@ class Asker {
   }
 
   Result<Answer> hear(int rank, UniqueFd fd) {
-    const std::string what = cat("shrinking: hearing from the rank at ",
+    const std::string what = cat(deed_, ": hearing from the rank at ",
                                  text(line_.addresses[static_cast<size_t>(rank)]), " who is left");
     const uint64_t now = monotonic_ns();
     const uint64_t left_ms =
         request_.deadline_ns > now ? (request_.deadline_ns - now) / kMillisecond : 0;
     const uint64_t until = request_.deadline_ns + kConvenerGraceNs;
-    Status sent = send_frame(fd.get(),
-                             pack({std::string(1, kCome), line_.id, cat(left_ms),
-                                   encode(request_.excluded), encode(line_.history)}),
-                             until, what);
+    Status sent = send_frame(
+        fd.get(),
+        pack({std::string(1, kCome), line_.id, cat(left_ms), encode(request_.excluded),
+              encode(line_.history), std::string(1, static_cast<char>(request_.purpose))}),
+        until, what);
     if (!sent.ok()) return failed_to_hear(sent);
     auto frame = recv_frame(fd.get(), kMaxFrame, until, what);
     if (!frame.ok()) return failed_to_hear(frame.status());
@@ -100,15 +107,35 @@ class Asker {
 
   Line& line_;
   const MeetingRequest& request_;
+  const std::string deed_ = deed(request_.purpose);
   UniqueFd connection_;
 };
 
 }  // namespace
 
+Status has_ended(const std::string& ranks) {
+  return Status(Code::kRemoteError,
+                cat("resuming: rank ", ranks,
+                    " has ended; the ranks that are left can call hfr_comm_shrink"));
+}
+
+Status did_not_come(const std::string& ranks) {
+  return Status(Code::kTimeout, cat("resuming: rank ", ranks, " did not come before the deadline"));
+}
+
+int rank_name(const MeetingRequest& request, int member) {
+  const std::vector<int>& callers = request.callers;
+  return static_cast<int>(std::find(callers.begin(), callers.end(), member) - callers.begin());
+}
+
 Result<Gathered> meet(Line& line, const MeetingRequest& request) {
   Asker asker(line, request);
   while (true) {
     const std::vector<int> members = line.members;
+    if (request.purpose == MeetingPurpose::kResume && members != request.callers) {
+      return Status(Code::kRemoteError,
+                    "resuming: a shrink of this communicator was begun; call hfr_comm_shrink");
+    }
     bool again = false;
     for (int rank : members) {
       if (rank == line.self) break;
@@ -122,6 +149,11 @@ Result<Gathered> meet(Line& line, const MeetingRequest& request) {
       }
       again = answer == Answer::kAgain;
       if (again) break;
+      if (request.purpose == MeetingPurpose::kResume) {
+        // The one whom the others come to.
+        const std::string name = cat(rank_name(request, rank));
+        return answer == Answer::kGone ? has_ended(name) : did_not_come(name);
+      }
     }
     if (again) continue;
     HFR_ASSIGN_OR_RETURN(std::optional<Gathered> gathered, convene(line, request));

@@ -10,7 +10,8 @@ namespace hfr::meeting {
 constexpr const char* kPurpose = "hfreduce meeting";
 
 // To the convener: fields after the kind.
-constexpr char kCome = 'C';  // id, milliseconds left, excluded, decisions that led to the id
+constexpr char kCome = 'C';  // id, milliseconds left, excluded, decisions that led to the id,
+                             // MeetingPurpose
 // From the convener.
 constexpr char kDecided =
     'd';                     // decisions, of which the last one makes this connection the child's

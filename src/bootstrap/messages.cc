@@ -17,14 +17,31 @@ char kind_of(std::span<const std::byte> frame) {
   return static_cast<char>(frame[kLengthBytes]);
 }
 
-// The fields of kReport, kStall and kFailure. A failure never says that all is well.
+// Fields 1 to 3 of kReport, kStall and kFailure. A failure never says that all is well.
+std::optional<Failure> read_failure(const std::vector<std::string>& fields) {
+  const auto code = parse_whole<int>(fields[1]);
+  const auto rank = parse_whole<int>(fields[2]);
+  if (!rank || !code || !is_failure_code(*code)) return std::nullopt;
+  return Failure{Status(static_cast<Code>(*code), fields[3]), *rank};
+}
+
 std::optional<Failure> read_failure(std::span<const std::byte> frame) {
   const auto fields = unpack(frame, 4);
   if (!fields) return std::nullopt;
-  const auto code = parse_whole<int>((*fields)[1]);
-  const auto rank = parse_whole<int>((*fields)[2]);
-  if (!rank || !code || !is_failure_code(*code)) return std::nullopt;
-  return Failure{Status(static_cast<Code>(*code), (*fields)[3]), *rank};
+  return read_failure(*fields);
+}
+
+std::optional<Stall> read_stall(std::span<const std::byte> frame) {
+  const auto fields = unpack(frame, 7);
+  if (!fields) return std::nullopt;
+  auto failure = read_failure(*fields);
+  const auto stage = parse_whole<int>((*fields)[4]);
+  const auto operation = parse_whole<uint64_t>((*fields)[5]);
+  const auto chunk = parse_whole<uint64_t>((*fields)[6]);
+  if (!failure || !stage || *stage < 0 || *stage >= kNumWaitStages || !operation || !chunk)
+    return std::nullopt;
+  const WaitEdge wait = {-1, failure->rank, static_cast<WaitStage>(*stage), *operation, *chunk};
+  return Stall{{wait, std::move(failure->status)}};
 }
 
 std::optional<Join> read_join(std::span<const std::byte> frame) {
@@ -38,9 +55,9 @@ std::optional<Join> read_join(std::span<const std::byte> frame) {
 std::optional<Gather> read_gather(std::span<const std::byte> frame) {
   const auto fields = unpack(frame, 4);
   if (!fields) return std::nullopt;
-  const auto left_ms = parse_whole<uint64_t>((*fields)[2]);
+  const auto left_ms = read_left_ms((*fields)[2]);
   if (!left_ms) return std::nullopt;
-  return Gather{(*fields)[1], std::min(*left_ms, kDayMs), (*fields)[3]};
+  return Gather{(*fields)[1], *left_ms, (*fields)[3]};
 }
 
 std::optional<GatheredBlobs> read_gathered(std::span<const std::byte> frame, size_t num_ranks) {
@@ -58,6 +75,17 @@ std::optional<GatheredBlobs> read_gathered(std::span<const std::byte> frame, siz
 
 }  // namespace
 
+std::optional<uint64_t> read_left_ms(const std::string& text) {
+  const auto left_ms = parse_whole<uint64_t>(text);
+  if (!left_ms) return std::nullopt;
+  return std::min(*left_ms, kDayMs);
+}
+
+std::string broke_protocol(const std::string& who, const std::string& how) {
+  return cat(who, " broke the protocol of the rendezvous: ", how,
+             "; see that all ranks run the same build of the library");
+}
+
 std::optional<MemberMessage> read_member_message(std::span<const std::byte> frame) {
   switch (kind_of(frame)) {
     case kJoin:
@@ -68,8 +96,7 @@ std::optional<MemberMessage> read_member_message(std::span<const std::byte> fram
       if (auto failure = read_failure(frame)) return Report{std::move(*failure)};
       break;
     case kStall:
-      if (auto failure = read_failure(frame)) return Stall{std::move(*failure)};
-      break;
+      return read_stall(frame);
     case kLeave:
       return Leave{};
     default:

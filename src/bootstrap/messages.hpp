@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/stalls.hpp"
 #include "base/status.hpp"
 
 namespace hfr::rendezvous {
@@ -19,7 +20,7 @@ namespace hfr::rendezvous {
 constexpr char kJoin = 'J';    // version, rank, num_ranks, settings, label
 constexpr char kGather = 'G';  // stage, milliseconds left, blob
 constexpr char kReport = 'R';  // code, culprit, sentence
-constexpr char kStall = 'S';   // code, blamed rank, sentence
+constexpr char kStall = 'S';   // code, blamed rank, sentence, WaitStage, operation, chunk
 constexpr char kLeave = 'B';
 // Server to member.
 constexpr char kGathered = 'g';  // packed blobs of all ranks
@@ -47,7 +48,7 @@ struct Report {
   Failure failure;
 };
 struct Stall {
-  Failure failure;  // whom its sender waits for
+  StallReport report;  // of nobody yet: wait.from is not told
 };
 struct Leave {};
 using MemberMessage = std::variant<Join, Gather, Report, Stall, Leave>;
@@ -60,6 +61,12 @@ struct Verdict {
 };
 struct Closing {};
 using ServerMessage = std::variant<GatheredBlobs, Verdict, Closing>;
+
+// Milliseconds until a member's deadline, as it says: a day at most.
+std::optional<uint64_t> read_left_ms(const std::string& text);
+
+// Of whom sent what no member sends, and what to do about it.
+std::string broke_protocol(const std::string& who, const std::string& how);
 
 std::optional<MemberMessage> read_member_message(std::span<const std::byte> frame);
 std::optional<ServerMessage> read_server_message(std::span<const std::byte> frame,

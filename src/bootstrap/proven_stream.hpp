@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/net.hpp"
+#include "base/private_fd.hpp"
 #include "bootstrap/auth.hpp"
 
 namespace hfr {
@@ -44,7 +45,7 @@ class ProvenStream {
   void close() { fd_.reset(); }
 
  private:
-  UniqueFd fd_;
+  PrivateFd fd_;
   std::unique_ptr<AcceptingHandshake> handshake_;  // null once proven
   int peer_rank_ = -1;
   uint64_t since_ns_ = monotonic_ns();

@@ -59,13 +59,13 @@ Result<std::unique_ptr<Membership>> Membership::join(JoinRequest request) {
 
 Status Membership::reach_host(JoinRequest& request) {
   if (request.gathered.connection.valid()) {
-    fd_ = std::move(request.gathered.connection);
+    fd_ = PrivateFd(std::move(request.gathered.connection));
     local_host_ = request.gathered.local_host;
     return Status();
   }
   auto fd = connect_tcp(request.address, request.bind_host, request.deadline_ns);
   if (!fd.ok()) return explain_unreachable(request, fd.status());
-  fd_ = std::move(*fd);
+  fd_ = PrivateFd(std::move(*fd));
   SecretHandshake handshake(request.secret, "hfreduce rendezvous", request.rank);
   auto host = handshake.run(fd_.get(), Handshake::Side::kConnecting, request.deadline_ns);
   if (!host.ok()) return explain_unreachable(request, host.status());
@@ -143,10 +143,10 @@ Failure Membership::report_and_ask(const Failure& mine) {
   return answer_to(mine);
 }
 
-Failure Membership::resolve_stall(int blamed, const Status& what) {
-  (void)send(
-      {std::string(1, kStall), cat(static_cast<int>(what.code())), cat(blamed), what.message()});
-  return answer_to({what, blamed});
+Failure Membership::resolve_stall(const Wait& wait, uint64_t operation, const Status& what) {
+  (void)send({std::string(1, kStall), cat(static_cast<int>(what.code())), cat(wait.rank),
+              what.message(), cat(static_cast<int>(wait.stage)), cat(operation), cat(wait.chunk)});
+  return answer_to({what, wait.rank});
 }
 
 Failure Membership::answer_to(const Failure& mine) {
@@ -176,13 +176,13 @@ void Membership::receive() {
     } else if (got < 0 && errno == EAGAIN) {
       return;
     } else {
-      lose_server("its control connection closed");
+      lose_server();
       return;
     }
     while (true) {
       auto frame = take_frame(buffer_, max_server_frame(num_ranks_));
       if (!frame.ok()) {
-        lose_server(cat("it sent ", frame.status().message()));
+        distrust_server(frame.status().message());
         return;
       }
       if (!*frame) break;
@@ -194,7 +194,7 @@ void Membership::receive() {
 void Membership::handle(std::span<const std::byte> frame) {
   auto message = read_server_message(frame, num_ranks_);
   if (!message) {
-    lose_server("it sent a frame that cannot be read");
+    distrust_server("a frame that cannot be read");
   } else if (auto* gathered = std::get_if<GatheredBlobs>(&*message)) {
     gathered_ = std::move(gathered->blobs);
   } else if (auto* verdict = std::get_if<Verdict>(&*message)) {
@@ -204,11 +204,18 @@ void Membership::handle(std::span<const std::byte> frame) {
   }
 }
 
-void Membership::lose_server(const std::string& why) {
+void Membership::lose_server() {
   if (verdict_ || closing_) return;
-  verdict_ = Failure{Status(Code::kRemoteError,
-                            cat("rank ", host_rank_, ", which hosts the rendezvous, died: ", why)),
+  verdict_ = Failure{Status(Code::kRemoteError, cat("rank ", host_rank_,
+                                                    ", which hosts the rendezvous, died: its "
+                                                    "control connection closed")),
                      host_rank_};
+}
+
+void Membership::distrust_server(const std::string& why) {
+  if (verdict_ || closing_) return;
+  const std::string host = cat("rank ", host_rank_, ", which hosts it,");
+  verdict_ = Failure{Status(Code::kInternalError, broke_protocol(host, why)), host_rank_};
 }
 
 void Membership::leave() {

@@ -13,6 +13,8 @@
 
 #include "base/log.hpp"
 #include "base/net.hpp"
+#include "base/private_fd.hpp"
+#include "base/wait.hpp"
 #include "bootstrap/auth.hpp"
 #include "bootstrap/proven_stream.hpp"
 #include "bootstrap/server.hpp"
@@ -70,9 +72,14 @@ class Membership {
   // The same, for who saw only that a peer is gone: returns the job's first failure, which may be
   // why it went. Blocks for 0.8 s at most, and only when the server does not answer.
   Failure report_and_ask(const Failure& mine);
-  // At a deadline: tells whom this rank waits for (-1: unknown), and returns whom the ranks
-  // together find to be the cause. Blocks for 0.8 s at most.
-  Failure resolve_stall(int blamed, const Status& what);
+  // At a deadline: tells what this rank waits for (rank -1: unknown) in an operation, and returns
+  // whom the ranks together find to be the cause. Blocks for 0.8 s at most.
+  Failure resolve_stall(const Wait& wait, uint64_t operation, const Status& what);
+
+  // On the host: the server notes there whose connections end, until leave(). On others: nothing.
+  void record_ends(record::Ends& ends) {
+    if (server_ != nullptr) server_->record_ends(ends);
+  }
 
   // Says goodbye, so that closing the connection is no death. Idempotent.
   void leave();
@@ -90,7 +97,8 @@ class Membership {
   Failure answer_to(const Failure& mine);
   std::optional<Failure> await_verdict(uint64_t until_ns);
   void handle(std::span<const std::byte> frame);
-  void lose_server(const std::string& why);
+  void lose_server();
+  void distrust_server(const std::string& why);
 
   int rank_ = 0;
   int host_rank_ = 0;
@@ -100,7 +108,7 @@ class Membership {
 
   std::mutex send_mutex_;
   std::mutex receive_mutex_;
-  UniqueFd fd_;
+  PrivateFd fd_;
   std::vector<std::byte> buffer_;
   std::optional<std::vector<std::vector<std::byte>>> gathered_;
   std::optional<Failure> verdict_;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/pack.hpp"
+#include "base/private_fd.hpp"
 #include "base/stalls.hpp"
 #include "base/text.hpp"
 #include "base/thread.hpp"
@@ -29,12 +30,14 @@ constexpr uint64_t kMillisecond = 1'000'000;
 // ranks.
 constexpr uint64_t kProofNs = 5'000 * kMillisecond;
 constexpr size_t kMaxStrangers = 64;
-// Where there is no descriptor for a connection, accepting is tried again after this.
+// Accepting waits so long after it failed for want of descriptors or memory. Who connects meanwhile
+// waits in the listener's queue.
 constexpr uint64_t kAcceptAgainNs = 100 * kMillisecond;
 // How long a leaving server hands out what is unsent, and how long it tells ranks that are still
 // joining why there is nothing to join any more.
 constexpr uint64_t kFlushNs = 300 * kMillisecond;
 constexpr uint64_t kLateJoinNs = 1'500 * kMillisecond;
+constexpr size_t kMostNamed = 16;  // ranks in a sentence
 
 std::string member_name(int rank, const std::string& label) {
   return label.empty() ? cat("rank ", rank) : cat("rank ", rank, " (", label, ")");
@@ -80,18 +83,20 @@ struct Connection {
   ProvenStream stream;
   int expected = -1;  // who must join here
   int rank = -1;      // once joined
+  bool dropped = false;
 };
 
 class Loop {
  public:
-  Loop(UniqueFd listener, int wake, ServerOptions options)
-      : listener_(std::move(listener)), wake_(wake), options_(std::move(options)) {
+  Loop(UniqueFd listener, int wake, const std::atomic<record::Ends*>& ends, ServerOptions options)
+      : listener_(std::move(listener)), wake_(wake), ends_(ends), options_(std::move(options)) {
     auto n = static_cast<size_t>(options_.num_ranks);
     member_of_.assign(n, nullptr);
     joined_.resize(n);
     left_.assign(n, false);
     blobs_.resize(n);
     gather_deadline_ns_ = options_.deadline_ns;
+    begin_waiting();
     int rank = 0;
     for (ProvenStream& stream : options_.members) {
       connections_.push_back(std::make_unique<Connection>(std::move(stream)));
@@ -123,13 +128,14 @@ class Loop {
 
   void turn() {
     // poll() leaves a negative descriptor out: what cannot be accepted would wake it for nothing.
-    const bool accepts = monotonic_ns() >= accept_again_ns_;
+    const bool accepts = has_room() && monotonic_ns() >= accept_again_ns_;
     std::vector<pollfd> entries = {{wake_, POLLIN, 0}, {accepts ? listener_.get() : -1, POLLIN, 0}};
     for (const auto& c : connections_) {
       entries.push_back({c->stream.fd(), c->stream.wanted_events(), 0});
     }
     int ready = ::poll(entries.data(), entries.size(), 50);
     if (ready < 0 && errno != EINTR) return;
+    looked_ns_ = monotonic_ns();
     if (entries[0].revents != 0) stopping_ = true;
     for (size_t i = 0; i < connections_.size(); ++i) {
       if (entries[i + 2].revents != 0) serve(*connections_[i]);
@@ -139,9 +145,12 @@ class Loop {
     look_at_clock(monotonic_ns());
   }
 
+  bool has_room() const {
+    return connections_.size() < static_cast<size_t>(options_.num_ranks) + kMaxStrangers;
+  }
+
   void accept_all() {
-    size_t limit = static_cast<size_t>(options_.num_ranks) + kMaxStrangers;
-    while (connections_.size() < limit) {
+    while (has_room()) {
       UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (!fd.valid()) {
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
@@ -170,22 +179,41 @@ class Loop {
     }
   }
 
-  // A connection that breaks the rules: a stranger's is only closed, a member's is that member's
-  // end.
+  // A connection that breaks the rules: a stranger's is only closed, a member's is the job's
+  // failure.
   void drop(Connection& c, const std::string& why) {
     options_.logger.log(LogLevel::kWarn, "rendezvous refused a connection: ", why);
+    const int rank = member(c);
+    if (rank >= 0 && !left_[static_cast<size_t>(rank)]) {
+      fail(Code::kInternalError, rank,
+           broke_protocol(member_name(rank, label(rank)), cat(why, where())));
+      if (c.rank < 0) c.stream.send(*failure_);
+    }
+    c.dropped = true;
     c.stream.close();
   }
 
+  // Whose connection it is; -1: a stranger's.
+  static int member(const Connection& c) { return c.rank < 0 ? c.expected : c.rank; }
+
   // What is known of a connection that was closed.
   void lose(Connection& c) {
-    const int rank = c.rank < 0 ? c.expected : c.rank;
+    const int rank = member(c);
     if (rank < 0) return;
     if (c.rank < 0) ++num_refused_;  // it will not be late
     member_of_[static_cast<size_t>(rank)] = nullptr;
-    if (left_[static_cast<size_t>(rank)]) return;
+    if (left_[static_cast<size_t>(rank)] || c.dropped) return;
+    record_end(rank);
     fail(Code::kRemoteError, rank,
          cat(member_name(rank, label(rank)), " died: its control connection closed", where()));
+  }
+
+  void record_end(int rank) {
+    record::Ends* ends = ends_.load(std::memory_order_acquire);
+    if (ends == nullptr || num_ends_ == record::kMostEnds) return;
+    ends->list[num_ends_].rank_plus_one.store(static_cast<uint64_t>(rank) + 1);
+    ends->list[num_ends_].at_ns.store(looked_ns_);
+    ends->num.store(++num_ends_, std::memory_order_release);
   }
 
   std::string where() const {
@@ -212,8 +240,8 @@ class Loop {
     } else if (auto* report = std::get_if<Report>(&*message)) {
       fail(report->failure.status.code(), report->failure.rank, report->failure.status.message());
     } else if (auto* stalling = std::get_if<Stall>(&*message)) {
-      const Failure& failure = stalling->failure;
-      stall({c.rank, failure.rank, failure.status});
+      stalling->report.wait.from = c.rank;
+      stall(std::move(stalling->report));
     } else {
       left_[static_cast<size_t>(c.rank)] = true;
     }
@@ -272,6 +300,7 @@ class Loop {
       num_blobs_ = 0;
       for (auto& blob : blobs_) blob.reset();
       gather_deadline_ns_ = monotonic_ns() + message.left_ms * kMillisecond;
+      begin_waiting();
     }
     stage_ = message.stage;
     auto& blob = blobs_[static_cast<size_t>(c.rank)];
@@ -297,7 +326,7 @@ class Loop {
 
   void resolve_stall() {
     const StallReport& cause = find_cause(stalls_);
-    fail(cause.status.code(), cause.blamed, cause.status.message());
+    fail(cause.status.code(), cause.wait.to, cause.status.message());
   }
 
   void look_at_clock(uint64_t now) {
@@ -310,32 +339,53 @@ class Loop {
     if (failure_) return;
     if (!stalls_.empty() && now > stall_deadline_ns_) resolve_stall();
     if (failure_) return;
-    if (num_joined_ < options_.num_ranks) {
-      if (now > options_.deadline_ns) {
-        auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)]; });
-        fail(Code::kTimeout, missing.first,
-             cat(missing.second, " did not join before the deadline",
-                 why_not_accepted_.empty()
-                     ? ""
-                     : cat("; rank ", options_.host_rank, " could not let everybody in: "),
-                 why_not_accepted_));
-      }
-    } else if (gathering_ && now > gather_deadline_ns_) {
-      auto missing = absent([&](int rank) { return !blobs_[static_cast<size_t>(rank)]; });
-      fail(Code::kTimeout, missing.first,
-           cat(missing.second, " did not come to this stage before the deadline: ", stage_));
+    const bool joining = num_joined_ < options_.num_ranks;
+    if (!joining && !gathering_) return;
+    if (now > (joining ? options_.deadline_ns : gather_deadline_ns_)) {
+      const auto [first, missing] = late("before the deadline");
+      const bool refused = joining && !why_not_accepted_.empty();
+      fail(Code::kTimeout, first,
+           cat(missing,
+               refused ? cat("; rank ", options_.host_rank, " could not let everybody in: ") : "",
+               refused ? why_not_accepted_ : ""));
+    } else if (now > tell_late_ns_) {
+      const uint64_t waited_ns = tell_late_ns_ - waiting_since_ns_;
+      tell_late_ns_ += waited_ns;
+      options_.logger.log(LogLevel::kWarn, "ranks have waited for ",
+                          static_cast<double>(waited_ns) / 1e9, " s: ", late("yet").second);
     }
+  }
+
+  void begin_waiting() {
+    waiting_since_ns_ = monotonic_ns();
+    tell_late_ns_ = waiting_since_ns_ + options_.tell_late_ns;
+  }
+
+  // Who did not come where others wait, and the first of them.
+  std::pair<int, std::string> late(const char* when) const {
+    if (num_joined_ < options_.num_ranks) {
+      auto missing = absent([&](int rank) { return !joined_[static_cast<size_t>(rank)]; });
+      return {missing.first, cat(missing.second, " did not join ", when)};
+    }
+    auto missing = absent([&](int rank) { return !blobs_[static_cast<size_t>(rank)]; });
+    return {missing.first, cat(missing.second, " did not come to this stage ", when, ": ", stage_)};
   }
 
   template <typename Absent>
   std::pair<int, std::string> absent(Absent&& is_absent) const {
     int first = -1;
     std::vector<std::string> names;
+    int others = 0;
     for (int rank = 0; rank < options_.num_ranks; ++rank) {
       if (!is_absent(rank)) continue;
       if (first < 0) first = rank;
-      names.push_back(names.size() < 16 ? member_name(rank, label(rank)) : cat("rank ", rank));
+      if (names.size() < kMostNamed) {
+        names.push_back(member_name(rank, label(rank)));
+      } else {
+        ++others;
+      }
     }
+    if (others > 0) names.push_back(cat(others, others == 1 ? " other" : " others"));
     return {first, list(names)};
   }
 
@@ -356,8 +406,12 @@ class Loop {
     }
   }
 
-  UniqueFd listener_;
+  PrivateFd listener_;
   const int wake_;
+  const std::atomic<record::Ends*>& ends_;
+  size_t num_ends_ = 0;     // that are there
+  uint64_t looked_ns_ = 0;  // at the connections
+  uint64_t accept_again_ns_ = 0;
   ServerOptions options_;
   bool stopping_ = false;
   std::vector<std::unique_ptr<Connection>> connections_;
@@ -366,12 +420,13 @@ class Loop {
   std::vector<bool> left_;
   int num_joined_ = 0;
   int num_refused_ = 0;
-  uint64_t accept_again_ns_ = 0;
   std::string why_not_accepted_;  // what was wrong last, while ranks were joining
 
   bool gathering_ = false;
   std::string stage_;
   uint64_t gather_deadline_ns_ = 0;
+  uint64_t waiting_since_ns_ = 0;  // for who has not joined, or not come to the stage
+  uint64_t tell_late_ns_ = 0;      // the log hears of it then
   std::vector<std::optional<std::string>> blobs_;
   int num_blobs_ = 0;
 
@@ -387,7 +442,8 @@ Result<std::unique_ptr<RendezvousServer>> RendezvousServer::start(UniqueFd liste
   UniqueFd wake(eventfd(0, EFD_CLOEXEC));
   if (!wake.valid()) return system_error("eventfd", errno);
   std::unique_ptr<RendezvousServer> server(new RendezvousServer());
-  auto loop = std::make_unique<Loop>(std::move(listener), wake.get(), std::move(options));
+  auto loop =
+      std::make_unique<Loop>(std::move(listener), wake.get(), server->ends_, std::move(options));
   server->wake_ = std::move(wake);
   HFR_ASSIGN_OR_RETURN(server->thread_,
                        start_thread("for the rendezvous", [loop = std::move(loop)]() mutable {
@@ -402,6 +458,11 @@ Result<std::unique_ptr<RendezvousServer>> RendezvousServer::start(UniqueFd liste
 }
 
 RendezvousServer::~RendezvousServer() { stop(); }
+
+void RendezvousServer::record_ends(record::Ends& ends) {
+  ends.watched.store(1);
+  ends_.store(&ends, std::memory_order_release);
+}
 
 void RendezvousServer::stop() {
   if (!thread_.joinable()) return;

@@ -2,6 +2,7 @@
 // one poll loop.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "base/log.hpp"
 #include "base/net.hpp"
+#include "base/record_layout.hpp"
 #include "bootstrap/auth.hpp"
 #include "bootstrap/proven_stream.hpp"
 
@@ -20,6 +22,8 @@ struct ServerOptions {
   int num_ranks = 1;
   Secret key;                // derived for rendezvous connections
   uint64_t deadline_ns = 0;  // for joining
+  // Ranks that wait for others for so long are told of in the log; again after twice the time.
+  uint64_t tell_late_ns = 10'000'000'000;
   // By rank, all of them, where a shrink has brought them together; the end of one is that rank's.
   // There is no listener then.
   std::vector<ProvenStream> members;
@@ -32,6 +36,8 @@ class RendezvousServer {
   static Result<std::unique_ptr<RendezvousServer>> start(UniqueFd listener, ServerOptions options);
   ~RendezvousServer();
 
+  // From now on notes there whose connections end. It must live until stop() has returned.
+  void record_ends(record::Ends& ends);
   // Tells the members that are left, hands them what is still unsent, and ends the thread.
   // Idempotent.
   void stop();
@@ -39,6 +45,7 @@ class RendezvousServer {
  private:
   RendezvousServer() = default;
   UniqueFd wake_;  // eventfd
+  std::atomic<record::Ends*> ends_{nullptr};
   std::thread thread_;
 };
 

@@ -76,16 +76,21 @@ Result<UniqueId> decode_unique_id(std::span<const std::byte, kUniqueIdBytes> byt
   return id;
 }
 
-Result<UniqueId> open_unique_id(const Config& config) {
+Result<OpenRendezvous> open_rendezvous(const Config& config, const Secret& secret) {
+  OpenRendezvous open;
   HFR_ASSIGN_OR_RETURN(std::string host, interface_address(config.socket_ifname));
-  HFR_ASSIGN_OR_RETURN(UniqueFd listener, listen_tcp({host, 0}));
-  UniqueId id;
-  HFR_ASSIGN_OR_RETURN(id.address, local_address(listener.get()));
-  id.secret = Secret::random();
+  HFR_ASSIGN_OR_RETURN(open.listener, listen_tcp({host, 0}));
+  HFR_ASSIGN_OR_RETURN(open.id.address, local_address(open.listener.get()));
+  open.id.secret = secret;
+  return open;
+}
+
+Result<UniqueId> open_unique_id(const Config& config) {
+  HFR_ASSIGN_OR_RETURN(OpenRendezvous open, open_rendezvous(config, Secret::random()));
   Waiting& table = waiting();
   std::lock_guard lock(table.mutex);
-  table.listeners[text(id.address)] = {getpid(), std::move(listener)};
-  return id;
+  table.listeners[text(open.id.address)] = {getpid(), std::move(open.listener)};
+  return open.id;
 }
 
 UniqueFd take_listener(const UniqueId& id) {

@@ -23,9 +23,16 @@ std::array<std::byte, kUniqueIdBytes> encode_unique_id(const UniqueId& id);
 // Fails for bytes that no encode_unique_id made: a checksum covers them.
 Result<UniqueId> decode_unique_id(std::span<const std::byte, kUniqueIdBytes> bytes);
 
-// Opens the rendezvous' socket in this process, on the interface that the settings name, and keeps
-// it until a communicator takes it. The table of kept sockets is the one thing that lives outside a
-// communicator: an id exists before its communicator does.
+// An id and its rendezvous' socket, on the interface that the settings name.
+struct OpenRendezvous {
+  UniqueId id;
+  UniqueFd listener;
+};
+Result<OpenRendezvous> open_rendezvous(const Config& config, const Secret& secret);
+
+// Opens the rendezvous' socket in this process, and keeps it until a communicator takes it. The
+// table of kept sockets is the one thing that lives outside a communicator: an id exists before its
+// communicator does.
 Result<UniqueId> open_unique_id(const Config& config);
 // The socket, if it was opened in this process and not taken yet; else an empty one.
 UniqueFd take_listener(const UniqueId& id);

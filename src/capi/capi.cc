@@ -64,6 +64,18 @@ hfr_status_t on_comm(hfr_comm_t comm, const char* call, Body&& body) {
   });
 }
 
+// For calls that one that is suspended takes, too.
+template <typename Body>
+hfr_status_t on_made(hfr_comm_t comm, const char* call, Body&& body) {
+  if (comm == nullptr || !comm->is_valid()) {
+    return guarded(nullptr, [&] { return invalid(cat(call, ": comm is not a communicator")); });
+  }
+  return guarded(comm, [&]() -> Status {
+    HFR_RETURN_IF_ERROR(comm->made_status(call));
+    return body();
+  });
+}
+
 Status check_buffers(const void* sendbuf, const void* recvbuf, size_t count, size_t element) {
   if (count == 0) return Status();
   if (count > hfr::kMaxCount) {  // 48 bits: no product below overflows
@@ -252,13 +264,13 @@ hfr_status_t hfr_comm_abort(hfr_comm_t comm) {
 
 hfr_status_t hfr_comm_split(hfr_comm_t comm, int color, int key, hfr_comm_t* child) {
   if (child != nullptr) *child = nullptr;
-  return on_comm(comm, "hfr_comm_split", [&](hfr::Communicator& c) -> Status {
+  return on_comm(comm, "hfr_comm_split", [&](hfr::Communicator&) -> Status {
     if (child == nullptr) return invalid("hfr_comm_split: child is NULL");
     if (color < HFR_SPLIT_NOCOLOR) {
       return invalid(
           cat("hfr_comm_split: color is ", color, "; it must be 0 or more, or HFR_SPLIT_NOCOLOR"));
     }
-    HFR_ASSIGN_OR_RETURN(auto made, c.split(color, key));
+    HFR_ASSIGN_OR_RETURN(auto made, comm->split(color, key));
     if (made != nullptr) *child = hfr_comm::of(std::move(made));
     return Status();
   });
@@ -267,13 +279,46 @@ hfr_status_t hfr_comm_split(hfr_comm_t comm, int color, int key, hfr_comm_t* chi
 hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t* options,
                              hfr_comm_t* child) {
   if (child != nullptr) *child = nullptr;
-  return on_comm(comm, "hfr_comm_shrink", [&](hfr::Communicator& c) -> Status {
+  return on_made(comm, "hfr_comm_shrink", [&]() -> Status {
     if (child == nullptr) return invalid("hfr_comm_shrink: child is NULL");
-    HFR_ASSIGN_OR_RETURN(hfr::ShrinkOptions read, hfr::read_shrink_options(options, c.shape()));
-    HFR_ASSIGN_OR_RETURN(auto made, c.shrink(read.excluded, read.timeout_ns));
+    HFR_ASSIGN_OR_RETURN(hfr::ShrinkOptions read, comm->with_shape([&](const hfr::Shape& shape) {
+      return hfr::read_shrink_options(options, shape);
+    }));
+    HFR_ASSIGN_OR_RETURN(auto made, comm->shrink(read));
     *child = hfr_comm::of(std::move(made));
     return Status();
   });
+}
+
+hfr_status_t hfr_comm_get_unique_id(hfr_comm_t comm, hfr_unique_id_t* id) {
+  return on_comm(comm, "hfr_comm_get_unique_id", [&](hfr::Communicator& c) -> Status {
+    if (id == nullptr) return invalid("hfr_comm_get_unique_id: id is NULL");
+    HFR_ASSIGN_OR_RETURN(const hfr::UniqueId made, c.make_growth_id());
+    hfr::write_unique_id(made, id->bytes);
+    return Status();
+  });
+}
+
+hfr_status_t hfr_comm_grow(hfr_comm_t comm, int num_ranks, hfr_comm_t* child) {
+  if (child != nullptr) *child = nullptr;
+  return on_comm(comm, "hfr_comm_grow", [&](hfr::Communicator& c) -> Status {
+    if (child == nullptr) return invalid("hfr_comm_grow: child is NULL");
+    if (num_ranks <= c.shape().num_ranks) {
+      return invalid(cat("hfr_comm_grow: num_ranks is ", num_ranks, "; it must be more than the ",
+                         c.shape().num_ranks, " that there are"));
+    }
+    HFR_ASSIGN_OR_RETURN(auto made, comm->grow(num_ranks));
+    *child = hfr_comm::of(std::move(made));
+    return Status();
+  });
+}
+
+hfr_status_t hfr_comm_suspend(hfr_comm_t comm) {
+  return on_comm(comm, "hfr_comm_suspend", [&](hfr::Communicator&) { return comm->suspend(); });
+}
+
+hfr_status_t hfr_comm_resume(hfr_comm_t comm) {
+  return on_made(comm, "hfr_comm_resume", [&] { return comm->resume(); });
 }
 
 hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status) {
@@ -290,19 +335,19 @@ hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status) {
 }
 
 hfr_status_t hfr_comm_dump(hfr_comm_t comm, const char* path) {
-  return on_comm(comm, "hfr_comm_dump", [&](hfr::Communicator& c) -> Status {
+  return on_made(comm, "hfr_comm_dump", [&]() -> Status {
     if (path == nullptr || *path == '\0') return invalid("hfr_comm_dump: path is NULL or empty");
-    return c.dump(path);
+    return comm->dump(path);
   });
 }
 
-#define HFR_QUERY(name, expression)                                                       \
-  hfr_status_t name(hfr_comm_t comm, int* value) {                                        \
-    return on_comm(comm, #name, [&](hfr::Communicator& c) -> Status {                     \
-      if (value == nullptr) return invalid(#name ": the pointer for the answer is NULL"); \
-      *value = c.shape().expression;                                                      \
-      return Status();                                                                    \
-    });                                                                                   \
+#define HFR_QUERY(name, expression)                                                        \
+  hfr_status_t name(hfr_comm_t comm, int* value) {                                         \
+    return on_made(comm, #name, [&]() -> Status {                                          \
+      if (value == nullptr) return invalid(#name ": the pointer for the answer is NULL");  \
+      *value = comm->with_shape([](const hfr::Shape& shape) { return shape.expression; }); \
+      return Status();                                                                     \
+    });                                                                                    \
   }
 
 HFR_QUERY(hfr_comm_count, num_ranks)
@@ -315,9 +360,9 @@ HFR_QUERY(hfr_comm_node_count, num_nodes())
 #undef HFR_QUERY
 
 hfr_status_t hfr_comm_get_metrics(hfr_comm_t comm, hfr_comm_metrics_t* metrics) {
-  return on_comm(comm, "hfr_comm_get_metrics", [&](hfr::Communicator& c) -> Status {
+  return on_made(comm, "hfr_comm_get_metrics", [&]() -> Status {
     if (metrics == nullptr) return invalid("hfr_comm_get_metrics: metrics is NULL");
-    return hfr::fill_metrics(c.metrics(), metrics);
+    return hfr::fill_metrics(comm->metrics(), metrics);
   });
 }
 
@@ -372,7 +417,7 @@ hfr_status_t hfr_stream_destroy(hfr_stream_t stream) {
 
 hfr_status_t hfr_op_create_premul_sum(hfr_op_t* op, const void* scalar, hfr_dtype_t dtype,
                                       hfr_comm_t comm) {
-  return on_comm(comm, "hfr_op_create_premul_sum", [&](hfr::Communicator&) -> Status {
+  return on_made(comm, "hfr_op_create_premul_sum", [&]() -> Status {
     if (op == nullptr || scalar == nullptr) {
       return invalid(
           cat("hfr_op_create_premul_sum: ", op == nullptr ? "op" : "scalar", " is NULL"));
@@ -392,7 +437,7 @@ hfr_status_t hfr_op_create_premul_sum(hfr_op_t* op, const void* scalar, hfr_dtyp
 }
 
 hfr_status_t hfr_op_destroy(hfr_op_t op, hfr_comm_t comm) {
-  return on_comm(comm, "hfr_op_destroy", [&](hfr::Communicator&) -> Status {
+  return on_made(comm, "hfr_op_destroy", [&]() -> Status {
     if (comm->premul_ops().destroy(static_cast<int>(op))) return Status();
     return invalid(cat("hfr_op_destroy: op ", static_cast<int>(op),
                        " is none that was created on this communicator"));
@@ -411,19 +456,29 @@ hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count, hf
     desc.dtype = static_cast<hfr::DType>(dtype);
     HFR_RETURN_IF_ERROR(set_operation(comm, op, desc));
     HFR_RETURN_IF_ERROR(check_buffers(sendbuf, recvbuf, count, hfr::dtype_size(desc.dtype)));
-    return c.all_reduce(desc, stream, request);
+    Status status = c.all_reduce(desc, stream, request);
+    if (request != nullptr && status.ok()) *request += comm->first_request();
+    return status;
   });
 }
 
 hfr_status_t hfr_wait(hfr_comm_t comm, hfr_request_t request) {
-  return on_comm(comm, "hfr_wait", [&](hfr::Communicator& c) { return c.wait(request); });
+  return on_made(comm, "hfr_wait", [&]() -> Status {
+    if (comm->is_past(request)) return Status();
+    HFR_RETURN_IF_ERROR(comm->ready_status("hfr_wait"));
+    return comm->communicator().wait(request - comm->first_request());
+  });
 }
 
 hfr_status_t hfr_test(hfr_comm_t comm, hfr_request_t request, int* done) {
-  return on_comm(comm, "hfr_test", [&](hfr::Communicator& c) -> Status {
+  return on_made(comm, "hfr_test", [&]() -> Status {
     if (done == nullptr) return invalid("hfr_test: done is NULL");
-    bool finished = false;
-    Status status = c.test(request, &finished);
+    bool finished = comm->is_past(request);
+    Status status;
+    if (!finished) {
+      HFR_RETURN_IF_ERROR(comm->ready_status("hfr_test"));
+      status = comm->communicator().test(request - comm->first_request(), &finished);
+    }
     *done = finished ? 1 : 0;
     return status;
   });

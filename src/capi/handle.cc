@@ -14,6 +14,15 @@ namespace {
 
 Status invalid(const std::string& sentence) { return Status(Code::kInvalidArgument, sentence); }
 
+Status aborted(const char* call) {
+  return Status(Code::kAborted, cat(call, ": hfr_comm_abort was called on this communicator"));
+}
+
+Status was_shrunk(const char* call) {
+  return Status(Code::kInvalidUsage,
+                cat(call, ": this communicator was shrunk; use the one that was made of it"));
+}
+
 Status check_rank(int num_ranks, int rank) {
   if (num_ranks < 1) return invalid(cat("num_ranks is ", num_ranks, "; it must be at least 1"));
   if (rank < 0 || rank >= num_ranks) {
@@ -35,12 +44,16 @@ Result<StartOptions> read_options(const hfr_comm_options_t* options) {
   return start;
 }
 
+void write_unique_id(const UniqueId& id, char* bytes) {
+  const auto encoded = encode_unique_id(id);
+  static_assert(sizeof(encoded) == HFR_UNIQUE_ID_BYTES);
+  std::memcpy(bytes, encoded.data(), sizeof(encoded));
+}
+
 Status make_unique_id(char* bytes) {
   HFR_ASSIGN_OR_RETURN(Config config, load_config(process_environment()));
   HFR_ASSIGN_OR_RETURN(UniqueId id, open_unique_id(config));
-  auto encoded = encode_unique_id(id);
-  static_assert(sizeof(encoded) == HFR_UNIQUE_ID_BYTES);
-  std::memcpy(bytes, encoded.data(), sizeof(encoded));
+  write_unique_id(id, bytes);
   return Status();
 }
 
@@ -121,6 +134,20 @@ Result<ShrinkOptions> read_shrink_options(const hfr_shrink_options_t* options, c
 using hfr::Code;
 using hfr::Status;
 
+class hfr_comm::CallCancel : public hfr::CancelFlag {
+ public:
+  explicit CallCancel(hfr_comm& owner) : owner_(owner) { install(this); }
+  ~CallCancel() override { install(nullptr); }
+
+ private:
+  void install(hfr::CancelFlag* flag) {
+    const std::lock_guard lock(owner_.call_cancel_mutex_);
+    owner_.call_cancel_ = flag;
+  }
+
+  hfr_comm& owner_;
+};
+
 void hfr_comm::make(hfr::JoinSpec spec) {
   spec.cancel = &cancel_;
   hfr::Result<std::shared_ptr<hfr::Communicator>> made = [&] {
@@ -131,6 +158,7 @@ void hfr_comm::make(hfr::JoinSpec spec) {
     }
   }();
   if (made.ok()) {
+    const std::lock_guard lock(comm_mutex_);
     comm_ = std::move(*made);
     state_.store(State::kReady, std::memory_order_release);
   } else {
@@ -195,6 +223,9 @@ hfr::Status hfr_comm::ready_status(const char* call) {
       return Status();
     case State::kFailed:
       return start_status_;
+    case State::kSuspended:
+      return Status(Code::kInvalidUsage,
+                    hfr::cat(call, ": the communicator is suspended; call hfr_comm_resume first"));
     case State::kStarting:
       break;
   }
@@ -204,10 +235,32 @@ hfr::Status hfr_comm::ready_status(const char* call) {
                          "hfr_comm_get_async_error until it reports HFR_SUCCESS"));
 }
 
+hfr::Status hfr_comm::made_status(const char* call) {
+  if (state_.load(std::memory_order_acquire) == State::kSuspended) return Status();
+  return ready_status(call);
+}
+
+std::shared_ptr<hfr::Communicator> hfr_comm::hold() {
+  const std::lock_guard lock(comm_mutex_);
+  return comm_;
+}
+
+hfr::CommMetrics hfr_comm::metrics() {
+  const std::lock_guard lock(comm_mutex_);
+  return comm_ != nullptr ? comm_->metrics() : suspended_->heritage.metrics;
+}
+
+hfr::Status hfr_comm::dump(const std::string& path) {
+  const auto comm = hold();
+  return comm != nullptr ? comm->dump(path) : ready_status("hfr_comm_dump");
+}
+
 hfr::Status hfr_comm::async_error() {
   switch (state_.load(std::memory_order_acquire)) {
     case State::kReady:
-      return comm_->async_error();
+    case State::kSuspended:
+      if (const auto comm = hold()) return comm->async_error();
+      return suspended_error();
     case State::kFailed:
       return start_status_;
     case State::kStarting:
@@ -216,15 +269,93 @@ hfr::Status hfr_comm::async_error() {
   return Status(Code::kInProgress, "the communicator is being made");
 }
 
+hfr::Status hfr_comm::suspended_error() {
+  if (cancel_.is_set()) return hfr::aborted("hfr_comm_get_async_error");
+  const std::lock_guard lock(comm_mutex_);
+  if (suspended_ == nullptr || !suspended_->shrunk) return Status();
+  return Status(Code::kAborted, "this communicator was shrunk");
+}
+
 void hfr_comm::abort() {
   cancel_.set();
+  {
+    const std::lock_guard lock(call_cancel_mutex_);
+    if (call_cancel_ != nullptr) call_cancel_->set();
+  }
   if (starter_.joinable()) starter_.join();
-  if (state_.load(std::memory_order_acquire) == State::kReady) comm_->abort();
+  if (const auto comm = hold()) comm->abort();
+}
+
+hfr::Result<std::shared_ptr<hfr::Communicator>> hfr_comm::split(int color, int key) {
+  const CallCancel cancel(*this);
+  return comm_->split(color, key, cancel);
+}
+
+hfr::Result<std::shared_ptr<hfr::Communicator>> hfr_comm::shrink(
+    const hfr::ShrinkOptions& options) {
+  const CallCancel cancel(*this);
+  if (suspended_ == nullptr) return comm_->shrink(options.excluded, options.timeout_ns, cancel);
+  if (suspended_->shrunk) return hfr::was_shrunk("hfr_comm_shrink");
+  hfr::Heritage& heritage = suspended_->heritage;
+  const uint64_t timeout_ns =
+      options.timeout_ns != 0 ? options.timeout_ns : heritage.config.timeout_ms * 1'000'000;
+  HFR_ASSIGN_OR_RETURN(const hfr::Logger logger,
+                       hfr::open_log(heritage.config, suspended_->shape.rank));
+  auto child = hfr::shrink(heritage, {.excluded = options.excluded,
+                                      .end_ns = hfr::monotonic_ns() + timeout_ns,
+                                      .cancel = &cancel,
+                                      .logger = logger.of(hfr::Subsystem::kRecovery)});
+  const std::lock_guard lock(comm_mutex_);
+  suspended_->shrunk = child.ok();
+  return child;
+}
+
+hfr::Result<std::shared_ptr<hfr::Communicator>> hfr_comm::grow(int num_ranks) {
+  const CallCancel cancel(*this);
+  return comm_->grow(num_ranks, cancel);
+}
+
+hfr::Status hfr_comm::suspend() {
+  HFR_RETURN_IF_ERROR(comm_->prepare_suspend());
+  auto left = std::make_unique<Suspended>();
+  left->heritage = comm_->heritage();
+  left->shape = comm_->shape();
+  std::shared_ptr<hfr::Communicator> last;
+  {
+    const std::lock_guard lock(comm_mutex_);
+    suspended_ = std::move(left);
+    last = std::move(comm_);
+    state_.store(State::kSuspended, std::memory_order_release);
+  }
+  // Calls of other threads, and entries of streams that are about to return.
+  hfr::Waiter waiter(hfr::WaitPolicy{.spin_ns = 0});
+  while (last.use_count() > 1) waiter.pause();
+  last.reset();
+  return Status();
+}
+
+hfr::Status hfr_comm::resume() {
+  if (suspended_ == nullptr) {
+    return Status(Code::kInvalidUsage, "hfr_comm_resume: the communicator is not suspended");
+  }
+  if (suspended_->shrunk) return hfr::was_shrunk("hfr_comm_resume");
+  if (cancel_.is_set()) return hfr::aborted("hfr_comm_resume");
+  HFR_ASSIGN_OR_RETURN(auto made, hfr::resume(suspended_->heritage, cancel_));
+  {
+    const std::lock_guard lock(comm_mutex_);
+    first_request_ = suspended_->heritage.metrics.operations_started;
+    comm_ = made;
+    suspended_.reset();
+    state_.store(State::kReady, std::memory_order_release);
+  }
+  if (!cancel_.is_set()) return Status();
+  made->abort();  // one that came in the last moment
+  return hfr::aborted("hfr_comm_resume");
 }
 
 hfr::Status hfr_comm::check_unused() {
   if (state_.load(std::memory_order_acquire) != State::kReady) return Status();
-  return comm_->check_unused();
+  return comm_->check_unused("hfr_comm_destroy");
 }
 
 void hfr_comm::shut_down() {

@@ -23,6 +23,20 @@ Status override_setting(const char* name, const std::string& value, Config& conf
   return Status(Code::kInternalError, cat("no setting is called ", name));
 }
 
+// How many fields an aggregate without arrays and bases has: as many as it can be made of.
+struct Anything {
+  template <typename Field>
+  operator Field() const;
+};
+template <typename Aggregate, typename... Fields>
+constexpr size_t num_fields() {
+  if constexpr (requires { Aggregate{Fields()..., Anything()}; }) {
+    return num_fields<Aggregate, Fields..., Anything>();
+  } else {
+    return sizeof...(Fields);
+  }
+}
+
 // Whether a struct of `size` bytes ends inside one of its fields: no version's does.
 bool cuts_a_field(size_t size) {
   using Options = hfr_comm_options_t;
@@ -37,6 +51,7 @@ bool cuts_a_field(size_t size) {
                                HFR_FIELD(device),        HFR_FIELD(reserved),
                                HFR_FIELD(service_level), HFR_FIELD(traffic_class)};
 #undef HFR_FIELD
+  static_assert(std::size(kFields) == num_fields<Options>(), "a field is not listed");
   return std::any_of(std::begin(kFields), std::end(kFields), [&](const Field& field) {
     return size > field.begin && size < field.begin + field.bytes;
   });

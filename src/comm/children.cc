@@ -1,12 +1,12 @@
-// Communicators that are made of a communicator: parts of a healthy one, survivors of a failed one
-// (docs/recovery.md).
+// Communicators that are made of a communicator: parts of a healthy one, survivors of a failed one,
+// one with further ranks (docs/recovery.md); and the end of one that is to be made again
+// (docs/suspend.md).
 #include <algorithm>
 #include <cstdlib>
 
 #include "base/cancel.hpp"
 #include "base/pack.hpp"
 #include "base/text.hpp"
-#include "bootstrap/meeting.hpp"
 #include "comm/communicator.hpp"
 #include "engine/failure.hpp"
 
@@ -44,48 +44,63 @@ Result<std::pair<int, int>> decode_color(const std::vector<std::byte>& bytes, in
   return std::make_pair(std::atoi((*fields)[0].c_str()), std::atoi((*fields)[1].c_str()));
 }
 
-}  // namespace
-
-class Communicator::ChildCancel {
- public:
-  explicit ChildCancel(Communicator& owner) : owner_(owner) { install(&flag_); }
-  ~ChildCancel() { install(nullptr); }
-  ChildCancel(const ChildCancel&) = delete;
-  ChildCancel& operator=(const ChildCancel&) = delete;
-
-  const CancelFlag* flag() const { return &flag_; }
-
- private:
-  void install(CancelFlag* flag) {
-    const std::lock_guard lock(owner_.child_cancel_mutex_);
-    owner_.child_cancel_ = flag;
-  }
-
-  Communicator& owner_;
-  CancelFlag flag_;
+// What members tell each other when they grow.
+struct GrowthWord {
+  int num_ranks = 0;
+  std::string address;  // of the rendezvous, from the member that made the id; else empty
+  int num_ids = 0;      // that it has made
 };
 
-JoinSpec Communicator::child_spec(const std::string& kind) const {
-  JoinSpec spec;
-  spec.is_child = true;
-  spec.config = parts_.config;
-  if (!spec.config.trace.empty()) spec.config.trace += cat(".", kind);
-  spec.cuda_context = parts_.cuda_context;
-  spec.cuda_ordinal = parts_.cuda_ordinal;
-  return spec;
+std::vector<std::byte> encode(const GrowthWord& word) {
+  return pack({cat(word.num_ranks), word.address, cat(word.num_ids)});
 }
 
-Result<std::shared_ptr<Communicator>> Communicator::split(int color, int key) {
+Result<GrowthWord> decode_growth(const std::vector<std::byte>& bytes, int rank) {
+  auto fields = unpack(bytes, 3);
+  if (!fields) {
+    return Status(Code::kInternalError, cat("rank ", rank, " sent what cannot be read"));
+  }
+  return GrowthWord{std::atoi((*fields)[0].c_str()), (*fields)[1], std::atoi((*fields)[2].c_str())};
+}
+
+// The rank that made the id. The same on all members, and so is what is wrong.
+Result<int> host_of(const std::vector<GrowthWord>& words) {
+  int host = -1;
+  for (int rank = 0; rank < static_cast<int>(words.size()); ++rank) {
+    const GrowthWord& word = words[static_cast<size_t>(rank)];
+    if (word.num_ranks != words[0].num_ranks) {
+      return Status(Code::kMismatch,
+                    cat("hfr_comm_grow: rank 0 passed num_ranks ", words[0].num_ranks, "; rank ",
+                        rank, " passed ", word.num_ranks));
+    }
+    if (word.address.empty()) continue;
+    if (host >= 0) {
+      return Status(Code::kMismatch,
+                    cat("hfr_comm_grow: ranks ", host, " and ", rank,
+                        " have both called hfr_comm_get_unique_id; one of them may"));
+    }
+    host = rank;
+  }
+  if (host < 0) {
+    return Status(Code::kInvalidUsage,
+                  "hfr_comm_grow: no rank has called hfr_comm_get_unique_id since the last growth");
+  }
+  return host;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Communicator>> Communicator::split(int color, int key,
+                                                          const CancelFlag& cancel) {
   const std::lock_guard lock(children_mutex_);
-  const ChildCancel cancel(*this);
   HFR_RETURN_IF_ERROR(complete_all());
   const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
   Membership& membership = *parts_.membership;
   const std::string stage = "splitting the communicator";
   std::vector<std::pair<int, int>> colors_and_keys;
   Part part;
-  JoinSpec spec = child_spec(cat("split", ++num_splits_, "-", color));
-  spec.cancel = cancel.flag();
+  JoinSpec spec = heritage().spec(cat("split", ++num_splits_, "-", color));
+  spec.cancel = &cancel;
   HFR_RETURN_IF_ERROR(meet_all([&]() -> Status {
     HFR_ASSIGN_OR_RETURN(auto blobs,
                          membership.all_gather(pack({cat(color), cat(key)}), deadline_ns, stage));
@@ -132,44 +147,110 @@ void Communicator::revoke(const std::string& call) {
 }
 
 Result<std::shared_ptr<Communicator>> Communicator::shrink(const std::vector<int>& excluded,
-                                                           uint64_t timeout_ns) {
+                                                           uint64_t timeout_ns,
+                                                           const CancelFlag& cancel) {
   const std::lock_guard lock(children_mutex_);
   if (shrunk_ || finalized_.load(std::memory_order_relaxed)) {
     return Status(Code::kInvalidUsage,
                   cat("hfr_comm_shrink: this communicator was ",
                       shrunk_ ? "shrunk; use the one that was made of it" : "finalized"));
   }
-  const uint64_t start_ns = monotonic_ns();
-  const uint64_t end_ns = start_ns + (timeout_ns != 0 ? timeout_ns : parts_.limits.timeout_ns);
-  const ChildCancel cancel(*this);
-  const CancelScope scope(cancel.flag());
+  const uint64_t end_ns =
+      monotonic_ns() + (timeout_ns != 0 ? timeout_ns : parts_.limits.timeout_ns);
   revoke("hfr_comm_shrink");
-  Line& line = parts_.line;
-  MeetingRequest request;
-  request.callers = first_ranks_;
-  request.logger = parts_.logger.of(Subsystem::kRecovery);
-  for (int rank : excluded) request.excluded.insert(first_ranks_[static_cast<size_t>(rank)]);
-  while (true) {
-    const uint64_t now = monotonic_ns();
-    request.deadline_ns = now + (end_ns > now ? (end_ns - now) / 2 : 0);
-    JoinSpec spec = child_spec("shrunk");
-    spec.cancel = cancel.flag();
-    HFR_ASSIGN_OR_RETURN(spec.gathered, meet(line, request));
-    const auto at = std::find(line.members.begin(), line.members.end(), line.self);
-    spec.rank = static_cast<int>(at - line.members.begin());
-    spec.num_ranks = static_cast<int>(line.members.size());
-    spec.secret = line.communicator_secret();
-    spec.line = line;
-    spec.deadline_ns = end_ns;
-    auto child = create(std::move(spec));
-    if (child.ok()) {
-      shrunk_ = true;
-      return child;
-    }
-    // Another one has died: its survivors meet again, among the members of this decision.
-    request.logger.log(LogLevel::kInfo, "shrinking again: ", child.status().message());
-    if (child.status().code() != Code::kRemoteError || monotonic_ns() >= end_ns) return child;
+  Heritage from = heritage();
+  auto child = hfr::shrink(from, {.excluded = excluded,
+                                  .end_ns = end_ns,
+                                  .cancel = &cancel,
+                                  .logger = parts_.logger.of(Subsystem::kRecovery)});
+  parts_.line = std::move(from.line);
+  shrunk_ = child.ok();
+  return child;
+}
+
+Secret Communicator::growth_secret(int rank, int count) const {
+  return parts_.line.communicator_secret().derive(cat("hfreduce grow ", rank, " ", count));
+}
+
+Result<UniqueId> Communicator::make_growth_id() {
+  const std::lock_guard lock(children_mutex_);
+  HFR_RETURN_IF_ERROR(sticky());
+  const Secret secret = growth_secret(parts_.shape.rank, ++num_growth_ids_);
+  HFR_ASSIGN_OR_RETURN(growth_, open_rendezvous(parts_.config, secret));
+  return growth_->id;
+}
+
+Result<std::shared_ptr<Communicator>> Communicator::grow(int num_ranks, const CancelFlag& cancel) {
+  const std::lock_guard lock(children_mutex_);
+  HFR_RETURN_IF_ERROR(complete_all());
+  const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
+  JoinSpec spec = heritage().spec(cat("grown", ++num_grown_));
+  spec.is_child = false;  // as the new ranks
+  spec.cancel = &cancel;
+  spec.rank = parts_.shape.rank;
+  spec.num_ranks = num_ranks;
+  std::string address;
+  if (growth_) {
+    address = text(growth_->id.address);
+    spec.listener = std::move(growth_->listener);
+    growth_.reset();
   }
+  std::vector<GrowthWord> words;
+  HFR_RETURN_IF_ERROR(meet_all([&]() -> Status {
+    const GrowthWord mine{num_ranks, address, num_growth_ids_};
+    HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns,
+                                                                   "growing the communicator"));
+    for (int rank = 0; rank < parts_.shape.num_ranks; ++rank) {
+      HFR_ASSIGN_OR_RETURN(GrowthWord word, decode_growth(blobs[static_cast<size_t>(rank)], rank));
+      words.push_back(std::move(word));
+    }
+    return Status();
+  }));
+  HFR_ASSIGN_OR_RETURN(const int host, host_of(words));
+  const GrowthWord& word = words[static_cast<size_t>(host)];
+  HFR_ASSIGN_OR_RETURN(spec.address, parse_host_port(word.address));
+  spec.secret = growth_secret(host, word.num_ids);
+  return create(std::move(spec));
+}
+
+Heritage Communicator::heritage() {
+  return {.config = parts_.config,
+          .line = parts_.line,
+          .first_ranks = first_ranks_,
+          .cuda_context = parts_.cuda_context,
+          .cuda_ordinal = parts_.cuda_ordinal,
+          .metrics = metrics()};
+}
+
+std::string Communicator::holds_back() {
+  const std::string who = cat("rank ", parts_.shape.rank, " (node ", parts_.shape.node, ")");
+  if (num_allocated_.load() > 0)
+    return cat("hfr_comm_suspend: ", who, " has memory from hfr_mem_alloc; free it first");
+  if (!graphs_have_run())
+    return cat("hfr_comm_suspend: ", who, " has operations in a stream that does not come to them");
+  const Status unused = check_unused("hfr_comm_suspend");
+  return unused.ok() ? "" : cat(unused.message(), "; ", who);
+}
+
+Status Communicator::prepare_suspend() {
+  const std::lock_guard lock(children_mutex_);
+  HFR_RETURN_IF_ERROR(complete_all());
+  const std::string mine = holds_back();
+  HFR_RETURN_IF_ERROR(sticky());
+  const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
+  std::string why;
+  HFR_RETURN_IF_ERROR(meet_all([&]() -> Status {
+    HFR_ASSIGN_OR_RETURN(auto blobs,
+                         parts_.membership->all_gather(std::as_bytes(std::span(mine)), deadline_ns,
+                                                       "suspending the communicator"));
+    for (const auto& blob : blobs) {
+      if (why.empty()) why = as_string(blob);
+    }
+    return Status();
+  }));
+  if (!why.empty()) return Status(Code::kInvalidUsage, why);
+  finalized_.store(true, std::memory_order_relaxed);
+  return Status();
 }
 
 }  // namespace hfr

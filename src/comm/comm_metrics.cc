@@ -147,6 +147,26 @@ void write_stages(Page& page) {
 
 }  // namespace
 
+void CommMetrics::add(const CommMetrics& earlier) {
+  operations_started += earlier.operations_started;
+  operations_completed += earlier.operations_completed;
+  for (size_t i = 0; i < operations_by_path.size(); ++i)
+    operations_by_path[i] += earlier.operations_by_path[i];
+  for (size_t i = 0; i < stages.size(); ++i) {
+    StageTotals& stage = stages[i];
+    const StageTotals& before = earlier.stages[i];
+    stage.count += before.count;
+    stage.bytes += before.bytes;
+    stage.timed += before.timed;
+    stage.time_ns += before.time_ns;
+    for (size_t j = 0; j < stage.buckets.size(); ++j) stage.buckets[j] += before.buckets[j];
+  }
+  puts_refused += earlier.puts_refused;
+  sleeps += earlier.sleeps;
+  links_broken += earlier.links_broken;
+  links_mended += earlier.links_mended;
+}
+
 std::string prometheus_text(std::span<const CommMetrics> all) {
   Page page(all);
   write_operations(page);

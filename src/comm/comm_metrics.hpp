@@ -28,6 +28,8 @@ struct CommMetrics {
   Code failure = Code::kOk;
 
   const StageTotals& of(Stage stage) const { return stages[static_cast<size_t>(stage)]; }
+  // Adds what was counted before the communicator was suspended.
+  void add(const CommMetrics& earlier);
 };
 
 // The text exposition format, version 0.0.4.

@@ -1,5 +1,7 @@
 #include "comm/communicator.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <ctime>
 
@@ -42,8 +44,12 @@ Result<std::unique_ptr<ReducePool>> make_pool(const Parts& parts, const KernelTa
 Result<std::shared_ptr<Communicator>> Communicator::create(JoinSpec spec) {
   HFR_ASSIGN_OR_RETURN(const KernelTable* kernels, select_kernel_table(spec.config.isa));
   HFR_ASSIGN_OR_RETURN(Parts parts, set_up(std::move(spec)));
-  HFR_ASSIGN_OR_RETURN(std::unique_ptr<ReducePool> pool, make_pool(parts, *kernels));
-  return std::shared_ptr<Communicator>(new Communicator(std::move(parts), std::move(pool)));
+  auto pool = make_pool(parts, *kernels);
+  if (!pool.ok()) {
+    parts.membership->report(pool.status(), parts.shape.rank);
+    return pool.status();
+  }
+  return std::shared_ptr<Communicator>(new Communicator(std::move(parts), std::move(*pool)));
 }
 
 Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
@@ -73,6 +79,7 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .transport = parts_.transport.get(),
                .groups = Groups(parts_.gpu_groups, parts_.shape.local_rank, parts_.boxes,
                                 Staging(parts_.staging, parts_.memory->staging().data())),
+               .gpu_sharers = parts_.gpu_sharers,
                .trace = trace_.get(),
                .recorder = recorder_.get(),
                .ranges = ranges_.get(),
@@ -284,7 +291,7 @@ void Communicator::look_around(uint64_t now_ns) {
     fail(first.status.message() == status.message() ? first : in_context(first));
     return;
   }
-  fail(in_context(parts_.membership->resolve_stall(stall->wait.rank, status)));
+  fail(in_context(parts_.membership->resolve_stall(stall->wait, stall->number, status)));
 }
 
 Failure Communicator::in_context(const Failure& failure) const {
@@ -422,10 +429,6 @@ void Communicator::abort() {
   Failure failure{Status(Code::kAborted, cat("rank ", parts_.shape.rank, " (node ",
                                              parts_.shape.node, ") called hfr_comm_abort")),
                   parts_.shape.rank};
-  {
-    const std::lock_guard lock(child_cancel_mutex_);
-    if (child_cancel_ != nullptr) child_cancel_->set();
-  }
   // Whoever drives the engine sees the cell in its next turn.
   publish_failure(context_.staging.failure(), failure);
   parts_.membership->report(failure.status, failure.rank);
@@ -464,10 +467,17 @@ CommMetrics Communicator::metrics() {
     metrics.links_mended = links->mended.load();
   }
   if (executor_.failed()) metrics.failure = executor_.failure().status.code();
+  metrics.add(parts_.earlier);
   return metrics;
 }
 
 Result<void*> Communicator::allocate(size_t bytes) {
+  auto memory = take_memory(bytes);
+  if (memory.ok()) ++num_allocated_;
+  return memory;
+}
+
+Result<void*> Communicator::take_memory(size_t bytes) {
   if (user_side_ != nullptr) return user_side_->allocate(bytes);
   std::call_once(heap_once_, [this] {
     auto memory = parts_.memory->heap();
@@ -503,6 +513,12 @@ bool Communicator::sends_from_heap() const {
 }
 
 Status Communicator::free(void* ptr) {
+  const Status status = give_memory_back(ptr);
+  if (status.ok()) --num_allocated_;
+  return status;
+}
+
+Status Communicator::give_memory_back(void* ptr) {
   if (user_side_ != nullptr) return user_side_->free(ptr);
   if (heap_ == nullptr) {
     return Status(Code::kInvalidArgument,
@@ -528,7 +544,10 @@ void Communicator::wake_progress_thread() {
     } else {
       auto started = start_thread("that drives operations", [this] { run_progress_thread(); });
       failed = started.status();
-      if (started.ok()) progress_thread_ = std::move(*started);
+      if (started.ok()) {
+        progress_thread_ = std::move(*started);
+        pthread_setname_np(progress_thread_.native_handle(), "hfreduce_drive");
+      }
       progress_running_.store(started.ok(), std::memory_order_relaxed);
     }
   }

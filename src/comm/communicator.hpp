@@ -17,9 +17,11 @@
 #include <thread>
 
 #include "base/cancel.hpp"
+#include "bootstrap/unique_id.hpp"
 #include "comm/comm_metrics.hpp"
 #include "comm/graph_ops.hpp"
 #include "comm/heap.hpp"
+#include "comm/heritage.hpp"
 #include "comm/host_stream.hpp"
 #include "comm/setup.hpp"
 #include "device/cuda/gpu_memory.hpp"
@@ -49,16 +51,25 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Completes what was started, or fails it at its deadline; afterwards nothing of this rank runs.
   void shut_down();
   // Whether it may be shut down: no graph of the caller's has operations of it. Waits a little for
-  // graphs that were just destroyed.
-  Status check_unused();
+  // graphs that were just destroyed. `call` is for the sentence.
+  Status check_unused(const char* call);
   void abort();
 
-  // comm/children.cc; docs/recovery.md.
+  // comm/children.cc; docs/recovery.md, docs/suspend.md. `cancel`, set from another thread, ends
+  // them. One at a time.
   // Collective. Null for a rank without a colour (below 0).
-  Result<std::shared_ptr<Communicator>> split(int color, int key);
+  Result<std::shared_ptr<Communicator>> split(int color, int key, const CancelFlag& cancel);
   // `excluded`: ranks of this communicator. `timeout_ns` 0: its own deadline.
   Result<std::shared_ptr<Communicator>> shrink(const std::vector<int>& excluded,
-                                               uint64_t timeout_ns);
+                                               uint64_t timeout_ns, const CancelFlag& cancel);
+  // For ranks that are to join: one member makes it before all grow. The one before is void.
+  Result<UniqueId> make_growth_id();
+  // Collective. This one's ranks, and after them the new ones, who join with the id.
+  Result<std::shared_ptr<Communicator>> grow(int num_ranks, const CancelFlag& cancel);
+  // Collective: completes what was started, and all agree that nothing holds a rank back. Then each
+  // destroys its communicator and keeps the heritage.
+  Status prepare_suspend();
+  Heritage heritage();
 
   // The sticky failure; ok while there is none.
   Status async_error();
@@ -98,6 +109,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     std::atomic<int> wanted_{0};
   };
 
+  Result<void*> take_memory(size_t bytes);
+  Status give_memory_back(void* ptr);
   bool sends_from_heap() const;
   // Neither failed nor finalized.
   bool takes_operations() const {
@@ -121,11 +134,13 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Makes all operations fail, on all ranks that can be told, and waits until the buffers are the
   // caller's again.
   void revoke(const std::string& call);
+  // The secret of an id that `rank` made; it made `count` of them.
+  Secret growth_secret(int rank, int count) const;
+  // Why this rank cannot be suspended now; empty: it can.
+  std::string holds_back();
+  // Own graphs that were launched have run. Waits for them until a deadline.
+  bool graphs_have_run();
   void write_trace();
-  // What a child has from this one; `kind` tells its trace from others.
-  JoinSpec child_spec(const std::string& kind) const;
-  // While it lives, abort() sets its flag, too.
-  class ChildCancel;
   // The failure that all later calls return; ok while there is none.
   Status sticky();
   // A failure that this rank found by itself goes to the other nodes.
@@ -198,17 +213,19 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   // By rank, what each is called in its line (bootstrap/line.hpp).
   const std::vector<int> first_ranks_;
-  std::mutex children_mutex_;  // one split or shrink at a time
+  std::mutex children_mutex_;  // one split, shrink, grow or suspend at a time
   int num_splits_ = 0;
+  int num_grown_ = 0;
+  int num_growth_ids_ = 0;
+  std::optional<OpenRendezvous> growth_;  // for the id that was made last, until all grow
   bool shrunk_ = false;
-  std::mutex child_cancel_mutex_;
-  CancelFlag* child_cancel_ = nullptr;  // of the call that makes a child; null outside of it
 
   std::unique_ptr<MetricsEntry> metrics_entry_;  // null: no endpoint
 
   std::once_flag heap_once_;
   Status heap_status_;
   std::unique_ptr<Heap> heap_;
+  std::atomic<int> num_allocated_{0};  // what the user has from allocate()
   std::atomic<bool> told_of_copies_{false};
 
   std::mutex progress_mutex_;

@@ -63,7 +63,6 @@ Status Communicator::check_on_gpu(const OpDescriptor& desc, void* stream) {
                   "hfr_all_reduce: the stream was made by hfr_stream_create, which orders host "
                   "memory, but this rank's buffers are on a GPU; pass a CUDA stream");
   }
-  if (graph_ops_ != nullptr) return Status();
   return with_subject("", user_side_->check_stream(stream));
 }
 
@@ -228,7 +227,7 @@ void Communicator::watch_graphs() {
   }
 }
 
-Status Communicator::check_unused() {
+Status Communicator::check_unused(const char* call) {
   if (graph_ops_ == nullptr) return Status();
   // The driver lets go of what a graph held on a thread of its own.
   const uint64_t until = monotonic_ns() + kGraphsGoNs;
@@ -241,9 +240,22 @@ Status Communicator::check_unused() {
   engine_.unlock();
   if (num == 0) return Status();
   return Status(Code::kInvalidUsage,
-                cat("hfr_comm_destroy: ", num,
+                cat(call, ": ", num,
                     " operations of the communicator stand in CUDA graphs; destroy those graphs "
                     "and what was instantiated from them first"));
+}
+
+bool Communicator::graphs_have_run() {
+  if (graph_ops_ == nullptr) return true;
+  const uint64_t until = monotonic_ns() + parts_.limits.timeout_ns;
+  bool all = false;
+  engine_.lock(*this);
+  drive([&] {
+    all = executor_.idle() && !graph_ops_->any_launched();
+    return all || executor_.failed() || monotonic_ns() > until;
+  });
+  engine_.unlock();
+  return all;
 }
 
 void Communicator::close_graphs() {

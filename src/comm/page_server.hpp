@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/net.hpp"
+#include "base/private_fd.hpp"
 #include "base/status.hpp"
 
 namespace hfr {
@@ -39,7 +40,7 @@ class PageServer {
   void run();
   void serve();  // until stop_
 
-  UniqueFd listener_;
+  PrivateFd listener_;
   UniqueFd stop_;  // readable: the thread ends
   std::function<std::string()> page_;
   std::thread thread_;

@@ -24,7 +24,7 @@ namespace hfr {
 namespace {
 
 // Changes with what ranks tell each other and with how their shared memory is laid out.
-constexpr int kProtocolVersion = 4;
+constexpr int kProtocolVersion = 6;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
 constexpr int kMostAddThreads = 4;  // of a CUDA rank: more do not add faster than copy engines copy
@@ -51,6 +51,7 @@ class SetUp {
  public:
   explicit SetUp(JoinSpec spec) : spec_(std::move(spec)) {
     parts_.config = spec_.config;
+    parts_.earlier = spec_.earlier;
     // Only what goes through staging can be checked.
     if (parts_.config.check != "off") parts_.config.direct = false;
     deadline_ns_ = spec_.deadline_ns;
@@ -59,7 +60,7 @@ class SetUp {
 
   Result<Parts> run() {
     CancelScope scope(spec_.cancel);
-    HFR_RETURN_IF_ERROR(open_log());
+    HFR_ASSIGN_OR_RETURN(parts_.logger, open_log(spec_.config, spec_.rank));
     HFR_RETURN_IF_ERROR(open_trace());
     HFR_RETURN_IF_ERROR(join());
     Status status = build();
@@ -68,19 +69,6 @@ class SetUp {
   }
 
  private:
-  Status open_log() {
-    std::string prefix = cat("rank ", spec_.rank);
-    const LogLevels levels = log_levels(spec_.config);
-    if (spec_.config.log_file.empty()) {
-      parts_.logger = Logger(levels, prefix);
-      return Status();
-    }
-    HFR_ASSIGN_OR_RETURN(
-        parts_.logger,
-        Logger::to_file(levels, expand_path(spec_.config.log_file, spec_.rank), prefix));
-    return Status();
-  }
-
   Logger transport_logger() const { return parts_.logger.of(Subsystem::kTransport); }
 
   Status open_trace() {
@@ -118,10 +106,15 @@ class SetUp {
     HFR_RETURN_IF_ERROR(open_record());
     parts_.staging = size_staging(parts_.shape, parts_.config);
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
+    show(WaitStage::kNodeMemory);
     HFR_RETURN_IF_ERROR(share_memory(door));
+    show(WaitStage::kOpenDevice);
     HFR_RETURN_IF_ERROR(open_device());
+    show(WaitStage::kConnect);
     if (parts_.shape.num_nodes() > 1) HFR_RETURN_IF_ERROR(connect_nodes());
+    show(WaitStage::kFindings);
     HFR_RETURN_IF_ERROR(share_findings());
+    show(WaitStage::kNothing);
     enter_line();
     open_metrics();
     tell_what_was_made();
@@ -130,6 +123,13 @@ class SetUp {
     parts_.limits =
         size_limits(parts_.shape, parts_.staging, parts_.config, reached, last_level_cache_bytes());
     return Status();
+  }
+
+  // What inspect shows of a rank that does not come out of set-up.
+  void show(WaitStage stage) {
+    if (parts_.record == nullptr) return;
+    const uint64_t now = monotonic_ns();
+    write_wait(parts_.record->record().wait, 0, now, now, {-1, stage});
   }
 
   void tell_what_was_made() const {
@@ -256,6 +256,7 @@ class SetUp {
                                               file.status().message()));
     }
     parts_.record = std::make_unique<RecordFile>(std::move(*file));
+    parts_.membership->record_ends(parts_.record->record().ends);
     if (parts_.record->folder().empty()) {
       parts_.logger.log(LogLevel::kInfo,
                         "no folder for the rank's record; hfreduce inspect will not find it");
@@ -381,6 +382,7 @@ class SetUp {
     findings_.mates_key = GpuMates::new_key();
     size_t num_mates = 0;
     uint64_t mates_key = 0;
+    int local_rank = 0;  // the next one's on this node
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(findings_), deadline_ns_,
                                                                    "sharing what was found"));
     const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
@@ -398,11 +400,19 @@ class SetUp {
         if (rank == spec_.rank) parts_.mate_idx = num_mates;
         if (num_mates++ == 0) mates_key = theirs.mates_key;
       }
+      if (node == parts_.shape.node) {
+        if (!gpu.empty() && !shares && gpu == findings_.group.gpu.gpu)
+          parts_.gpu_sharers.push_back(local_rank);
+        ++local_rank;
+      }
       same_process.push_back(shares);
       theirs.group.gpu.process = process_of(rank);
       group_findings.push_back(std::move(theirs.group));
     }
-    if (num_mates > 1) parts_.mates = GpuMates::join(mates_key, num_mates);
+    if (num_mates > 1) {
+      parts_.mates = GpuMates::join(mates_key, num_mates);
+      parts_.gpu_sharers.clear();  // their team hands copies over (device/cuda/copy_team.hpp)
+    }
     HFR_ASSIGN_OR_RETURN(auto planned, plan_gpu_groups(parts_.shape, parts_.config.gpu_group,
                                                        group_findings, spec_.is_child));
     return join_gpu_groups(planned, group_side_, same_process, deadline_ns_, parts_);
@@ -516,6 +526,13 @@ class SetUp {
 };
 
 }  // namespace
+
+Result<Logger> open_log(const Config& config, int rank) {
+  const std::string prefix = cat("rank ", rank);
+  const LogLevels levels = log_levels(config);
+  if (config.log_file.empty()) return Logger(levels, prefix);
+  return Logger::to_file(levels, expand_path(config.log_file, rank), prefix);
+}
 
 Result<Parts> set_up(JoinSpec spec) { return SetUp(std::move(spec)).run(); }
 

@@ -15,6 +15,7 @@
 #include "bootstrap/auth.hpp"
 #include "bootstrap/line.hpp"
 #include "bootstrap/rendezvous.hpp"
+#include "comm/comm_metrics.hpp"
 #include "comm/gpu_mates.hpp"
 #include "comm/metrics_endpoint.hpp"
 #include "comm/node_memory.hpp"
@@ -34,10 +35,11 @@ struct JoinSpec {
   HostPort address;  // the rendezvous
   Secret secret;
   UniqueFd listener;  // valid on the rank that hosts the rendezvous
-  // After a shrink, instead of address and listener; `secret` is the child's own.
+  // After a shrink or a resume, instead of address and listener; `secret` is the child's own.
   Gathered gathered;
   std::optional<Line> line;  // none: a new one begins
-  bool is_child = false;     // of a split or a shrink
+  bool is_child = false;     // of a split or a shrink, or resumed
+  CommMetrics earlier;       // of the same communicator, before it was suspended
   Config config;
   uint64_t deadline_ns = 0;            // of set-up; 0: as long as an operation has
   const CancelFlag* cancel = nullptr;  // set from another thread: give up
@@ -50,11 +52,14 @@ struct JoinSpec {
 // What set_up makes, in the order of making: destroyed in reverse.
 struct Parts {
   Config config;
+  CommMetrics earlier;  // before it was suspended
   Logger logger;
   std::unique_ptr<std::FILE, CloseFile> trace_file;  // null: no trace was asked for
   std::shared_ptr<MetricsEndpoint> metrics;          // null: nobody asked
+  // Null: nothing is recorded. Made after the membership, whose server writes into it until the
+  // end.
+  std::unique_ptr<RecordFile> record;
   std::unique_ptr<Membership> membership;
-  std::unique_ptr<RecordFile> record;            // null: nothing is recorded
   std::unique_ptr<DumpOnSignal> dump_on_signal;  // null: on none
   Line line;
   void* cuda_context = nullptr;  // that its children use, too, or else the number of the device
@@ -71,6 +76,7 @@ struct Parts {
   std::unique_ptr<Device> device;
   std::shared_ptr<GpuMates> mates;         // null: no rank of this process shares the GPU
   size_t mate_idx = 0;                     // which of them this rank is
+  std::vector<int> gpu_sharers;            // EngineContext's; none where there are mates
   GpuGroups gpu_groups;                    // of this node
   std::vector<std::byte*> boxes;           // of the members of this rank's group (engine/group.hpp)
   std::vector<std::vector<int>> add_cpus;  // of each adding thread; none: whoever drives adds
@@ -78,6 +84,9 @@ struct Parts {
 };
 
 Result<Parts> set_up(JoinSpec spec);
+
+// As the settings have it, for what rank `rank` has to say.
+Result<Logger> open_log(const Config& config, int rank);
 
 // The calling thread's current CUDA context; null when it has none.
 void* current_gpu_context();

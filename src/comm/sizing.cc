@@ -175,6 +175,8 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
     limits.stream_results = shape.num_nodes() == 1;
     limits.run_here_bytes = kRunHereBytes;
     limits.group_from_bytes = config.gpu_group_from != 0 ? config.gpu_group_from : kGroupFromBytes;
+    // Chunks that go together wait for those a window before.
+    limits.copy_step = std::min(config.copy_step, static_cast<uint64_t>(staging.window));
   } else if (shape.num_nodes() == 1) {
     limits.fine_chunk_bytes = std::min(kFineChunkBytes, staging.slot_bytes);
     limits.fine_until_bytes = kFineUntilBytes;

@@ -38,7 +38,10 @@ struct EngineLimits {
   bool stream_results = false;  // likewise what the copy engines alone read from staging
   size_t run_here_bytes = 0;    // the engine's own thread adds chunks that read up to so much
   size_t group_from_bytes = 0;  // from here on groups of GPUs add first
-  LinkModel link;               // for the choice between forests
+  // Chunks that this rank copies to staging at a time before EngineContext::gpu_sharers have come
+  // as far; 0: any number.
+  uint64_t copy_step = 0;
+  LinkModel link;  // for the choice between forests
   uint64_t timeout_ns = 0;
 };
 
@@ -82,8 +85,10 @@ struct EngineContext {
   Clock& clock;
   Device& device;
   ReducePool& pool;
-  Transport* transport;          // null with a single node
-  Groups groups = {};            // this node's
+  Transport* transport;  // null with a single node
+  Groups groups = {};    // this node's
+  // Local ranks of other processes whose copies go over this rank's GPU (copies.cc).
+  std::vector<int> gpu_sharers = {};
   Trace* trace = nullptr;        // null: nobody asked
   Recorder* recorder = nullptr;  // null: nothing is recorded
   Ranges* ranges = nullptr;      // null: no profiler is attached

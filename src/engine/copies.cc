@@ -1,8 +1,23 @@
 // The lanes path's copies: which of an operation's chunks this rank copies to staging and from it,
 // and on which counters they wait.
+//
+// Where ranks of several processes share a GPU, its copy engine does one process's copies for as
+// long as they may go, and then the next one's. A chunk is added when the last rank's part of it is
+// there: with one rank a window ahead of another, a whole window's chunks become complete at once,
+// and the adds wait for the copies and the copies for the adds. So ranks keep step: each copies
+// EngineLimits::copy_step chunks to staging, handed over together, and goes on when all of them
+// have come as far. Each still waits only for chunks before its own: hardware queues move on as
+// before (docs/cuda.md).
 #include "engine/executor.hpp"
 
 namespace hfr {
+namespace {
+
+// An operation of so few chunks takes them one at a time: it is over before larger steps pay for
+// the longer wait for the first one.
+constexpr uint64_t kFewChunks = 8;
+
+}  // namespace
 
 size_t Executor::num_copies(size_t bytes, bool in_graph) const {
   return static_cast<size_t>(plan(bytes, in_graph).num_chunks);
@@ -48,6 +63,23 @@ void Executor::decide(uint64_t number, bool early) {
   if (early && !o.desc.bounced) submit_early(number);
 }
 
+uint64_t Executor::step_of(const Operation& o) const {
+  if (sharers_landed_.empty()) return 0;
+  const bool few = o.chunking.num_chunks <= kFewChunks;
+  return few ? 1 : context_.limits.copy_step;
+}
+
+StepGate Executor::step_gate(const Operation& o, uint64_t idx, uint64_t chunk) const {
+  const uint64_t step = step_of(o);
+  if (step == 0 || idx < step) return {};
+  return {sharers_landed_[(chunk - step) % sharers_landed_.size()], chunk - step + 1};
+}
+
+bool Executor::more_in_step(const Operation& o, uint64_t idx) const {
+  const uint64_t step = step_of(o);
+  return step > 1 && (idx + 1) % step != 0 && idx + 1 < o.num_chunks;
+}
+
 CopyDescriptor Executor::copy_in(const Operation& o, uint64_t idx) const {
   const Staging& staging = context_.staging;
   const auto window = static_cast<uint64_t>(staging.shape().window);
@@ -61,6 +93,8 @@ CopyDescriptor Executor::copy_in(const Operation& o, uint64_t idx) const {
     copy.wait = &staging.added(lane);
     copy.wait_value = chunk - window + 1;
   }
+  copy.step = step_gate(o, idx, chunk);
+  copy.more = more_in_step(o, idx);
   copy.signal = &staging.landed(lane, me_);
   copy.signal_value = chunk + 1;
   if (context_.checksum != nullptr) copy.leave_checksum = &staging.input_checksum(lane, me_);
@@ -77,6 +111,7 @@ CopyDescriptor Executor::copy_out(const Operation& o, uint64_t idx) const {
   copy.bytes = o.chunk_size(chunk);
   copy.wait = &staging.published(lane);
   copy.wait_value = chunk + 1;
+  copy.more = more_in_step(o, idx);
   copy.signal = &staging.drained(lane, me_);
   copy.signal_value = chunk + 1;
   if (context_.checksum != nullptr) copy.expect_checksum = &staging.result_checksum(lane);

@@ -40,6 +40,12 @@ Executor::Executor(EngineContext& context)
   for (int lane = me_; lane < shape.window; lane += num_local_) {
     lanes_.emplace_back(context, arrivals_, meters_, lane);
   }
+  if (context.limits.copy_step == 0 || context.gpu_sharers.empty()) return;
+  sharers_landed_.resize(static_cast<size_t>(shape.window));
+  for (int lane = 0; lane < shape.window; ++lane) {
+    for (int rank : context.gpu_sharers)
+      sharers_landed_[static_cast<size_t>(lane)].push_back(&context.staging.landed(lane, rank));
+  }
 }
 
 std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {

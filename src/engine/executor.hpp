@@ -168,6 +168,12 @@ class Executor {
                                            uint64_t idx) const;
   CopyDescriptor copy_in(const Operation& op, uint64_t idx) const;
   CopyDescriptor copy_out(const Operation& op, uint64_t idx) const;
+  // Keeps this rank in step with those that share its GPU: how many chunks it copies at a time, 0:
+  // any number; what the copy to staging of `chunk`, an operation's idx-th with data, waits for;
+  // and whether the next one goes with it.
+  uint64_t step_of(const Operation& op) const;
+  StepGate step_gate(const Operation& op, uint64_t idx, uint64_t chunk) const;
+  bool more_in_step(const Operation& op, uint64_t idx) const;
   bool poll_transport();
   bool poll_pool();
   Lane* own_lane(int idx);
@@ -203,7 +209,9 @@ class Executor {
   std::atomic<uint64_t> completed_{0};
   uint64_t next_chunk_ = 0;
   uint64_t open_lane_ops_ = 0;
-  std::vector<Lane> lanes_;              // this rank's own
+  std::vector<Lane> lanes_;  // this rank's own
+  // By lane: the landed counters of EngineContext::gpu_sharers; empty where nobody keeps step.
+  std::vector<std::vector<const Counter*>> sharers_landed_;
   std::vector<uint64_t> lost_since_ns_;  // per rank; 0: there
   bool any_lost_ = false;
   Arrivals arrivals_;

@@ -19,6 +19,7 @@ struct Stall {
   Wait wait;
   std::string operation;   // in words
   std::string peer_error;  // with peer_lost: what the transport says
+  uint64_t number = 0;     // the operation's
 };
 
 // What the rank that found it says, before it asks anybody.

@@ -61,14 +61,15 @@ std::optional<uint64_t> Executor::submit_and_finish(const OpDescriptor& desc, ui
 // posted, and not finished.
 bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t num_looks) {
   const uint64_t signature = make_signature(desc.count, desc.dtype, desc.op);
-  Recorder* const recorder = context_.recorder;
-  if (recorder != nullptr) recorder->called(number, signature);
+  const size_t bytes = desc.count * dtype_size(desc.dtype);
   Post& mine = context_.staging.post(me_, number);
-  mine.flags = offer_flat(desc, desc.count * dtype_size(desc.dtype), mine);
+  mine.flags = offer_flat(desc, bytes, mine);
   mine.scale = desc.scale;
   mine.signature = signature;
   mine.seq.store(number + 1, std::memory_order_release);
   // While the others' posts travel.
+  Recorder* const recorder = context_.recorder;
+  if (recorder != nullptr) recorder->called(number, signature);
   ReduceDescriptor work;
   work.dsts[work.num_dsts++] = desc.recv;
   work.count = desc.count;
@@ -86,7 +87,7 @@ bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t n
   context_.pool.run(work);
   if (recorder != nullptr) recorder->completed(number + 1);
   posted_ = running_ = number + 1;
-  meters_.bytes.add(desc.count * dtype_size(desc.dtype));
+  meters_.bytes.add(bytes);
   meters_.by_path[static_cast<size_t>(OpPath::kFlat)].add(1);
   submitted_.store(number + 1, std::memory_order_relaxed);
   completed_.store(number + 1, std::memory_order_release);

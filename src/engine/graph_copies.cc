@@ -50,7 +50,9 @@ bool Executor::open_gate_in(Operation& o) {
   const auto lane = static_cast<int>(chunk % window);
   if (chunk >= window && staging.added(lane).load() < chunk - window + 1) return false;
   if (copied_in >= o.num_empty) {
-    o.desc.graph->in[copied_in - o.num_empty].open();
+    const uint64_t idx = copied_in - o.num_empty;
+    if (!step_gate(o, idx, chunk).is_open()) return false;
+    o.desc.graph->in[idx].open();
     meters_.of(Stage::kCopyIn).count(o.chunk_size(chunk));
   }
   ++copied_in;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
 #include "base/signature.hpp"
 #include "base/text.hpp"
@@ -34,7 +33,8 @@ Lane::Lane(EngineContext& context, Arrivals& arrivals, EngineMeters& meters, int
       arrivals_(&arrivals),
       meters_(&meters),
       idx_(idx),
-      chunk_(static_cast<uint64_t>(idx)) {
+      chunk_(static_cast<uint64_t>(idx)),
+      stages_(context, meters) {
   if (context.transport == nullptr) return;
   puts_pending_.reserve(most_steps(context.schedules));
   Transport& transport = *context.transport;
@@ -101,25 +101,13 @@ void Lane::put_finished(int peer) {
   const auto first = std::find_if(puts_pending_.begin(), puts_pending_.end(),
                                   [peer](const PendingPut& put) { return put.peer == peer; });
   if (first == puts_pending_.end()) return;
-  if (first->since_ns != 0) {
-    const uint64_t now_ns = context_->clock.now_ns();
-    meters_->of(Stage::kSend).time(now_ns - first->since_ns);
-    if (context_->recorder != nullptr) {
-      context_->recorder->span({record::SpanStage::kPut, peer, operation_, chunk_, chunk_bytes_},
-                               first->since_ns, now_ns);
-    }
-    if (context_->trace != nullptr)
-      context_->trace->record(TraceStage::kSend, chunk_, chunk_bytes_, first->since_ns, now_ns);
-  }
+  stages_.end_put(peer, first->began_ns);
   puts_pending_.erase(first);
 }
 
 void Lane::begin(Operation& op) {
   begun_ = true;
-  operation_ = op.number;
-  chunk_bytes_ = op.chunk_size(chunk_);
-  timed_ = chunk_bytes_ >= kTimedChunkBytes || context_->trace != nullptr;
-  if (timed_) lap_began_ns_ = context_->clock.now_ns();
+  stages_.begin(op.number, chunk_, op.chunk_size(chunk_));
   waited_for_ = -1;
   inputs_free_ = false;
   result_ = context_->staging.result(idx_);
@@ -153,7 +141,7 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
       return run_put(step, op);
     case StepKind::kReceive:
       if (!has_arrived(step.dst)) return await(Awaited::kFinalValue);
-      end_wait(op, record::SpanStage::kFinalValue, context_->shape.owner(step.dst.from, idx_));
+      stages_.end_wait(record::SpanStage::kFinalValue, context_->shape.owner(step.dst.from, idx_));
       if (!check_arrival(step.dst, result_, op, executor)) return false;
       value_ = result_;
       free_inputs();  // the answer proves that what was put from there has been read
@@ -174,7 +162,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     const Awaited awaited = awaited_by_add(step, op);
     if (awaited != Awaited::kNothing) return await(awaited);
     // Once, though the pool may refuse the add for many turns.
-    if (!inputs_here_) end_wait(op, record::SpanStage::kInputs, waited_for_);
+    if (!inputs_here_) stages_.end_wait(record::SpanStage::kInputs, waited_for_);
     inputs_here_ = true;
     if (!check_sources(step, op, executor)) return false;
     value_checksum_.reset();
@@ -194,14 +182,7 @@ bool Lane::run_add(const Step& step, Operation& op, Executor& executor) {
     if (add_ != AddState::kFinished) return false;
   }
   add_ = AddState::kNone;
-  if (add_range_ != 0) context_->ranges->end(std::exchange(add_range_, 0));
-  meters_->of(Stage::kAdd).count(chunk_bytes_);
-  const uint64_t ns = lap_ns(record::SpanStage::kAdd, context_->shape.rank);
-  if (timed_) meters_->of(Stage::kAdd).time(ns);
-  if (context_->trace != nullptr) {
-    context_->trace->record(TraceStage::kAdd, chunk_, op.chunk_size(chunk_), add_began_ns_,
-                            context_->trace->now_ns());
-  }
+  stages_.end_add();
   inputs_here_ = false;
   value_ = result_;
   sources_checked_ = false;
@@ -232,48 +213,6 @@ Lane::Awaited Lane::awaited_by_add(const Step& step, const Operation& op) {
   if (const int r = missing_input(op); r >= 0) return blame(r, Awaited::kInput);
   if (const int r = who_holds_result_slot(); r >= 0) return blame(r, Awaited::kSlot);
   return Awaited::kNothing;
-}
-
-Stage Lane::stage_of(Awaited what) {
-  switch (what) {
-    case Awaited::kInput:
-      return Stage::kWaitInput;
-    case Awaited::kSlot:
-      return Stage::kWaitSlot;
-    case Awaited::kPartialSum:
-      return Stage::kWaitPartialSum;
-    default:
-      return Stage::kWaitFinalValue;
-  }
-}
-
-bool Lane::await(Awaited what) {
-  awaited_ = what;
-  return false;
-}
-
-void Lane::end_wait(const Operation& op, record::SpanStage stage, int rank) {
-  const Awaited what = std::exchange(awaited_, Awaited::kNothing);
-  const uint64_t ns = lap_ns(stage, rank);
-  if (what == Awaited::kNothing || what == Awaited::kPuts) return;
-  StageMeter& meter = meters_->of(stage_of(what));
-  meter.count(0);
-  if (!timed_) return;
-  meter.time(ns);
-  if (context_->trace == nullptr) return;
-  const auto traced = static_cast<size_t>(TraceStage::kWaitInput) + static_cast<size_t>(what) -
-                      static_cast<size_t>(Awaited::kInput);
-  context_->trace->record(static_cast<TraceStage>(traced), chunk_, op.chunk_size(chunk_),
-                          lap_began_ns_ - ns, lap_began_ns_);
-}
-
-uint64_t Lane::lap_ns(record::SpanStage stage, int rank) {
-  if (!timed_) return 0;
-  const uint64_t began_ns = std::exchange(lap_began_ns_, context_->clock.now_ns());
-  if (context_->recorder != nullptr)
-    context_->recorder->span({stage, rank, operation_, chunk_, chunk_bytes_}, began_ns,
-                             lap_began_ns_);
-  return lap_began_ns_ - began_ns;
 }
 
 bool Lane::brings_input(const Operation& op, int local_rank) const {
@@ -335,9 +274,7 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   }
   work.streaming =
       context_->limits.stream_results && step.final && op.bytes >= context_->limits.streaming_bytes;
-  if (context_->trace != nullptr) add_began_ns_ = context_->trace->now_ns();
-  if (context_->ranges != nullptr)
-    add_range_ = context_->ranges->begin(Ranges::Kind::kAdd, chunk_bytes);
+  stages_.begin_add();
   const bool small =
       chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;
   if (small || reads_buffers) {
@@ -346,7 +283,7 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
     return true;
   }
   if (!context_->pool.submit(work, static_cast<Token>(idx_))) {
-    if (add_range_ != 0) context_->ranges->end(std::exchange(add_range_, 0));
+    stages_.give_up_add();
     return false;
   }
   add_ = AddState::kUnderWay;
@@ -371,8 +308,7 @@ bool Lane::run_put(const Step& step, Operation& op) {
     meters_->puts_refused.add(1);
     return false;
   }
-  meters_->of(Stage::kSend).count(chunk_bytes_);
-  puts_pending_.push_back({peer, timed_ ? context_->clock.now_ns() : 0});
+  puts_pending_.push_back({peer, stages_.begin_put()});
   return true;
 }
 

@@ -16,6 +16,7 @@
 #include "engine/context.hpp"
 #include "engine/meters.hpp"
 #include "engine/operation.hpp"
+#include "engine/stage_clock.hpp"
 
 namespace hfr {
 
@@ -49,11 +50,10 @@ class Lane {
 
  private:
   enum class AddState : uint8_t { kNone, kUnderWay, kFinished };
-  // What a step waits for. kPuts: earlier puts, which have times of their own.
-  enum class Awaited : uint8_t { kNothing, kInput, kSlot, kPartialSum, kFinalValue, kPuts };
+  using Awaited = StageClock::Awaited;
   struct PendingPut {
     int peer;
-    uint64_t since_ns;  // 0: not timed
+    uint64_t began_ns;  // StageClock's
   };
 
   void begin(Operation& op);
@@ -71,12 +71,10 @@ class Lane {
   // Nothing: all that the step adds is here, and its result may be written.
   Awaited awaited_by_add(const Step& step, const Operation& op);
   // Notes what the step waits for; false.
-  bool await(Awaited what);
-  static Stage stage_of(Awaited what);
-  // What the step needs is here, `stage` is over; `rank` was waited for last.
-  void end_wait(const Operation& op, record::SpanStage stage, int rank);
-  // Ends the chunk's present stage. How long it took, for chunks that are timed; else 0.
-  uint64_t lap_ns(record::SpanStage stage, int rank);
+  bool await(Awaited what) {
+    stages_.await(what);
+    return false;
+  }
   // The only input of a step that would add nothing to it; null: there is something to do.
   const std::byte* sole_input(const Step& step, const Operation& op) const;
   // Adds, or hands the add to the pool; false when that takes no more.
@@ -116,14 +114,8 @@ class Lane {
   bool begun_ = false;
   size_t step_ = 0;
   AddState add_ = AddState::kNone;
-  uint64_t add_began_ns_ = 0;             // with a trace
-  uint64_t add_range_ = 0;                // a profiler's
-  std::vector<PendingPut> puts_pending_;  // in order; has room for all of a schedule
-  uint64_t operation_ = 0;                // of the chunk
-  size_t chunk_bytes_ = 0;
-  bool timed_ = false;         // the chunk is so large that its stages are timed
-  uint64_t lap_began_ns_ = 0;  // if so: when its present stage began
-  Awaited awaited_ = Awaited::kNothing;
+  StageClock stages_;
+  std::vector<PendingPut> puts_pending_;    // in order; has room for all of a schedule
   int waited_for_ = -1;                     // the rank
   bool inputs_here_ = false;                // of the present add
   const std::byte* value_ = nullptr;        // the chunk's sum so far

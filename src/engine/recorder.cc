@@ -14,6 +14,20 @@ void put(std::atomic<uint64_t>& word, uint64_t value) {
 
 }  // namespace
 
+void write_wait(record::WaitCell& cell, uint64_t operation, uint64_t since_ns, uint64_t now_ns,
+                const Wait& wait) {
+  const uint64_t seq = cell.seq.load(std::memory_order_relaxed);
+  put(cell.seq, seq + 1);
+  std::atomic_thread_fence(std::memory_order_release);
+  put(cell.operation, operation);
+  put(cell.since_ns, since_ns);
+  put(cell.looked_ns, now_ns);
+  put(cell.rank_and_stage, pack_rank(wait.rank, static_cast<uint8_t>(wait.stage)));
+  put(cell.chunk, wait.chunk);
+  put(cell.num_chunks, wait.num_chunks);
+  cell.seq.store(seq + 2, std::memory_order_release);
+}
+
 void Recorder::span(const Timed& timed, uint64_t begin_ns, uint64_t end_ns) {
   // What is overwritten in the ring changes after the count that said so far.
   std::atomic_thread_fence(std::memory_order_release);
@@ -37,20 +51,6 @@ void Recorder::look() {
           copy.bytes},
          begin_ns, end_ns);
   });
-}
-
-void Recorder::waits(uint64_t operation, uint64_t since_ns, uint64_t now_ns, const Wait& wait) {
-  record::WaitCell& cell = file_.wait;
-  const uint64_t seq = cell.seq.load(std::memory_order_relaxed);
-  put(cell.seq, seq + 1);
-  std::atomic_thread_fence(std::memory_order_release);
-  put(cell.operation, operation);
-  put(cell.since_ns, since_ns);
-  put(cell.looked_ns, now_ns);
-  put(cell.rank_and_stage, pack_rank(wait.rank, static_cast<uint8_t>(wait.stage)));
-  put(cell.chunk, wait.chunk);
-  put(cell.num_chunks, wait.num_chunks);
-  cell.seq.store(seq + 2, std::memory_order_release);
 }
 
 void Recorder::failed(const Failure& failure) {

@@ -14,6 +14,10 @@
 
 namespace hfr {
 
+// What a rank waits for, in its record: one writer at a time.
+void write_wait(record::WaitCell& cell, uint64_t operation, uint64_t since_ns, uint64_t now_ns,
+                const Wait& wait);
+
 class Recorder {
  public:
   // A wait is told from then on.
@@ -55,7 +59,9 @@ class Recorder {
   void look();
 
   // What the oldest operation waits for, or, with WaitStage::kNothing, no longer does.
-  void waits(uint64_t operation, uint64_t since_ns, uint64_t now_ns, const Wait& wait);
+  void waits(uint64_t operation, uint64_t since_ns, uint64_t now_ns, const Wait& wait) {
+    write_wait(file_.wait, operation, since_ns, now_ns, wait);
+  }
 
   // The first one stays.
   void failed(const Failure& failure);

@@ -24,11 +24,15 @@ Wait Executor::what_waits(const Operation& o) const {
     }
     return {};
   }
+  // The earliest: what is later may wait because of it.
+  Wait earliest;
   for (const Lane& lane : lanes_) {
     if (!o.has_chunk(lane.chunk())) continue;
-    Wait wait = lane.waits_for(o);
-    if (wait.rank >= 0 && wait.rank != shape.rank) return wait;
+    const Wait wait = lane.waits_for(o);
+    if (wait.rank < 0 || wait.rank == shape.rank) continue;
+    if (earliest.rank < 0 || wait.chunk < earliest.chunk) earliest = wait;
   }
+  if (earliest.rank >= 0) return earliest;
   // Nothing of my own is held up, so it is another owner's sum, or a slot, that does not come.
   const auto window = static_cast<uint64_t>(context_.staging.shape().window);
   for (uint64_t chunk = o.first_chunk; chunk < o.first_chunk + o.num_chunks; ++chunk) {
@@ -71,7 +75,8 @@ std::optional<Stall> Executor::check(uint64_t now_ns) {
       if (wait.rank < 0) continue;
       uint64_t since = lost_since_ns_[static_cast<size_t>(wait.rank)];
       if (since != 0 && now_ns > since + kLostPeerGraceNs) {
-        return Stall{true, wait, operation_text(first), context_.transport->peer_error(wait.rank)};
+        return Stall{true, wait, operation_text(first), context_.transport->peer_error(wait.rank),
+                     first.number};
       }
     }
   }
@@ -94,7 +99,7 @@ std::optional<Stall> Executor::oldest() const {
   if (completed == submitted_.load(std::memory_order_relaxed)) return std::nullopt;
   const Operation& first = op(completed);
   return Stall{false, first.state == OpState::kQueued ? Wait{} : what_waits(first),
-               operation_text(first), ""};
+               operation_text(first), "", first.number};
 }
 
 }  // namespace hfr

@@ -39,6 +39,20 @@ constexpr std::array<CopyDirection, 3> kWayThere = {CopyDirection::kPush, CopyDi
                                                     CopyDirection::kIn};
 constexpr std::array<CopyDirection, 2> kWayBack = {CopyDirection::kOut, CopyDirection::kPull};
 
+// Keeps ranks that share something in step: all counters, which outlive it, must have come to
+// `value`. With none it is open.
+struct StepGate {
+  std::span<const Counter* const> counters;
+  uint64_t value = 0;
+
+  bool is_open() const {
+    for (const Counter* counter : counters) {
+      if (counter->load() < value) return false;
+    }
+    return true;
+  }
+};
+
 struct CopyDescriptor {
   void* dst = nullptr;
   const void* src = nullptr;
@@ -47,6 +61,8 @@ struct CopyDescriptor {
   uint64_t wait_value = 0;
   // Counters, which outlive the copy, that must have come to wait_value as well.
   std::span<const Counter* const> wait_also;
+  StepGate step;
+  bool more = false;          // the next copy may be handed to the device together with this one
   Counter* signal = nullptr;  // then signal->store(signal_value)
   uint64_t signal_value = 0;
   bool streaming = false;  // store past the caches: nobody reads dst soon
@@ -58,12 +74,14 @@ struct CopyDescriptor {
   Op op = Op::kSum;
   int divisor = 1;
 
+  // It may not go at once.
+  bool waits() const { return wait != nullptr || !step.counters.empty(); }
   bool may_go() const {
     if (wait != nullptr && wait->load() < wait_value) return false;
     for (const Counter* counter : wait_also) {
       if (counter->load() < wait_value) return false;
     }
-    return true;
+    return step.is_open();
   }
 };
 
@@ -142,7 +160,8 @@ class UserSide {
 
   // The caller's threads. The sentences of failures have no subject: "<what> is in host memory".
   virtual Status check_buffer(const void* buffer, size_t bytes) = 0;
-  // Of a stream that is not being captured.
+  // Whether operations can be put into the stream: it is of this device. Where graphs() is null it
+  // must not be captured either.
   virtual Status check_stream(void* stream) = 0;
   virtual Result<void*> allocate(size_t bytes) = 0;  // zeroed
   virtual Status free(void* ptr) = 0;

@@ -1,5 +1,7 @@
 #include "reduce/worker_pool.hpp"
 
+#include <pthread.h>
+
 #include <climits>
 #include <system_error>
 
@@ -36,6 +38,7 @@ Result<std::unique_ptr<WorkerPool>> WorkerPool::create(const KernelTable& kernel
                           error.code().value());
     }
     threads.push_back(pool->workers_.back().native_handle());
+    pthread_setname_np(threads.back(), "hfreduce_add");
   }
   bind_threads(threads, options.cpus);
   return pool;

@@ -59,7 +59,7 @@ void Control::on_event(uint64_t what) {
   if (for_host && paused_) return unread_.push_back(what);
   if (what == kCollected) {
     const StallReport& cause = find_cause(stalls_);
-    return fail({cause.status, cause.blamed});
+    return fail({cause.status, cause.wait.to});
   }
   const Message message = messages_[what];
   // A broken connection is sent over again, not closed.
@@ -82,11 +82,11 @@ void Control::take(const Message& message) {
 void Control::take_stall(const Message& message) {
   if (failure_) return;
   if (stalls_.empty()) loop_.in(kStallCollectNs * kPsPerNs + kServerTurn, *this, kCollected);
-  stalls_.push_back({message.rank, message.failure.rank, message.failure.status});
+  stalls_.push_back({message.wait, message.failure.status});
   const auto alive = static_cast<size_t>(num_ranks_ - num_closed_);
   if (stalls_.size() < alive) return;
   const StallReport& cause = find_cause(stalls_);
-  fail({cause.status, cause.blamed});
+  fail({cause.status, cause.wait.to});
 }
 
 void Control::fail(const Failure& failure) {

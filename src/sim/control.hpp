@@ -23,7 +23,9 @@ class Control : public Actor {
   Control(EventLoop& loop, Links& links, int num_ranks, int ranks_per_node, Tell tell);
 
   void report(int rank, const Failure& failure) { send({Kind::kReport, rank, failure}); }
-  void stall(int rank, const Failure& timeout) { send({Kind::kStall, rank, timeout}); }
+  void stall(const StallReport& report) {
+    send({Kind::kStall, report.wait.from, {report.status, report.wait.to}, report.wait});
+  }
   // The rank's process has ended, and its system says so.
   void close(int rank);
   // The host's process stands still, and goes on.
@@ -38,6 +40,7 @@ class Control : public Actor {
     Kind kind;
     int rank;  // the member, whichever way it goes
     Failure failure;
+    WaitEdge wait;  // of a stall
   };
   void send(Message message, SimTime delay = 0);
   void take(const Message& message);

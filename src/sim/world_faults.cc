@@ -186,7 +186,9 @@ void World::look_around(Rank& rank) {
   if (rank.reported) {
     control_->report(rank.place.rank, mine);
   } else {
-    control_->stall(rank.place.rank, mine);
+    const Wait& wait = stall->wait;
+    control_->stall(
+        {{rank.place.rank, wait.rank, wait.stage, stall->number, wait.chunk}, mine.status});
   }
   set_pace(rank);
   look_from(rank, loop_.now() + kStallVerdictNs * kPsPerNs);

@@ -90,6 +90,17 @@ void learn_bridges(const std::string& sys, MachineFacts& facts) {
   }
 }
 
+PciLink read_pci_link(const std::string& sys, const std::string& bus_id) {
+  const fs::path folder = fs::path(sys) / "bus/pci/devices" / bus_id;
+  const PciLink link{
+      .speed = read_line(folder / "current_link_speed"),
+      .most_speed = read_line(folder / "max_link_speed"),
+      .width = parse_whole<int>(read_line(folder / "current_link_width")).value_or(0),
+      .most_width = parse_whole<int>(read_line(folder / "max_link_width")).value_or(0)};
+  // A virtual machine's devices have a link of no width.
+  return link.width > 0 && link.most_width > 0 ? link : PciLink{};
+}
+
 void learn_pci_links(const std::string& sys, const Topology& topology, MachineFacts& facts) {
   for (const PciDevice& device : topology.devices) {
     const fs::path folder = fs::path(sys) / "bus/pci/devices" / device.bus_id;
@@ -97,12 +108,8 @@ void learn_pci_links(const std::string& sys, const Topology& topology, MachineFa
     link.device = device.bus_id;
     if (!device.system_names.empty()) link.device += cat(" (", device.system_names.front(), ")");
     link.is_gpu = device.kind == PciDevice::Kind::kGpu;
-    link.speed = read_line(folder / "current_link_speed");
-    link.most_speed = read_line(folder / "max_link_speed");
-    link.width = parse_whole<int>(read_line(folder / "current_link_width")).value_or(0);
-    link.most_width = parse_whole<int>(read_line(folder / "max_link_width")).value_or(0);
-    // A virtual machine's devices have a link of no width.
-    if (link.width > 0 && link.most_width > 0) facts.pci_links.push_back(std::move(link));
+    link.link = read_pci_link(sys, device.bus_id);
+    if (link.link.width > 0) facts.pci_links.push_back(std::move(link));
     const std::string driver = fs::path(folder / "driver").string();
     std::error_code error;
     const std::string name = fs::read_symlink(driver, error).filename().string();
@@ -112,6 +119,26 @@ void learn_pci_links(const std::string& sys, const Topology& topology, MachineFa
     if (std::find(facts.drivers.begin(), facts.drivers.end(), text) == facts.drivers.end())
       facts.drivers.push_back(text);
   }
+}
+
+// By threads on the CPUs of this process that are nearest to each GPU.
+void measure_gpus(const std::string& sys, MachineFacts& facts) {
+  auto gpus = find_link_gpus();
+  if (!gpus.ok()) {
+    facts.gpus_skipped = facts.has_gpus ? gpus.status().message() : "this machine shows no GPU";
+    return;
+  }
+  facts.has_gpus = true;
+  facts.gpus = measure_gpu_links(
+      *gpus, {.link = [&](const std::string& bus_id) { return read_pci_link(sys, bus_id); },
+              .cpus = [&](const std::string& bus_id) -> std::vector<int> {
+                const auto numa = parse_whole<int>(
+                    read_line(fs::path(sys) / "bus/pci/devices" / bus_id / "numa_node"));
+                for (const NodeFacts& node : facts.nodes) {
+                  if (numa && node.numa == *numa) return node.cpus;
+                }
+                return {};
+              }});
 }
 
 void try_shared_memory(MachineFacts& facts) {
@@ -245,7 +272,7 @@ MachineFacts learn_machine(const std::string& sys, const std::string& proc) {
   return facts;
 }
 
-void measure(MachineFacts& facts) {
+void measure(const std::string& sys, MachineFacts& facts) {
   ThreadCpus each_cpu;
   for (NodeFacts& node : facts.nodes) {
     ThreadCpus threads;
@@ -259,6 +286,7 @@ void measure(MachineFacts& facts) {
     for (size_t i = 0; rates.ok() && i < node.cpus.size(); ++i)
       node.add_bytes_per_s.push_back((*rates)[next++]);
   }
+  measure_gpus(sys, facts);
   const size_t ranks = std::clamp<size_t>(static_cast<size_t>(usable_cpus()), 2, kMostRanks);
   facts.all_reduce = run_all_reduce(ranks);
 }
@@ -272,7 +300,7 @@ int doctor_machine(const DoctorMachineOptions& options) {
   }
   facts.net = std::move(*net);
   try_shared_memory(facts);
-  if (options.measure) measure(facts);
+  if (options.measure) measure("/sys", facts);
   const std::vector<Finding> findings = judge(facts);
   std::cout << (options.json ? findings_json(findings, facts) : findings_text(findings));
   return any_wrong(findings) ? 1 : 0;

@@ -7,20 +7,12 @@
 #include <vector>
 
 #include "base/status.hpp"
+#include "tools/doctor_finding.hpp"
+#include "tools/doctor_gpus.hpp"
 #include "tools/doctor_net.hpp"
 #include "topo/topology.hpp"
 
 namespace hfr::tools {
-
-// One thing that was looked at.
-struct Finding {
-  // kNote: as it is, but it could be better. kSkipped: it could not be looked at; `text` says why.
-  enum class Verdict { kOk, kNote, kWrong, kSkipped };
-  std::string name;  // "memory", "adding", ...
-  Verdict verdict = Verdict::kOk;
-  std::string text;    // what was found
-  std::string advice;  // what to do; empty where all is well
-};
 
 // A NUMA node with CPUs that this process may use.
 struct NodeFacts {
@@ -33,8 +25,7 @@ struct NodeFacts {
 struct PciLinkFacts {
   std::string device;  // "0000:17:00.0 (mlx5_0)"
   bool is_gpu = false;
-  std::string speed, most_speed;  // "16.0 GT/s PCIe"
-  int width = 0, most_width = 0;
+  PciLink link;  // at rest
 };
 
 struct AllReduceFacts {
@@ -65,6 +56,8 @@ struct MachineFacts {
   int num_bridges = 0;     // PCI bridges whose access control could be read
   int num_redirecting = 0;
   std::vector<PciLinkFacts> pci_links;
+  std::vector<GpuLinkFacts> gpus;            // that were measured
+  std::string gpus_skipped;                  // why none were
   std::optional<AllReduceFacts> all_reduce;  // nothing: not measured
   NetReport net;
 };
@@ -83,8 +76,8 @@ std::optional<bool> redirects_peers(const std::string& config_space);
 
 // Looks at this machine without measuring. `sys` and `proc` are where those file systems are.
 MachineFacts learn_machine(const std::string& sys, const std::string& proc);
-// Fills in what has to be measured; takes a few seconds.
-void measure(MachineFacts& facts);
+// Fills in what has to be measured; takes a few seconds. `sys` as above.
+void measure(const std::string& sys, MachineFacts& facts);
 
 struct DoctorMachineOptions {
   bool json = false;

@@ -21,12 +21,6 @@ constexpr size_t kFewOpenFiles = 1024;
 constexpr double kLeastOfBestNode = 0.7;
 constexpr double kLeastOfMedianCpu = 0.5;
 
-std::string gbytes(double bytes_per_s) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.1f GB/s", bytes_per_s * 1e-9);
-  return text;
-}
-
 Finding software(const MachineFacts& facts) {
   std::string text = cat("Linux ", facts.kernel);
   text += facts.nvidia_driver.empty() ? ", no NVIDIA driver"
@@ -166,9 +160,10 @@ Finding access_control(const MachineFacts& facts) {
   return finding;
 }
 
-Finding pci_link(const PciLinkFacts& link) {
+Finding pci_link(const PciLinkFacts& facts) {
+  const PciLink& link = facts.link;
   Finding finding{"PCI link", Verdict::kOk,
-                  cat(link.device, ": ", link.speed, " x", link.width, ", at most ",
+                  cat(facts.device, ": ", link.speed, " x", link.width, ", at most ",
                       link.most_speed, " x", link.most_width),
                   ""};
   if (link.width < link.most_width) {
@@ -177,17 +172,10 @@ Finding pci_link(const PciLinkFacts& link) {
         "it has fewer lanes than it could: look whether it sits in the right slot, and firmly";
   } else if (link.speed != link.most_speed) {
     finding.verdict = Verdict::kNote;
-    finding.advice = link.is_gpu ? "GPUs slow their link down when idle; look again under load"
-                                 : "it runs slower than it could: look at the slot and the BIOS";
+    finding.advice = facts.is_gpu ? "GPUs slow their link down when idle; look again under load"
+                                  : "it runs slower than it could: look at the slot and the BIOS";
   }
   return finding;
-}
-
-Finding gpu_links(const MachineFacts& facts) {
-  return {"GPU copies", Verdict::kSkipped,
-          facts.has_gpus ? "not measured here: hfreduce perf --device cuda, bench/cuda/cuda_link"
-                         : "this machine shows no GPU",
-          ""};
 }
 
 Finding all_reduce(const MachineFacts& facts) {
@@ -243,12 +231,21 @@ const char* word(Verdict verdict) {
 
 }  // namespace
 
+std::string gbytes(double bytes_per_s) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.1f GB/s", bytes_per_s * 1e-9);
+  return text;
+}
+
 std::vector<Finding> judge(const MachineFacts& facts) {
   std::vector<Finding> findings = {software(facts), adding_kernels(facts), memory_speed(facts),
                                    adders(facts),   shared_memory(facts),  huge_pages(facts),
                                    limits(facts),   iommu(facts),          access_control(facts)};
   for (const PciLinkFacts& link : facts.pci_links) findings.push_back(pci_link(link));
-  findings.push_back(gpu_links(facts));
+  std::string skipped = facts.gpus_skipped;
+  if (skipped.empty()) skipped = facts.has_gpus ? "not measured" : "this machine shows no GPU";
+  for (Finding& finding : judge_gpu_links(facts.gpus, skipped))
+    findings.push_back(std::move(finding));
   add_net(facts.net, findings);
   findings.push_back(all_reduce(facts));
   return findings;
@@ -288,8 +285,20 @@ std::string findings_json(const std::vector<Finding>& findings, const MachineFac
                      {"memory_bytes_per_s", node.memory_bytes_per_s},
                      {"add_bytes_per_s", node.add_bytes_per_s}});
   }
+  nlohmann::json gpus = nlohmann::json::array();
+  const auto known = [](double rate) { return rate > 0 ? nlohmann::json(rate) : nlohmann::json(); };
+  for (const GpuLinkFacts& gpu : facts.gpus) {
+    gpus.push_back(
+        {{"device", gpu.device},
+         {"failure", gpu.failure.empty() ? nlohmann::json() : nlohmann::json(gpu.failure)},
+         {"to_host_bytes_per_s", known(gpu.to_host)},
+         {"to_device_bytes_per_s", known(gpu.to_device)},
+         {"both_ways_bytes_per_s", known(gpu.both)},
+         {"all_gpus_bytes_per_s", known(gpu.all)},
+         {"link_bytes_per_s", known(link_rate(gpu.link.speed, gpu.link.width))}});
+  }
   const nlohmann::json json = {
-      {"healthy", !any_wrong(findings)}, {"findings", list}, {"numa_nodes", nodes}};
+      {"healthy", !any_wrong(findings)}, {"findings", list}, {"numa_nodes", nodes}, {"gpus", gpus}};
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

@@ -177,6 +177,13 @@ std::string inspect_json(const std::vector<InspectedCommunicator>& communicators
   for (const InspectedCommunicator& communicator : communicators) {
     json ranks = json::array();
     for (const RankState& rank : communicator.ranks) ranks.push_back(rank_json(rank));
+    json ends = json::array();
+    for (const RankState& rank : communicator.ranks) {
+      for (const RecordedEnd& end : rank.record.ends) {
+        const uint64_t after_ns = end.at_ns - rank.record.ends.front().at_ns;
+        ends.push_back({{"rank", end.rank}, {"after_s", static_cast<double>(after_ns) / 1e9}});
+      }
+    }
     const RecordOwner& owner = communicator.ranks.front().record.owner;
     const Verdict& verdict = communicator.verdict;
     list.push_back({{"communicator", id_text(communicator)},
@@ -184,6 +191,7 @@ std::string inspect_json(const std::vector<InspectedCommunicator>& communicators
                     {"num_nodes", owner.num_nodes},
                     {"missing", missing_ranks(communicator.ranks)},
                     {"ranks", ranks},
+                    {"ends", ends},
                     {"verdict",
                      {{"kind", verdict.kind},
                       {"healthy", verdict.healthy()},

@@ -4,21 +4,13 @@
 #include <map>
 
 #include "base/signature.hpp"
+#include "base/wait_graph.hpp"
 #include "tools/print_format.hpp"
 
 namespace hfr::tools {
 namespace {
 
-// From then on a wait is told without a failure beside it.
-constexpr uint64_t kLongNs = 1'000'000'000;
 constexpr size_t kMostListed = 16;
-
-std::string seconds_text(uint64_t ns) { return format("%.1f s", static_cast<double>(ns) / 1e9); }
-
-std::string capital(std::string text) {
-  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
-  return text;
-}
 
 // Who waits in the end, for whom.
 struct Edge {
@@ -41,8 +33,9 @@ class Judge {
     if (failed) return judge_failure();
     if (auto verdict = find_dead()) return *verdict;
     if (auto verdict = find_stopped()) return *verdict;
-    if (auto verdict = follow_waits(kLongNs)) return *verdict;
-    if (auto verdict = find_not_meeting()) return *verdict;
+    if (auto verdict = find_in_set_up(ranks_)) return with_first_end(*verdict);
+    if (auto verdict = follow_waits(kLongNs)) return with_first_end(*verdict);
+    if (auto verdict = find_not_meeting()) return with_first_end(*verdict);
     if (auto verdict = find_all_gone()) return *verdict;
     if (auto verdict = find_slow(ranks_)) return *verdict;
     Verdict verdict;
@@ -76,13 +69,14 @@ class Judge {
     return cat("operation #", completed, " is under way");
   }
 
-  // Those that wait for a rank; `least_ns`: for so long.
+  // Those that wait in an operation; `least_ns`: for so long.
   std::vector<const RankState*> waiting(uint64_t least_ns) const {
     std::vector<const RankState*> result;
     for (const RankState& rank : ranks_) {
       const auto ns = waited_ns(rank);
-      if (ns && *ns >= least_ns && rank.record.wait->wait.stage != WaitStage::kMeeting)
-        result.push_back(&rank);
+      if (!ns || *ns < least_ns) continue;
+      const WaitStage stage = rank.record.wait->wait.stage;
+      if (stage != WaitStage::kMeeting && !is_of_set_up(stage)) result.push_back(&rank);
     }
     return result;
   }
@@ -159,19 +153,17 @@ class Judge {
 
   // ---- processes ------------------------------------------------------------------------------
 
-  bool is_dead(const RankState& rank) const {
-    return rank.process == ProcessState::kDead && rank.record.end == record::EndState::kOpen;
-  }
-
   std::optional<Verdict> find_dead() const {
     std::vector<int> dead;
     for (const RankState& rank : ranks_) {
       if (is_dead(rank)) dead.push_back(rank.record.owner.rank);
     }
     if (dead.empty() || dead.size() == ranks_.size()) return std::nullopt;
-    std::string waits = for_which(0, dead);
-    if (!waits.empty()) waits += ".";
-    return tell_dead(dead, waits);
+    std::string more = for_which(0, dead);
+    if (dead.size() > 1 && !ended_first(ranks_).empty())
+      more += cat(more.empty() ? "" : "; ", first_end_text(ranks_));
+    if (!more.empty()) more += ".";
+    return tell_dead(dead, more);
   }
 
   // `more`: a sentence's end, with its full stop, or nothing.
@@ -198,23 +190,40 @@ class Judge {
     return verdict;
   }
 
+  Verdict with_first_end(Verdict verdict) const {
+    if (all_gone(ranks_) && !ended_first(ranks_).empty())
+      verdict.sentence += cat(" All processes are gone; ", first_end_text(ranks_), ".");
+    return verdict;
+  }
+
   // The job ended, by itself or from outside, and nobody found fault.
   std::optional<Verdict> find_all_gone() const {
-    for (const RankState& rank : ranks_) {
-      if (!is_dead(rank)) return std::nullopt;
-    }
+    if (!all_gone(ranks_)) return std::nullopt;
     std::vector<int> open;
     for (const RankState& rank : ranks_) {
       if (rank.record.called > rank.record.completed) open.push_back(rank.record.owner.rank);
     }
     if (open.empty()) return std::nullopt;
+    if (const auto first = ended_first(ranks_); !first.empty()) {
+      Verdict verdict =
+          tell_dead(first, cat("so are all others, and ", first_end_text(ranks_), "."));
+      verdict.advice =
+          "Look for why it ended: its output, the kernel's log (out of memory), the scheduler's. "
+          "Launchers end all ranks once one has ended; but a job that is ended as a whole leaves "
+          "such an order, too.";
+      return verdict;
+    }
     Verdict verdict;
     verdict.kind = "dead";
     verdict.culprits = open;
     verdict.sentence =
         cat("All processes are gone, and ", list_ranks(open),
             " ended in the middle of an operation: ", operation(at(open.front())->record.completed),
-            ".");
+            ". ", nobody_seen_text(ranks_));
+    if (const auto edge = last_edge(0)) {
+      verdict.sentence += cat(" Who waited then waited for rank ", edge->to,
+                              " in the end: ", wait_text(edge->wait), ".");
+    }
     verdict.advice = "Somebody ended the job: see the scheduler's and the launcher's logs.";
     return verdict;
   }
@@ -242,62 +251,25 @@ class Judge {
 
   // ---- waits ----------------------------------------------------------------------------------
 
-  std::optional<Edge> edge_from(const RankState& rank, uint64_t least_ns) const {
-    const auto ns = waited_ns(rank);
-    if (!ns || *ns < least_ns || rank.record.wait->wait.rank < 0) return std::nullopt;
-    return Edge{&rank, rank.record.wait->wait.rank, rank.record.wait->wait,
-                rank.record.wait->operation};
-  }
-
-  // What the blamed rank does itself, not what it in turn waits for.
-  static bool is_own_act(WaitStage stage) {
-    switch (stage) {
-      case WaitStage::kStarting:
-      case WaitStage::kAddingPart:
-      case WaitStage::kCopyIn:
-      case WaitStage::kCopyOut:
-      case WaitStage::kAdding:
-      case WaitStage::kGroupPart:
-      case WaitStage::kCarrying:
-      case WaitStage::kStream:
-        return true;
-      default:
-        return false;
+  // What all wait for in the end.
+  std::optional<Edge> last_edge(uint64_t least_ns) const {
+    std::vector<Edge> edges;
+    std::vector<WaitEdge> graph;
+    for (const RankState* rank : waiting(least_ns)) {
+      const Wait& wait = rank->record.wait->wait;
+      const uint64_t operation = rank->record.wait->operation;
+      edges.push_back({rank, wait.rank, wait, operation});
+      graph.push_back({rank->record.owner.rank, wait.rank, wait.stage, operation, wait.chunk});
     }
-  }
-
-  // From rank to rank, as far as it goes. In a circle: who is waited for for something of its own.
-  std::optional<Edge> last_edge(const RankState& start, uint64_t least_ns) const {
-    std::vector<Edge> path;
-    const RankState* rank = &start;
-    while (rank != nullptr) {
-      const auto edge = edge_from(*rank, least_ns);
-      if (!edge) break;
-      path.push_back(*edge);
-      const auto again = std::find_if(path.begin(), path.end(), [&](const Edge& earlier) {
-        return earlier.from->record.owner.rank == edge->to;
-      });
-      if (again != path.end()) {
-        const auto own =
-            std::find_if(again, path.end(), [](const Edge& e) { return is_own_act(e.wait.stage); });
-        return own != path.end() ? *own : path.back();
-      }
-      rank = at(edge->to);
-    }
-    if (path.empty()) return std::nullopt;
-    return path.back();
+    const auto holdup = find_holdup(graph);
+    if (!holdup) return std::nullopt;
+    return edges[*holdup];
   }
 
   std::optional<Verdict> follow_waits(uint64_t least_ns) const {
-    std::map<int, std::vector<Edge>> ends;
-    for (const RankState* rank : waiting(least_ns)) {
-      if (auto edge = last_edge(*rank, least_ns)) ends[edge->to].push_back(*edge);
-    }
-    const auto most = std::max_element(ends.begin(), ends.end(), [](const auto& a, const auto& b) {
-      return a.second.size() < b.second.size();
-    });
-    if (most == ends.end()) return std::nullopt;
-    return tell_wait(most->second.front(), least_ns);
+    const auto edge = last_edge(least_ns);
+    if (!edge) return std::nullopt;
+    return tell_wait(*edge, least_ns);
   }
 
   Verdict tell_wait(const Edge& edge, uint64_t least_ns) const {
@@ -376,14 +348,14 @@ class Judge {
     const uint64_t called = blamed.record.called;
     const bool meets = blamed.record.wait && blamed.record.wait->wait.stage == WaitStage::kMeeting;
     const std::string waits = for_which(least_ns, verdict.culprits);
-    verdict.sentence =
-        cat(capital(one ? who(edge.to) : list_ranks(verdict.culprits)), one ? " has" : " have",
-            " not called operation ", operation(edge.operation), waits.empty() ? "" : ", in which ",
-            waits, "; ", one ? "it" : cat("rank ", edge.to), " ",
-            called == 0 ? "has called none yet" : cat("called #", called - 1, " last"),
-            meets ? " and is in hfr_comm_finalize or hfr_comm_split."
-            : blamed.process == ProcessState::kDead ? ", and its process is gone."
-                                                    : " and is outside of the library.");
+    verdict.sentence = cat(
+        capital(one ? who(edge.to) : list_ranks(verdict.culprits)), one ? " has" : " have",
+        " not called operation ", operation(edge.operation), waits.empty() ? "" : ", in which ",
+        waits, "; ", one ? "it" : cat("rank ", edge.to), " ",
+        called == 0 ? "has called none yet" : cat("called #", called - 1, " last"),
+        meets ? " and is in hfr_comm_finalize, hfr_comm_split, hfr_comm_grow or hfr_comm_suspend."
+        : blamed.process == ProcessState::kDead ? ", and its process is gone."
+                                                : " and is outside of the library.");
     verdict.advice = pids.empty()
                          ? "See in its output and in its program why it did not call."
                          : cat("See where it is: gdb -p or py-spy dump --pid, with", pids, ".");
@@ -409,10 +381,12 @@ class Judge {
     verdict.culprits = absent;
     verdict.sentence =
         cat(capital(list_ranks(meeting)), meeting.size() == 1 ? " has" : " have", " waited for ",
-            seconds_text(longest), " in hfr_comm_finalize or hfr_comm_split; ", list_ranks(absent),
-            absent.size() == 1 ? " has" : " have", " not come there.");
+            seconds_text(longest),
+            " in hfr_comm_finalize, hfr_comm_split, hfr_comm_grow or hfr_comm_suspend; ",
+            list_ranks(absent), absent.size() == 1 ? " has" : " have", " not come there.");
     verdict.advice =
-        "All ranks must finalize or split together: see where the others are (gdb -p).";
+        "All ranks must finalize, split, grow or suspend together: see where the others are (gdb "
+        "-p).";
     return verdict;
   }
 
@@ -423,6 +397,14 @@ class Judge {
 }  // namespace
 
 Verdict judge(const std::vector<RankState>& ranks) { return Judge(ranks).judge(); }
+
+bool is_dead(const RankState& rank) {
+  return rank.process == ProcessState::kDead && rank.record.end == record::EndState::kOpen;
+}
+
+bool all_gone(const std::vector<RankState>& ranks) {
+  return std::all_of(ranks.begin(), ranks.end(), is_dead);
+}
 
 std::optional<uint64_t> waited_ns(const RankState& rank) {
   const Record& record = rank.record;
@@ -449,6 +431,13 @@ std::vector<int> missing_ranks(const std::vector<RankState>& ranks) {
     if (!there[static_cast<size_t>(rank)]) missing.push_back(rank);
   }
   return missing;
+}
+
+std::string seconds_text(uint64_t ns) { return format("%.1f s", static_cast<double>(ns) / 1e9); }
+
+std::string capital(std::string text) {
+  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
+  return text;
 }
 
 std::string describe(const RankState& rank) {

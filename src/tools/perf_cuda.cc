@@ -1,74 +1,13 @@
 #include "tools/perf_cuda.hpp"
 
-#include <cuda.h>
-#include <dlfcn.h>
-
 #include <array>
 
 #include "base/text.hpp"
+#include "tools/cuda_driver.hpp"
 #include "tools/perf_join.hpp"
 
 namespace hfr::tools {
 namespace {
-
-#define HFR_PERF_CUDA_FUNCTIONS(X) \
-  X(cuInit)                        \
-  X(cuGetErrorName)                \
-  X(cuDeviceGet)                   \
-  X(cuDeviceGetCount)              \
-  X(cuDeviceGetName)               \
-  X(cuDeviceGetPCIBusId)           \
-  X(cuDevicePrimaryCtxRetain)      \
-  X(cuDevicePrimaryCtxRelease)     \
-  X(cuCtxSetCurrent)               \
-  X(cuMemAlloc)                    \
-  X(cuMemFree)                     \
-  X(cuMemcpyHtoDAsync)             \
-  X(cuMemcpyDtoHAsync)             \
-  X(cuStreamCreate)                \
-  X(cuStreamDestroy)               \
-  X(cuStreamSynchronize)           \
-  X(cuStreamBeginCapture)          \
-  X(cuStreamEndCapture)            \
-  X(cuGraphInstantiateWithFlags)   \
-  X(cuGraphLaunch)                 \
-  X(cuGraphDestroy)                \
-  X(cuGraphExecDestroy)
-
-// The driver's functions, under the versions that cuda.h names.
-struct Cuda {
-#define HFR_DECLARE(name) decltype(&::name) name = nullptr;
-  HFR_PERF_CUDA_FUNCTIONS(HFR_DECLARE)
-#undef HFR_DECLARE
-
-  static const Cuda& get() {
-    static const Cuda kCuda = load();
-    return kCuda;
-  }
-  void check(CUresult result, const char* call) const {
-    if (result == CUDA_SUCCESS) return;
-    const char* name = nullptr;
-    if (cuGetErrorName(result, &name) != CUDA_SUCCESS || name == nullptr) name = "unknown error";
-    throw PerfError(cat(call, ": ", name));
-  }
-
- private:
-  static Cuda load() {
-    void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) throw PerfError(cat("there is no CUDA driver (", dlerror(), ")"));
-    Cuda cuda;
-#define HFR_NAME(name) #name
-#define HFR_LOAD(name)                                                               \
-  cuda.name = reinterpret_cast<decltype(cuda.name)>(dlsym(library, HFR_NAME(name))); \
-  if (cuda.name == nullptr)                                                          \
-    throw PerfError("the CUDA driver has no " HFR_NAME(name) "; update NVIDIA's driver");
-    HFR_PERF_CUDA_FUNCTIONS(HFR_LOAD)
-#undef HFR_LOAD
-#undef HFR_NAME
-    cuda.check(cuda.cuInit(0), "cuInit");
-    return cuda;
-  }
-};
 
 class CudaDevice : public PerfDevice {
  public:
@@ -153,7 +92,7 @@ class CudaDevice : public PerfDevice {
     graph_ = nullptr;
   }
 
-  const Cuda& cuda_ = Cuda::get();
+  const CudaDriver& cuda_ = CudaDriver::get();
   int ordinal_ = 0;
   CUdevice device_ = 0;
   CUstream copies_ = nullptr;  // filling and checking, apart from what is timed

@@ -1,5 +1,4 @@
-// The GPU of a rank of `hfreduce perf`. The driver is loaded at run time, as any program does that
-// runs with and without a GPU.
+// The GPU of a rank of `hfreduce perf`.
 #pragma once
 
 #include <memory>
@@ -8,8 +7,8 @@
 
 namespace hfr::tools {
 
-// Device `ordinal` mod the number of devices. Throws PerfError where there is none, or where the
-// command was built without cuda.h.
+// Device `ordinal` mod the number of devices. Throws std::runtime_error where there is none, or
+// where the command was built without cuda.h.
 std::unique_ptr<PerfDevice> make_cuda_device(int ordinal);
 
 }  // namespace hfr::tools

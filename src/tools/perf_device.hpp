@@ -11,8 +11,8 @@
 
 namespace hfr::tools {
 
-// One rank's device, used by that rank's thread. Calls are complete on return, and throw PerfError
-// with a sentence.
+// One rank's device, used by that rank's thread. Calls are complete on return, and throw
+// std::runtime_error with a sentence.
 class PerfDevice {
  public:
   virtual ~PerfDevice() = default;

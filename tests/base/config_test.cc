@@ -107,6 +107,7 @@ TEST(Config, EveryVariableRefusesWhatIsNotAllowed) {
       {"HFREDUCE_DEVICE", "fpga"},
       {"HFREDUCE_CUDA_MEMOPS", "maybe"},
       {"HFREDUCE_ADD_THREADS", "33"},
+      {"HFREDUCE_COPY_STEP", "65"},
       {"HFREDUCE_GPU_GROUP", "3"},
       {"HFREDUCE_GPU_GROUP_FROM", "0"},
       {"HFREDUCE_GPU_GROUP_BLOCKS", "0"},

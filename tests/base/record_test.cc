@@ -205,6 +205,10 @@ TEST_F(Records, SweepingKeepsWhatIsOfInterest) {
   leave({.communicator = 1}, nothing);
   leave({.communicator = 1}, completed);
   const std::string open = leave({.communicator = 2}, in_operation);
+  const std::string setting_up = leave({.communicator = 6}, [](RecordFile& file) {
+    file.record().wait.seq = 2;
+    file.record().wait.rank_and_stage = static_cast<uint64_t>(hfr::WaitStage::kConnect);
+  });
   const std::string failed = leave({.communicator = 3, .rank = 0, .num_ranks = 2}, in_failure);
   const std::string beside = leave({.communicator = 3, .rank = 1, .num_ranks = 2}, completed);
   const std::string old = leave({.communicator = 4}, in_failure);
@@ -214,8 +218,8 @@ TEST_F(Records, SweepingKeepsWhatIsOfInterest) {
   ASSERT_TRUE(living.ok());
   std::ofstream(folder_ + "/garbage.record") << "anything";
   hfr::sweep_records(folder_);
-  EXPECT_THAT(names(),
-              UnorderedElementsAre(open, failed, beside, living->name(), "garbage.record"));
+  EXPECT_THAT(names(), UnorderedElementsAre(open, setting_up, failed, beside, living->name(),
+                                            "garbage.record"));
 }
 
 TEST_F(Records, SweepingKeepsTheLatest) {
@@ -354,6 +358,28 @@ TEST_F(ReadingBytes, AWaitThatWasBeingWrittenOrIsOverIsNone) {
   EXPECT_FALSE(read()->wait) << "no such rank";
   wait.rank_and_stage = hfr::kNumWaitStages;
   EXPECT_FALSE(read()->wait) << "no such stage";
+}
+
+TEST_F(ReadingBytes, EndsAreReadUpToWhatCannotBe) {
+  auto& ends = file_->ends;
+  EXPECT_FALSE(read()->hosts_rendezvous);
+  ends.watched = 1;
+  ends.num = UINT64_MAX;  // of 32 places
+  for (size_t i = 0; i < hfr::record::kMostEnds; ++i) {
+    ends.list[i].rank_plus_one = 4 - i % 4;
+    ends.list[i].at_ns = 100 + i;
+  }
+  auto record = read();
+  EXPECT_TRUE(record->hosts_rendezvous);
+  ASSERT_EQ(record->ends.size(), hfr::record::kMostEnds);
+  EXPECT_EQ(record->ends[1].rank, 2);
+  EXPECT_EQ(record->ends[1].at_ns, 101u);
+  ends.list[7].at_ns = 105;
+  EXPECT_EQ(read()->ends.size(), 7u) << "time runs forward";
+  ends.list[5].rank_plus_one = 5;
+  EXPECT_EQ(read()->ends.size(), 5u) << "no such rank";
+  ends.num = 3;
+  EXPECT_EQ(read()->ends.size(), 3u);
 }
 
 TEST_F(ReadingBytes, WhatCannotBeIsRefused) {

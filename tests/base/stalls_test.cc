@@ -2,26 +2,45 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace hfr_tests {
 namespace {
 
-hfr::StallReport report(int reporter, int blamed) {
-  return {reporter, blamed, hfr::Status(hfr::Code::kTimeout, "late")};
+using hfr::StallReport;
+using hfr::WaitStage;
+
+StallReport report(int reporter, int blamed, WaitStage stage = WaitStage::kSum) {
+  return {{reporter, blamed, stage}, hfr::Status(hfr::Code::kTimeout, "late")};
 }
 
 TEST(Stalls, TheChainEndsAtWhoIsSilent) {
-  const std::vector<hfr::StallReport> reports = {report(4, 2), report(0, 4), report(2, 7)};
-  EXPECT_EQ(hfr::find_cause(reports).blamed, 7);
-  EXPECT_EQ(hfr::find_cause(reports).reporter, 2);
-  EXPECT_EQ(hfr::find_cause(std::vector{report(3, 1)}).blamed, 1);
-  EXPECT_EQ(hfr::find_cause(std::vector{report(3, -1)}).blamed, -1);
+  const std::vector<StallReport> reports = {report(4, 2), report(0, 4), report(2, 7)};
+  EXPECT_EQ(hfr::find_cause(reports).wait.to, 7);
+  EXPECT_EQ(hfr::find_cause(reports).wait.from, 2);
+  EXPECT_EQ(hfr::find_cause(std::vector{report(3, 1)}).wait.to, 1);
+  EXPECT_EQ(hfr::find_cause(std::vector{report(5, 5)}).wait.to, 5);
 }
 
-TEST(Stalls, ACircleEndsBeforeItCloses) {
-  EXPECT_EQ(hfr::find_cause(std::vector{report(0, 1), report(1, 2), report(2, 1)}).reporter, 2);
-  EXPECT_EQ(hfr::find_cause(std::vector{report(5, 5)}).blamed, 5);
+// Whoever reports first.
+TEST(Stalls, TheCopyIsWhatHoldsACircleUp) {
+  std::vector<StallReport> reports = {report(0, 1), report(1, 2, WaitStage::kCopyIn), report(2, 0)};
+  for (int first = 0; first < 3; ++first) {
+    std::rotate(reports.begin(), reports.begin() + 1, reports.end());
+    EXPECT_EQ(hfr::find_cause(reports).wait.to, 2);
+    EXPECT_EQ(hfr::find_cause(reports).wait.from, 1);
+  }
+}
+
+TEST(Stalls, OfSeveralChainsTheOneThatHoldsUpMost) {
+  const std::vector<StallReport> reports = {report(5, 6), report(0, 3), report(1, 3), report(2, 1)};
+  EXPECT_EQ(hfr::find_cause(reports).wait.to, 3);
+}
+
+TEST(Stalls, WhoDoesNotKnowIsTheEndOfAChain) {
+  EXPECT_EQ(hfr::find_cause(std::vector{report(3, -1)}).wait.to, -1);
+  EXPECT_EQ(hfr::find_cause(std::vector{report(3, -1), report(0, 3)}).wait.to, 3);
 }
 
 TEST(Stalls, ASilentRendezvousIsNamed) {

@@ -45,6 +45,7 @@ struct World {
     MeetingRequest r;
     r.excluded = std::move(excluded);
     for (int rank = 0; rank < static_cast<int>(lines.size()); ++rank) r.callers.push_back(rank);
+    r.purpose = purpose;
     r.deadline_ns = in_ms(ms);
     r.logger = Logger(LogLevel::kOff, "");
     return r;
@@ -78,6 +79,7 @@ struct World {
   }
 
   std::vector<Line> lines;
+  MeetingPurpose purpose = MeetingPurpose::kShrink;  // of requests to come
 };
 
 void expect_agreed(World& world, const std::vector<int>& ranks,
@@ -177,7 +179,7 @@ TEST(Meeting, DeathDuringTheMeetingIsNoticed) {
     EXPECT_TRUE(handshake.run((*fd)->get(), Handshake::Side::kConnecting, in_ms(20'000)).ok());
     EXPECT_TRUE(send_frame((*fd)->get(),
                            pack({std::string(1, meeting::kCome), Line::kFirst, "20000", "",
-                                 encode(std::span<const Decision>())}),
+                                 encode(std::span<const Decision>()), "s"}),
                            in_ms(20'000), "coming")
                     .ok());
     fd->reset();
@@ -258,7 +260,7 @@ TEST(Meeting, WhoComesTwiceIsHeardOnItsLastConnection) {
   EXPECT_TRUE(handshake.run((*first)->get(), Handshake::Side::kConnecting, in_ms(20'000)).ok());
   EXPECT_TRUE(send_frame((*first)->get(),
                          pack({std::string(1, meeting::kCome), Line::kFirst, "20000", "",
-                               encode(std::span<const Decision>())}),
+                               encode(std::span<const Decision>()), "s"}),
                          in_ms(20'000), "coming")
                   .ok());
   comes(1);
@@ -269,6 +271,27 @@ TEST(Meeting, WhoComesTwiceIsHeardOnItsLastConnection) {
   comes(2);
   for (std::thread& thread : threads) thread.join();
   for (const Status& end : ends) EXPECT_TRUE(end.ok()) << end.message();
+}
+
+// A deadline that no clock reaches brings the meeting's no nearer: the others are waited for.
+TEST(Meeting, AnEndlessDeadlineEndsNoMeeting) {
+  World world(4);
+  std::vector<Result<Gathered>> answers;
+  std::thread first([&] { answers = world.meet({0, 1}, 100'000); });
+  auto fd = connect_once(world.of(0).addresses[0], "127.0.0.1", in_ms(100'000));
+  SecretHandshake handshake(world.of(3).secret, meeting::kPurpose, 3);
+  EXPECT_TRUE(handshake.run((*fd)->get(), Handshake::Side::kConnecting, in_ms(100'000)).ok());
+  const std::string endless = "18446744073709551615";
+  EXPECT_TRUE(send_frame((*fd)->get(),
+                         pack({std::string(1, meeting::kCome), Line::kFirst, endless, "",
+                               encode(std::span<const Decision>()), "s"}),
+                         in_ms(100'000), "coming")
+                  .ok());
+  std::byte decided{};
+  EXPECT_EQ(recv_all((*fd)->get(), {&decided, 1}, in_ms(300), "a decision").code(), Code::kTimeout);
+  EXPECT_TRUE(meet(world.of(2), world.request(100'000)).ok());
+  first.join();
+  EXPECT_THAT(world.of(0).members, ElementsAre(0, 1, 2, 3));
 }
 
 TEST(Meeting, StrangersAtTheDoorChangeNothing) {
@@ -283,6 +306,103 @@ TEST(Meeting, StrangersAtTheDoorChangeNothing) {
       send_all(strangers[2].get(), std::span(rubbish).first(7), in_ms(20'000), "half").ok());
   auto answers = world.meet({0, 1, 2});
   expect_agreed(world, {0, 1, 2}, answers);
+}
+
+struct ResumeMeeting : World {
+  explicit ResumeMeeting(int ranks) : World(ranks) { purpose = MeetingPurpose::kResume; }
+};
+
+TEST(MeetingToResume, AllComeAgainAndAgain) {
+  for (int ranks : {1, 2, 5}) {
+    ResumeMeeting world(ranks);
+    std::vector<int> all;
+    for (int rank = 0; rank < ranks; ++rank) all.push_back(rank);
+    std::string id = Line::kFirst;
+    for (int time = 0; time < 3; ++time) {
+      expect_agreed(world, all, world.meet(all));
+      EXPECT_NE(world.of(0).id, id);
+      id = world.of(0).id;
+    }
+  }
+}
+
+TEST(MeetingToResume, WhoIsGoneIsNamedToAllAtOnce) {
+  for (int gone : {0, 2, 3}) {
+    ResumeMeeting world(4);
+    world.kill(gone);
+    std::vector<int> left;
+    for (int rank = 0; rank < 4; ++rank) {
+      if (rank != gone) left.push_back(rank);
+    }
+    for (const auto& answer : world.meet(left, 120'000)) {
+      EXPECT_EQ(answer.status().code(), Code::kRemoteError);
+      EXPECT_THAT(answer.status().message(), HasSubstr(cat("rank ", gone, " has ended")));
+    }
+    // They can go on without it.
+    world.purpose = MeetingPurpose::kShrink;
+    expect_agreed(world, left, world.meet(left));
+  }
+}
+
+// No majority goes on; all may come later.
+TEST(MeetingToResume, WhoIsSilentIsNamedAtTheDeadline) {
+  for (int silent : {0, 2}) {
+    ResumeMeeting world(4);
+    std::vector<int> come;
+    for (int rank = 0; rank < 4; ++rank) {
+      if (rank != silent) come.push_back(rank);
+    }
+    for (const auto& answer : world.meet(come, 1'000)) {
+      EXPECT_EQ(answer.status().code(), Code::kTimeout) << answer.status().message();
+      EXPECT_THAT(answer.status().message(), HasSubstr(cat("rank ", silent, " did not come")));
+    }
+    expect_agreed(world, {0, 1, 2, 3}, world.meet({0, 1, 2, 3}));
+  }
+}
+
+// Rank 3 knows better. Whoever of the others convenes or comes hears of it.
+TEST(MeetingToResume, WhoShrinksIsFollowed) {
+  for (int shrinking : {0, 3}) {
+    ResumeMeeting world(4);
+    std::vector<Status> ends(4);
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < 4; ++rank) {
+      threads.emplace_back([&, rank] {
+        MeetingRequest request = world.request(120'000);
+        if (rank != shrinking) {
+          const Status resumed = meet(world.of(rank), request).status();
+          EXPECT_EQ(resumed.code(), Code::kRemoteError);
+          EXPECT_THAT(resumed.message(), HasSubstr("called hfr_comm_shrink"));
+        }
+        request.purpose = MeetingPurpose::kShrink;
+        ends[static_cast<size_t>(rank)] = meet(world.of(rank), request).status();
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const Status& end : ends) EXPECT_TRUE(end.ok()) << end.message();
+    EXPECT_THAT(world.of(1).members, ElementsAre(0, 1, 2, 3));
+    EXPECT_EQ(world.of(1).id, world.of(3).id);
+  }
+}
+
+// Rank 1 knows of a decision to shrink that came to nothing; rank 0 hears of it.
+TEST(MeetingToResume, NotAfterADecisionToShrink) {
+  ResumeMeeting world(3);
+  const Decision decision = world.of(2).decide({0, 1});
+  ASSERT_TRUE(world.of(1).follow({&decision, 1}).ok());
+  EXPECT_EQ(world.meet({1}, 120'000)[0].status().code(), Code::kRemoteError);
+  MeetingRequest request = world.request(120'000);
+  MeetingRequest to_shrink = request;
+  to_shrink.purpose = MeetingPurpose::kShrink;
+  Status shrunk;
+  std::thread other([&] { shrunk = meet(world.of(1), to_shrink).status(); });
+  EXPECT_EQ(meet(world.of(0), request).status().code(), Code::kRemoteError);
+  EXPECT_THAT(world.of(0).members, ElementsAre(0, 1));
+  world.kill(2);
+  EXPECT_TRUE(meet(world.of(0), to_shrink).ok());
+  other.join();
+  EXPECT_TRUE(shrunk.ok()) << shrunk.message();
+  EXPECT_EQ(world.of(0).id, world.of(1).id);
 }
 
 }  // namespace

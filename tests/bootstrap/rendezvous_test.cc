@@ -3,18 +3,46 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "base/text.hpp"
 #include "bootstrap/launch_env.hpp"
+#include "bootstrap/messages.hpp"
 #include "bootstrap/unique_id.hpp"
+
+namespace hfr {
+namespace {
+
+void note_refused_accept();
+
+}  // namespace
+}  // namespace hfr
+
+// In place of the C library's, in this program.
+extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
+  const long accepted = syscall(SYS_accept4, fd, address, size, flags);
+  if (accepted < 0 && errno == EMFILE) {
+    hfr::note_refused_accept();
+    errno = EMFILE;
+  }
+  return static_cast<int>(accepted);
+}
 
 namespace hfr {
 namespace {
@@ -186,6 +214,40 @@ TEST(Rendezvous, DeadlineNamesWhoDidNotCome) {
   expect_soon([&] { return wrong_of_half_a_meeting(ms *= 3); });
 }
 
+// Long before the deadline the log tells who has not joined, and who has not come to a stage.
+TEST(Rendezvous, TheLogTellsWhoIsLate) {
+  Meeting meeting(2);
+  const std::string path = cat(testing::TempDir(), "/late-", getpid(), ".log");
+  ServerOptions options;
+  options.num_ranks = 2;
+  options.key = meeting.secret.derive("hfreduce rendezvous");
+  options.deadline_ns = meeting.deadline_ns;
+  options.tell_late_ns = 10'000'000;
+  options.logger = *Logger::to_file(LogLevel::kWarn, path, "");
+  auto server = RendezvousServer::start(std::move(meeting.listener), std::move(options));
+  ASSERT_TRUE(server.ok());
+  const auto await = [&](const std::string& text) {
+    std::string log;
+    while (log.find(text) == std::string::npos && monotonic_ns() < meeting.deadline_ns) {
+      std::ifstream file(path);
+      log.assign(std::istreambuf_iterator<char>(file), {});
+    }
+    EXPECT_THAT(log, HasSubstr(text));
+  };
+  std::thread punctual([&] {
+    auto membership = Membership::join(meeting.request(1));
+    ASSERT_TRUE(membership.ok()) << membership.status().message();
+    EXPECT_TRUE((*membership)->barrier(meeting.deadline_ns, "a test").ok());
+  });
+  await("rank 0 did not join yet");
+  auto late = Membership::join(meeting.request(0));
+  ASSERT_TRUE(late.ok()) << late.status().message();
+  await("rank 0 (process 0) did not come to this stage yet: a test");
+  EXPECT_TRUE((*late)->barrier(meeting.deadline_ns, "a test").ok());
+  punctual.join();
+  std::remove(path.c_str());
+}
+
 TEST(Rendezvous, DeathIsToldAtOnceAndGoodbyeIsNoDeath) {
   Meeting meeting(4);
   std::atomic<int> ready{0};
@@ -213,6 +275,88 @@ TEST(Rendezvous, DeathIsToldAtOnceAndGoodbyeIsNoDeath) {
   });
 }
 
+// Ranks 1 to 3 as processes, which wait until they are killed. Rank 0 notes their ends.
+TEST(Rendezvous, EndsAreNotedInTheirOrder) {
+  Meeting meeting(4);
+  std::vector<pid_t> children;
+  for (int rank = 1; rank < 4; ++rank) {
+    children.push_back(fork());
+    if (children.back() != 0) continue;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    auto membership = Membership::join(meeting.request(rank));
+    while (membership.ok()) pause();
+    _exit(1);
+  }
+  auto membership = Membership::join(meeting.request(0));
+  ASSERT_TRUE(membership.ok()) << membership.status().message();
+  auto ends = std::make_unique<record::Ends>();
+  (*membership)->record_ends(*ends);
+  EXPECT_EQ(ends->watched, 1u);
+  auto end = [&](std::vector<int> ranks) {
+    const uint64_t num = ends->num + ranks.size();
+    for (int rank : ranks) kill(children[static_cast<size_t>(rank) - 1], SIGKILL);
+    while (ends->num < num && monotonic_ns() < meeting.deadline_ns) std::this_thread::yield();
+    ASSERT_EQ(ends->num, num);
+  };
+  end({2});
+  end({3, 1});
+  EXPECT_EQ(ends->list[0].rank_plus_one, 3u);
+  EXPECT_GT(ends->list[1].at_ns, ends->list[0].at_ns);
+  const std::set<uint64_t> others = {ends->list[1].rank_plus_one, ends->list[2].rank_plus_one};
+  EXPECT_EQ(others, (std::set<uint64_t>{2, 4}));
+  for (pid_t child : children) waitpid(child, nullptr, 0);
+}
+
+// As a data loader's process does, which outlives the rank that forked it for a while.
+TEST(Rendezvous, ADeathIsToldThoughAChildOfTheRankLivesOn) {
+  Meeting meeting(2);
+  std::array<int, 2> held{};
+  ASSERT_EQ(pipe(held.data()), 0);
+  UniqueFd until(held[0]);
+  UniqueFd through(held[1]);
+  const pid_t rank = fork();
+  if (rank == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    through.reset();
+    auto membership = Membership::join(meeting.request(1));
+    if (!membership.ok()) _exit(1);
+    if (fork() == 0) {
+      std::byte byte{};
+      [[maybe_unused]] const ssize_t got = read(until.get(), &byte, 1);
+      _exit(0);
+    }
+    (void)(*membership)->barrier(meeting.deadline_ns, "the child lives");
+    while (true) pause();
+  }
+  auto membership = Membership::join(meeting.request(0));
+  ASSERT_TRUE(membership.ok()) << membership.status().message();
+  EXPECT_TRUE((*membership)->barrier(meeting.deadline_ns, "the child lives").ok());
+  kill(rank, SIGKILL);
+  waitpid(rank, nullptr, 0);
+  std::optional<Failure> failure;
+  while (!failure && monotonic_ns() < meeting.deadline_ns) failure = (*membership)->poll();
+  ASSERT_TRUE(failure) << "nobody noticed";
+  EXPECT_EQ(failure->rank, 1);
+  EXPECT_THAT(failure->status.message(), HasSubstr("died"));
+}
+
+// Who says goodbye has not died.
+TEST(Rendezvous, AGoodbyeIsNoEnd) {
+  Meeting meeting(2);
+  record::Ends ends{};
+  run_ranks(meeting, nullptr, [&](int rank, auto& membership) {
+    ASSERT_TRUE(membership.ok()) << membership.status().message();
+    (*membership)->record_ends(ends);
+    ASSERT_TRUE((*membership)->barrier(meeting.deadline_ns, "start").ok());
+    if (rank == 1) (*membership)->leave();
+    // The host stays until rank 1 is gone.
+    if (rank == 0) {
+      EXPECT_FALSE((*membership)->barrier(in_ms(1'000), "a meeting of one").ok());
+    }
+  });
+  EXPECT_EQ(ends.num, 0u);
+}
+
 // 0 waits for 1, 1 for 3, 3 for 2; 2 says nothing. What is wrong with the verdict, or nothing.
 std::string wrong_of_a_stall() {
   Meeting meeting(4);
@@ -225,7 +369,8 @@ std::string wrong_of_a_stall() {
       const Failure verdict =
           (*membership)
               ->resolve_stall(
-                  blamed, Status(Code::kTimeout, cat("rank ", rank, " waits for rank ", blamed)));
+                  {blamed, WaitStage::kStarting}, 0,
+                  Status(Code::kTimeout, cat("rank ", rank, " waits for rank ", blamed)));
       if (verdict.rank != 2 || verdict.status.message() != "rank 3 waits for rank 2") {
         wrong[rank] =
             cat("rank ", rank, " was told of rank ", verdict.rank, ": ", verdict.status.message());
@@ -304,6 +449,118 @@ TEST(Hostile, StrangersAreDroppedWhileTheJobGoesOn) {
   });
 }
 
+// A member that says what none says is not dead, and is told of as what it is, to itself, too.
+TEST(Hostile, AMemberThatBreaksTheProtocolIsNamedForThat) {
+  const std::vector<std::vector<std::byte>> rubbish = {
+      framed({"?"}),                                      // no such kind
+      framed({std::string(1, rendezvous::kStall), "5"}),  // fields are missing
+      std::vector<std::byte>(8, std::byte{0xff})};        // longer than any frame
+  for (const auto& bytes : rubbish) {
+    Meeting meeting(2);
+    std::thread odd([&] {
+      UniqueFd fd = connect_raw(meeting.address);
+      SecretHandshake handshake(meeting.secret, "hfreduce rendezvous", 1);
+      ASSERT_TRUE(handshake.run(fd.get(), Handshake::Side::kConnecting, patience()).ok());
+      const JoinRequest honest = meeting.request(1);
+      for (const auto& message :
+           {framed({std::string(1, rendezvous::kJoin), "1", "1", "2", honest.settings, "odd"}),
+            framed({std::string(1, rendezvous::kGather), "joining", "100000", ""})}) {
+        ASSERT_TRUE(send_all(fd.get(), message, patience(), "joining").ok());
+      }
+      auto all_here = recv_frame(fd.get(), 1 << 20, patience(), "being there");
+      ASSERT_TRUE(all_here.ok()) << all_here.status().message();
+      ASSERT_TRUE(send_all(fd.get(), bytes, patience(), "rubbish").ok());
+      auto told = recv_frame(fd.get(), 1 << 20, patience(), "being told");
+      ASSERT_TRUE(told.ok()) << told.status().message();
+      auto message = rendezvous::read_server_message(*told, 2);
+      ASSERT_TRUE(message && std::holds_alternative<rendezvous::Verdict>(*message));
+      EXPECT_EQ(std::get<rendezvous::Verdict>(*message).failure.rank, 1);
+    });
+    auto membership = Membership::join(meeting.request(0));
+    ASSERT_TRUE(membership.ok()) << membership.status().message();
+    std::optional<Failure> failure;
+    while (!failure && monotonic_ns() < meeting.deadline_ns) failure = (*membership)->poll();
+    odd.join();
+    ASSERT_TRUE(failure);
+    EXPECT_EQ(failure->rank, 1);
+    EXPECT_EQ(failure->status.code(), Code::kInternalError);
+    EXPECT_THAT(failure->status.message(),
+                AllOf(HasSubstr("rank 1 (odd) broke the protocol of the rendezvous: a frame"),
+                      HasSubstr("the same build"), Not(HasSubstr("died"))));
+  }
+}
+
+TEST(Hostile, AServerThatBreaksTheProtocolIsNamedForThat) {
+  for (const auto& bytes : {framed({"?"}), std::vector<std::byte>(8, std::byte{0xff})}) {
+    Meeting meeting(2);
+    const JoinRequest host = meeting.request(0);
+    std::thread odd([&] {
+      auto fd = accept_tcp(host.listener.get(), patience());
+      ASSERT_TRUE(fd.ok());
+      ProvenStream stream(std::move(*fd), meeting.secret.derive("hfreduce rendezvous"), 0);
+      while (!stream.proven() && monotonic_ns() < meeting.deadline_ns) {
+        stream.receive();
+        ASSERT_TRUE(stream.next_frame(rendezvous::kMaxMemberFrame).ok());
+      }
+      stream.send(bytes);
+      // Until the other side has gone.
+      while (stream.open() && monotonic_ns() < meeting.deadline_ns) stream.receive();
+    });
+    const Status status = Membership::join(meeting.request(1)).status();
+    EXPECT_EQ(status.code(), Code::kInternalError);
+    EXPECT_THAT(status.message(), AllOf(HasSubstr("rank 0, which hosts it, broke the protocol"),
+                                        HasSubstr("the same build"), Not(HasSubstr("died"))));
+    odd.join();
+  }
+}
+
+// What accept4 below has seen.
+struct Accepts {
+  std::atomic<int> refused{0};
+  std::atomic<uint64_t> first_ns{0};
+  std::atomic<uint64_t> last_ns{0};
+};
+Accepts g_accepts;
+
+void note_refused_accept() {
+  g_accepts.last_ns = monotonic_ns();
+  if (g_accepts.refused++ == 0) g_accepts.first_ns = g_accepts.last_ns.load();
+}
+
+// Without descriptors the server lets the members wait, and tries again every 100 ms.
+TEST(Hostile, ManyDescriptorsElsewhereLoseNoMember) {
+  Meeting meeting(2);
+  auto fd = ConnectAttempt::begin(meeting.address, "");
+  ASSERT_TRUE(fd.ok());
+  const UniqueFd early = fd->release();  // connected, in the listener's queue
+  ServerOptions options;
+  options.num_ranks = 2;
+  options.key = meeting.secret.derive("hfreduce rendezvous");
+  options.deadline_ns = meeting.deadline_ns;
+  options.logger = Logger(LogLevel::kOff, "");
+  rlimit usual{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &usual), 0);
+  {
+    // One for the server's own; then there are none.
+    const UniqueFd own(dup(early.get()));
+    const UniqueFd next(dup(early.get()));
+    const rlimit none{static_cast<rlim_t>(next.get()), usual.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  g_accepts.refused = 0;
+  auto started = RendezvousServer::start(std::move(meeting.listener), std::move(options));
+  while (g_accepts.refused < 4 && monotonic_ns() < meeting.deadline_ns) std::this_thread::yield();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &usual), 0);
+  ASSERT_TRUE(started.ok());
+  ASSERT_GE(g_accepts.refused, 4);
+  EXPECT_GE(g_accepts.last_ns - g_accepts.first_ns, 300'000'000u) << "it spins";
+  SecretHandshake handshake(meeting.secret, "hfreduce rendezvous", 1);
+  EXPECT_TRUE(handshake.run(early.get(), Handshake::Side::kConnecting, patience()).ok());
+  run_ranks(meeting, nullptr, [&](int, auto& membership) {
+    EXPECT_TRUE(membership.ok()) << membership.status().message();
+  });
+}
+
 TEST(Hostile, ReplayedProofIsRefused) {
   Secret secret = Secret::random();
   SecretHandshake honest(secret, "test", 4);
@@ -335,6 +592,57 @@ TEST(Hostile, ReplayedProofIsRefused) {
   auto answer = other.feed(recorded[0]);
   ASSERT_TRUE(answer.ok());
   EXPECT_FALSE(other.feed(std::span(*answer).subspan(kHelloBytes)).ok());
+}
+
+// Rank 0 as a process, which joins or does not, until it is stopped.
+pid_t fork_host(Meeting& meeting, bool joins) {
+  const pid_t host = fork();
+  if (host != 0) return host;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  std::unique_ptr<Membership> membership;
+  if (joins) membership = std::move(*Membership::join(meeting.request(0)));
+  while (true) pause();
+}
+
+void stop(pid_t host) {
+  kill(host, SIGSTOP);
+  waitpid(host, nullptr, WUNTRACED);
+}
+
+TEST(SilentHost, JoiningEndsAtTheDeadlineAndNamesIt) {
+  Meeting meeting(2, 500);
+  const pid_t host = fork_host(meeting, false);
+  stop(host);
+  const Status status = Membership::join(meeting.request(1)).status();
+  EXPECT_EQ(status.code(), Code::kTimeout) << status.message();
+  EXPECT_THAT(status.message(), HasSubstr("the rendezvous (rank 0's"));
+  kill(host, SIGKILL);
+  waitpid(host, nullptr, 0);
+}
+
+TEST(SilentHost, SetUpAndOperationsEndAtTheirDeadlinesAndNameIt) {
+  Meeting meeting(2);
+  const pid_t host = fork_host(meeting, true);
+  auto membership = Membership::join(meeting.request(1));
+  ASSERT_TRUE(membership.ok()) << membership.status().message();
+  stop(host);
+  const Status set_up = (*membership)->barrier(in_ms(300), "a stage of set-up");
+  EXPECT_EQ(set_up.code(), Code::kTimeout);
+  EXPECT_EQ(set_up.message(),
+            "a stage of set-up: rank 0, which hosts the rendezvous, does not answer");
+  // In an operation: at the deadline, and when a peer was lost.
+  const Failure stall = (*membership)
+                            ->resolve_stall({0, WaitStage::kStarting}, 0,
+                                            Status(Code::kTimeout, "waited for rank 0"));
+  EXPECT_EQ(stall.rank, 0);
+  EXPECT_EQ(stall.status.code(), Code::kTimeout);
+  EXPECT_THAT(stall.status.message(), HasSubstr("rank 0, which hosts the rendezvous, does not"));
+  const Failure loss =
+      (*membership)->report_and_ask({Status(Code::kRemoteError, "lost rank 0"), 0});
+  EXPECT_EQ(loss.rank, 0);
+  EXPECT_THAT(loss.status.message(), HasSubstr("rank 0, which hosts the rendezvous, does not"));
+  kill(host, SIGKILL);
+  waitpid(host, nullptr, 0);
 }
 
 TEST(UniqueId, RoundTripAndDamage) {

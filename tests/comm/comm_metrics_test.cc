@@ -36,6 +36,26 @@ CommMetrics example(int rank) {
   return one;
 }
 
+TEST(CommMetrics, WhatWasCountedBeforeIsAdded) {
+  CommMetrics sum = example(0);
+  sum.add(example(1));
+  EXPECT_EQ(sum.rank, 0);
+  EXPECT_EQ(sum.failure, Code::kOk);
+  EXPECT_EQ(sum.operations_started, 14u);
+  EXPECT_EQ(sum.operations_completed, 12u);
+  EXPECT_EQ(sum.operations_by_path, (std::array<uint64_t, 3>{2, 4, 6}));
+  EXPECT_EQ(sum.of(Stage::kOperation).bytes, 24690u);
+  const StageTotals& add = sum.of(Stage::kAdd);
+  EXPECT_EQ(add.count, 2u);
+  EXPECT_EQ(add.bytes, 131072u);
+  EXPECT_EQ(add.timed, 4u);
+  EXPECT_EQ(add.time_ns, 3'000'010'002u);
+  EXPECT_EQ(add.buckets[time_bucket(5000)], 2u);
+  EXPECT_EQ(sum.puts_refused, 8u);
+  EXPECT_EQ(sum.links_broken, 4u);
+  EXPECT_EQ(sum.links_mended, 2u);
+}
+
 TEST(CommMetrics, NumbersStandUnderTheirNames) {
   const std::vector<CommMetrics> all = {example(0), example(1)};
   const std::string text = prometheus_text(all);

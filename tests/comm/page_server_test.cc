@@ -1,9 +1,13 @@
 #include "comm/page_server.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <string>
@@ -164,6 +168,28 @@ TEST_F(PageServerTest, EndsWithClientsConnected) {
   expect_service();
   server_.reset();
   EXPECT_EQ(receive(idle), "");
+}
+
+// A child that lives on leaves the address to whoever comes next.
+TEST_F(PageServerTest, AForkedChildDoesNotListen) {
+  std::array<int, 2> held{};
+  ASSERT_EQ(pipe2(held.data(), O_CLOEXEC), 0);
+  UniqueFd until(held[0]);
+  UniqueFd through(held[1]);
+  const pid_t child = fork();
+  if (child == 0) {
+    through.reset();
+    std::byte byte{};
+    [[maybe_unused]] const ssize_t got = read(until.get(), &byte, 1);
+    _exit(0);
+  }
+  server_.reset();
+  auto nobody = connect_once(address_, "", monotonic_ns() + kLongNs);
+  ASSERT_TRUE(nobody.ok()) << nobody.status().message();
+  EXPECT_FALSE(nobody->has_value()) << "the child listens";
+  EXPECT_TRUE(listen_tcp(address_).ok());
+  through.reset();
+  waitpid(child, nullptr, 0);
 }
 
 TEST_F(PageServerTest, APageThatThrowsIsNoEnd) {

@@ -44,7 +44,8 @@ struct EngineOptions {
   size_t streaming_bytes = 0;  // results from this size on go past the caches; 0: by default
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
-  bool check = false;  // chunks have checksums
+  uint64_t copy_step = 0;  // with `staged`: a node's ranks share a GPU and keep so close together
+  bool check = false;      // chunks have checksums
   // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
   size_t add_threads = 0;
   // With a pool of the test's own for this rank.
@@ -318,6 +319,12 @@ class EngineCluster {
       rank->record = std::make_unique<hfr::record::File>();
       rank->recorder = std::make_unique<hfr::Recorder>(*rank->record, clock_);
       rank->context->recorder = rank->recorder.get();
+    }
+    rank->context->limits.copy_step = options.copy_step;
+    for (int other = 0; other < shape.num_local(); ++other) {
+      const bool in_host =
+          options.mixed && shape.nodes[static_cast<size_t>(shape.node)][other] % 2 == 1;
+      if (other != shape.local_rank && !in_host) rank->context->gpu_sharers.push_back(other);
     }
     if (options.group_size > 0) {
       rank->context->groups = make_groups(shape, rank->context->staging, options.group_size);

@@ -77,6 +77,64 @@ void submit_all(EngineCluster& cluster, Buffers& buffers) {
   }
 }
 
+// Ranks that share a GPU keep step with each other: the sums are right in every order of turns.
+TEST(Executor, KeepingStepInEveryOrder) {
+  unsigned seed = 0;
+  for (const auto& nodes : {std::vector<int>{2}, {5}, {2, 2}, {1, 3, 2}}) {
+    for (uint64_t window : {2, 8}) {
+      for (uint64_t step : {1, 2, 3}) {
+        for (bool mixed : {false, true}) {
+          EngineCluster cluster({.ranks_per_node = nodes,
+                                 .window = window,
+                                 .chunk_bytes = 4096,
+                                 .staged = true,
+                                 .mixed = mixed,
+                                 .copy_step = step});
+          run_in_random_turns(cluster, {1, 20'000, 0, 513, 9000, 3, 70'000}, ++seed);
+        }
+      }
+    }
+  }
+}
+
+// Chunks that a rank's copies have brought to staging, from the first on.
+size_t num_landed(EngineCluster& cluster, int rank) {
+  const hfr::Staging& staging = cluster.context(rank).staging;
+  const auto window = static_cast<uint64_t>(staging.shape().window);
+  uint64_t chunk = 0;
+  while (staging.landed(static_cast<int>(chunk % window), rank).load() >= chunk + 1) ++chunk;
+  return chunk;
+}
+
+// Rank 0 gets as many turns as it likes, the other two one at a time.
+TEST(Executor, NobodysCopiesAreFurtherAhead) {
+  for (uint64_t step : {0, 1, 2}) {
+    EngineCluster cluster({.ranks_per_node = {3},
+                           .window = 8,
+                           .chunk_bytes = 4096,
+                           .staged = true,
+                           .copy_step = step});
+    Buffers buffers(3, size_t{512} * 20, false);  // 20 chunks
+    submit_all(cluster, buffers);
+    auto run_ahead = [&] {
+      for (int i = 0; i < 100; ++i) cluster[0].progress();
+    };
+    cluster[1].progress();
+    cluster[2].progress();  // both have announced it
+    run_ahead();
+    EXPECT_EQ(num_landed(cluster, 0), step == 0 ? 8u : step);
+    for (int turns = 0; step > 0 && !cluster.all_done(0); ++turns) {
+      ASSERT_LT(turns, 10'000);
+      cluster[1 + turns % 2].progress();
+      run_ahead();
+      const size_t slowest = std::min(num_landed(cluster, 1), num_landed(cluster, 2));
+      EXPECT_LE(num_landed(cluster, 0), slowest + step);
+    }
+    for (int i = 0; i < 1000; ++i) cluster.turn();
+    buffers.check();
+  }
+}
+
 // A node of one rank: what it puts lies in staging, but for an input to which nothing is added.
 TEST(Executor, NoSumIsCopiedToBeSent) {
   for (const char* forest : {"tree", "ring"}) {

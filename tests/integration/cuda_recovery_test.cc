@@ -1,5 +1,6 @@
-// Splitting and shrinking communicators whose ranks are on GPUs: children stay on the GPU of their
-// parent, whatever their own ranks are. Threads and processes. Threads make and free memory and
+// Splitting, shrinking and suspending communicators whose ranks are on GPUs: children, and what is
+// resumed, stay on the GPU of their parent, whatever their own ranks are. Threads and processes.
+// Threads make and free memory and
 // communicators while no stream of another thread waits (docs/cuda.md).
 #include <gmock/gmock.h>
 
@@ -79,6 +80,27 @@ TEST(CudaRecoveryProcesses, Split) {
   if (const std::string skip = ranks.expect_all_well(); !skip.empty()) GTEST_SKIP() << skip;
 }
 
+// Sums, steps aside, and sums again.
+std::string suspend_and_sum(hfr_comm_t comm) {
+  std::string wrong = sums(comm);
+  for (int time = 0; time < 2; ++time) {
+    if (hfr_comm_suspend(comm) != HFR_SUCCESS) return wrong + hfr_get_last_error(comm);
+    if (hfr_comm_resume(comm) != HFR_SUCCESS) return wrong + hfr_get_last_error(comm);
+    wrong += sums(comm);
+  }
+  return wrong;
+}
+
+TEST(CudaRecoveryProcesses, Suspend) {
+  Ranks ranks({.num_ranks = 4}, [](int, const Ranks::Comms& comms, const Ranks::Say&) {
+    const std::string wrong = suspend_and_sum(comms[0]);
+    if (!wrong.empty()) return wrong;
+    return std::string(hfr_comm_finalize(comms[0]) == HFR_SUCCESS ? ""
+                                                                  : hfr_get_last_error(comms[0]));
+  });
+  if (const std::string skip = ranks.expect_all_well(); !skip.empty()) GTEST_SKIP() << skip;
+}
+
 // One is killed while the others' operations stand in their streams.
 TEST(CudaRecoveryProcesses, ShrinkWhenOneIsKilled) {
   constexpr int kRanks = 4;
@@ -119,6 +141,41 @@ TEST(CudaRecoveryThreads, Split) {
   HFR_NEED_GPU();
   run_cluster(gpu_shape({4}), [](int rank, hfr_comm_t comm) {
     EXPECT_EQ(split_and_sum(rank, comm), "") << "rank " << rank;
+  });
+}
+
+// Memory of the GPU keeps all from it; afterwards none is held meanwhile.
+TEST(CudaRecoveryThreads, Suspend) {
+  HFR_NEED_GPU();
+  use_gpu();
+  const auto free_bytes = [] {
+    size_t free = 0, total = 0;
+    EXPECT_EQ(Cuda::get().cuMemGetInfo(&free, &total), CUDA_SUCCESS);
+    return free;
+  };
+  constexpr size_t kMine = size_t{64} << 20;
+  std::latch all_suspended(4), looked(1);
+  size_t before = 0;
+  run_cluster(gpu_shape({4}), [](int, hfr_comm_t comm) { EXPECT_EQ(sums(comm), ""); });
+  before = free_bytes();
+  run_cluster(gpu_shape({4}), [&](int rank, hfr_comm_t comm) {
+    void* memory = nullptr;
+    if (rank == 1) {
+      ASSERT_EQ(hfr_mem_alloc(comm, &memory, kMine), HFR_SUCCESS) << hfr_get_last_error(comm);
+    }
+    EXPECT_EQ(hfr_comm_suspend(comm), HFR_INVALID_USAGE);
+    EXPECT_THAT(hfr_get_last_error(comm), testing::HasSubstr("rank 1 (node 0) has memory"));
+    EXPECT_EQ(hfr_mem_free(comm, memory), HFR_SUCCESS);
+    EXPECT_EQ(suspend_and_sum(comm), "") << "rank " << rank;
+    ASSERT_EQ(hfr_comm_suspend(comm), HFR_SUCCESS) << hfr_get_last_error(comm);
+    all_suspended.arrive_and_wait();
+    if (rank == 0) {
+      EXPECT_GE(free_bytes() + (size_t{8} << 20), before);
+      looked.count_down();
+    }
+    looked.wait();
+    ASSERT_EQ(hfr_comm_resume(comm), HFR_SUCCESS) << hfr_get_last_error(comm);
+    EXPECT_EQ(sums(comm), "") << "rank " << rank;
   });
 }
 

@@ -182,6 +182,47 @@ TEST(CudaGraphInput, RefusedAndTheCaptureGoesOn) {
   EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS) << hfr_get_last_error(nullptr);
 }
 
+// A stream of another GPU is refused with a sentence, and the rank goes on.
+TEST(CudaStreamInput, OfAnotherGpuIsRefused) {
+  HFR_NEED_GPU();
+  if (num_gpus() < 2) GTEST_SKIP() << "one GPU, or HFREDUCE_TEST_GPUS is not set";
+  use_gpu(1);
+  const GpuStream other;
+  use_gpu(0);
+  hfr_comm_t comm = one_rank();
+  const GpuStream mine;
+  DeviceBuffer data(size_t{8} << 20);
+  for (size_t count : {size_t{16}, size_t{2} << 20}) {
+    auto call = [&](CUstream stream) {
+      return hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_SUM, comm, stream,
+                            nullptr);
+    };
+    EXPECT_EQ(call(other.get()), HFR_INVALID_ARGUMENT);
+    EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("the stream is on CUDA device 1"));
+    EXPECT_EQ(call(mine.get()), HFR_SUCCESS) << hfr_get_last_error(comm);
+    mine.synchronize();
+  }
+  EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+}
+
+// The driver's own streams are taken.
+TEST(CudaStreamInput, TheDriversOwnAreTaken) {
+  HFR_NEED_GPU();
+  use_gpu();
+  hfr_comm_t comm = one_rank();
+  DeviceBuffer data(size_t{8} << 20);
+  for (CUstream stream : {CU_STREAM_LEGACY, CU_STREAM_PER_THREAD}) {
+    for (size_t count : {size_t{16}, size_t{2} << 20}) {
+      EXPECT_EQ(hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT32, HFR_SUM, comm, stream,
+                               nullptr),
+                HFR_SUCCESS)
+          << hfr_get_last_error(comm);
+      EXPECT_EQ(Cuda::get().cuStreamSynchronize(stream), CUDA_SUCCESS);
+    }
+  }
+  EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+}
+
 TEST(CudaGraphInput, AGraphOutlivesNoCommunicator) {
   HFR_NEED_GPU();
   use_gpu();

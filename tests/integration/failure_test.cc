@@ -1,6 +1,6 @@
 // Real processes that die, stop or abort at random moments of set-up, operation and tear-down.
 // Every other rank must come back with an error that names the rank, within its deadline and a
-// second, and leave nothing behind.
+// second, and leave nothing behind. Every other trial has metrics and checksums switched on.
 //
 // Each trial forks its ranks; a rank writes one line when it is through. The parent strikes one of
 // them after a random time, waits for the others, and reads what they say.
@@ -39,6 +39,7 @@ struct Trial {
   // A short life from set-up to tear-down, so that the strike may fall into the last too, or come
   // too late; else operations go on until the strike.
   bool whole_life = false;
+  bool watched = false;  // with metrics to be asked for, and chunks checked
   int num_ranks() const { return nodes * ranks_per_node; }
 };
 
@@ -70,6 +71,10 @@ void run_rank(const Trial& trial, const hfr_unique_id_t& id, int rank, int out) 
   options.timeout_ms = kTimeoutMs;
   std::vector<float> data(200'000, 1.0f);
   hfr_comm_t comm = nullptr;
+  if (trial.watched) {
+    setenv("HFREDUCE_METRICS", "127.0.0.1:0", 1);
+    setenv("HFREDUCE_CHECK", "crc", 1);
+  }
   int before = open_descriptors();
   write_line(out, "start\n");
   hfr_status_t status = hfr_comm_init_rank(&comm, trial.num_ranks(), &id, rank, &options);
@@ -122,7 +127,7 @@ void run_trial(const Trial& trial, int number) {
   SCOPED_TRACE("trial " + std::to_string(number) + ": " + std::to_string(trial.nodes) + "x" +
                std::to_string(trial.ranks_per_node) + ", rank " + std::to_string(trial.victim) +
                " gets signal " + std::to_string(trial.signal) + " after " +
-               std::to_string(trial.after_ms) + " ms");
+               std::to_string(trial.after_ms) + " ms" + (trial.watched ? ", watched" : ""));
   struct Rank {
     pid_t pid;
     int out;
@@ -205,6 +210,7 @@ void run_trials(unsigned seed, int count, int signal, bool whole_life) {
     trial.after_ms =
         random() % 3 == 0 ? (random() % 10'000) / 1000.0 : (random() % 80'000) / 1000.0;
     trial.whole_life = whole_life;
+    trial.watched = i % 2 == 1;
     if (whole_life) trial.after_ms = (random() % 12'000) / 1000.0;
     run_trial(trial, i);
   }

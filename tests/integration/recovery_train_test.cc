@@ -1,5 +1,6 @@
 // Training as it survives: real processes sum in a loop, some are killed or stopped at random
-// moments, the others shrink and go on. Every sum is checked against what the members of that
+// moments, the others shrink and go on, and new processes take the places of the killed ones. Every
+// sum is checked against what the members of that
 // moment gave.
 //
 // The ranks tell the driver how far they are in a page that all share; nothing here waits for a
@@ -47,6 +48,9 @@ struct Page {
   std::atomic<bool> stop{false};
   std::atomic<bool> stuck{false};  // a rank was stopped: the others shrink
   std::atomic<uint32_t> shrink_ms{0};
+  std::atomic<bool> newcomer{false};  // a process wants to join
+  hfr_unique_id_t growth_id;
+  std::atomic<int> grown_size{0};  // of the communicator that it joins; 0: no id yet
   struct Rank {
     std::atomic<uint64_t> steps{0};    // sums that were checked, ever
     std::atomic<unsigned> members{0};  // of its communicator, by first rank
@@ -66,6 +70,22 @@ class Rank {
     join();
     members_ = job_.all();
     mine_.members = members_;
+    return sum_up();
+  }
+  // In the place of one that was killed.
+  int train_as_newcomer() {
+    while (page_.grown_size == 0) std::this_thread::yield();
+    const int size = page_.grown_size;
+    init(page_.growth_id, size, size - 1);
+    page_.grown_size = 0;
+    page_.newcomer = false;
+    step_ = UINT64_MAX;  // the others know
+    if (!agree()) fail("the first operation failed");
+    return sum_up();
+  }
+
+ private:
+  int sum_up() {
     while (true) {
       if (!sum_step()) {
         if (!recover()) return 0;
@@ -74,13 +94,13 @@ class Rank {
       ++step_;
       ++mine_.steps;
       if (last_) break;
+      if (grows_ && !grow()) fail("growing: %s", hfr_get_last_error(comm_));
     }
     if (hfr_comm_finalize(comm_) != HFR_SUCCESS) fail("finalize: %s", hfr_get_last_error(comm_));
     hfr_comm_destroy(comm_);
     return 0;
   }
 
- private:
   [[noreturn]] __attribute__((format(printf, 2, 3))) void fail(const char* format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -95,11 +115,15 @@ class Rank {
       page_.id_made = true;
     }
     while (!page_.id_made) std::this_thread::yield();
+    init(page_.id, job_.num_ranks(), rank_);
+  }
+
+  void init(const hfr_unique_id_t& id, int num_ranks, int rank) {
     const std::string host_id = "node" + std::to_string(rank_ / job_.ranks_per_node);
     hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
     options.host_id = host_id.c_str();
     options.timeout_ms = 60'000;
-    if (hfr_comm_init_rank(&comm_, job_.num_ranks(), &page_.id, rank_, &options) != HFR_SUCCESS) {
+    if (hfr_comm_init_rank(&comm_, num_ranks, &id, rank, &options) != HFR_SUCCESS) {
       fail("init: %s", hfr_get_last_error(nullptr));
     }
   }
@@ -113,8 +137,9 @@ class Rank {
     std::mt19937 random(static_cast<unsigned>(step_));
     const size_t count = random() % 2 == 0 ? 1 + random() % 100 : 1 + random() % 60'000;
     std::vector<float>& data = data_;
-    data.assign(count + 1, input(rank_, step_));
+    data.assign(count + 2, input(rank_, step_));
     data[count] = page_.stop ? 1.0f : 0.0f;
+    data[count + 1] = page_.newcomer ? 1.0f : 0.0f;
     hfr_request_t request = 0;
     if (hfr_all_reduce(data.data(), data.data(), data.size(), HFR_FLOAT32, HFR_SUM, comm_, nullptr,
                        job_.may_stick ? &request : nullptr) != HFR_SUCCESS) {
@@ -132,7 +157,25 @@ class Rank {
       }
     }
     last_ = data[count] > 0;
+    grows_ = data[count + 1] > 0;
     return true;
+  }
+
+  // All members of this moment come here after the same step.
+  bool grow() {
+    int size = 0;
+    int me = -1;
+    if (hfr_comm_count(comm_, &size) != HFR_SUCCESS || hfr_comm_rank(comm_, &me) != HFR_SUCCESS)
+      return false;
+    if (me == 0) {
+      if (hfr_comm_get_unique_id(comm_, &page_.growth_id) != HFR_SUCCESS) return false;
+      page_.grown_size = size + 1;
+    }
+    hfr_comm_t child = nullptr;
+    if (hfr_comm_grow(comm_, size + 1, &child) != HFR_SUCCESS) return false;
+    hfr_comm_destroy(comm_);
+    comm_ = child;
+    return agree();
   }
 
   // False: it failed, or hangs on a rank that was stopped. Shrinking then ends it.
@@ -176,7 +219,8 @@ class Rank {
       return hfr_all_reduce(&in, &out, 1, HFR_UINT64, op, comm_, nullptr, nullptr) == HFR_SUCCESS;
     };
     if (!reduce(bit, members, HFR_SUM) || !reduce(step_, step, HFR_MIN)) return false;
-    if (step + 1 < step_) fail("another rank is %d steps behind", static_cast<int>(step_ - step));
+    if (step_ != UINT64_MAX && step + 1 < step_)
+      fail("another rank is %d steps behind", static_cast<int>(step_ - step));
     step_ = step;
     members_ = static_cast<unsigned>(members);
     mine_.members = members_;
@@ -191,6 +235,7 @@ class Rank {
   unsigned members_ = 0;
   uint64_t step_ = 0;
   bool last_ = false;
+  bool grows_ = false;
   std::vector<float> data_;  // an operation may have it until the shrink
 };
 
@@ -268,6 +313,18 @@ class Driver {
     ::kill(pids_[at(rank)], SIGKILL);
     waitpid(pids_[at(rank)], nullptr, 0);
     pids_[at(rank)] = 0;
+  }
+  // A new process for a rank that was killed, when the others have settled.
+  void replace(int rank) {
+    page_->ranks[rank].members = 0;
+    page_->newcomer = true;
+    const pid_t pid = fork();
+    if (pid == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      _exit(Rank(job_, *page_, rank).train_as_newcomer());
+    }
+    pids_[at(rank)] = pid;
+    alive_ |= 1u << rank;
   }
   void signal(int rank, int number) { ::kill(pids_[at(rank)], number); }
   void give_up_on(int rank) { alive_ &= ~(1u << rank); }
@@ -349,6 +406,23 @@ INSTANTIATE_TEST_SUITE_P(Seeds, Training,
                                          Trial{"TwoNodesA", 2, 4, 3}, Trial{"TwoNodesB", 2, 4, 4},
                                          Trial{"FourNodes", 4, 2, 5}, Trial{"EightNodes", 8, 1, 6}),
                          [](const auto& trial) { return std::string(trial.param.name); });
+
+// Rank 0's too, which then is the last one; and two that are missing at a time.
+TEST(Replaced, NewProcessesTakeThePlacesOfKilledOnes) {
+  Driver driver(Job{.nodes = 2, .ranks_per_node = 3});
+  const std::vector<std::vector<int>> killed = {{0}, {5}, {1, 0}, {2, 3}};
+  for (const std::vector<int>& victims : killed) {
+    ASSERT_TRUE(driver.settled() && driver.advance(3));
+    for (int victim : victims) driver.kill(victim);
+    ASSERT_TRUE(driver.settled() && driver.advance(1));
+    for (int victim : victims) {
+      driver.replace(victim);
+      ASSERT_TRUE(driver.settled() && driver.advance(3));
+    }
+  }
+  EXPECT_EQ(driver.alive(), 0b111111u);
+  driver.finish();
+}
 
 TEST(Stopped, AStopShorterThanTheDeadlineIsRiddenOut) {
   Driver driver(Job{.nodes = 2, .ranks_per_node = 2});

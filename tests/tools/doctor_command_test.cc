@@ -40,13 +40,24 @@ TEST(DoctorCommand, LooksAtTheMachine) {
     EXPECT_GT(node["memory_bytes_per_s"], 0);
     EXPECT_EQ(node["add_bytes_per_s"].size(), node["cpus"].size());
   }
-  bool all_reduced = false;
+  bool all_reduced = false, asked_gpus = false;
   for (const auto& finding : json["findings"]) {
+    if (finding["name"] == "GPU copies") {
+      asked_gpus = true;
+      EXPECT_EQ(finding["verdict"] == "skipped", json["gpus"].empty()) << finding;
+      EXPECT_NE(finding["text"], "");
+    }
     if (finding["name"] != "all-reduce") continue;
     all_reduced = true;
     EXPECT_EQ(finding["verdict"], "ok") << finding;
   }
   EXPECT_TRUE(all_reduced);
+  EXPECT_TRUE(asked_gpus);
+  for (const auto& gpu : json["gpus"]) {
+    EXPECT_GT(gpu["to_host_bytes_per_s"], 0) << gpu;
+    EXPECT_GT(gpu["to_device_bytes_per_s"], 0) << gpu;
+    EXPECT_GT(gpu["both_ways_bytes_per_s"], 0) << gpu;
+  }
 }
 
 TEST(DoctorCommand, TellsInWordsWithoutMeasuring) {

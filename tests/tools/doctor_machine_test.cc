@@ -35,10 +35,17 @@ MachineFacts sound_machine() {
   facts.num_bridges = 4;
   facts.pci_links = {{.device = "0000:17:00.0",
                       .is_gpu = true,
-                      .speed = "16.0 GT/s PCIe",
-                      .most_speed = "16.0 GT/s PCIe",
-                      .width = 16,
-                      .most_width = 16}};
+                      .link = {.speed = "16.0 GT/s PCIe",
+                               .most_speed = "16.0 GT/s PCIe",
+                               .width = 16,
+                               .most_width = 16}}};
+  facts.gpus = {{.device = "0000:17:00.0 NVIDIA A100",
+                 .failure = "",
+                 .to_host = 26e9,
+                 .to_device = 25e9,
+                 .both = 21e9,
+                 .all = 0,
+                 .link = facts.pci_links[0].link}};
   facts.all_reduce = AllReduceFacts{
       .num_ranks = 4, .bytes = 1 << 20, .status = Status(), .num_wrong = 0, .bytes_per_s = 3e9};
   facts.net.transport = "verbs";
@@ -95,7 +102,7 @@ TEST(DoctorMachine, EachFaultIsNamedWithWhatToDo) {
   EXPECT_THAT(wrong(facts).name, "limits");
 
   facts = sound_machine();
-  facts.pci_links[0].width = 8;
+  facts.pci_links[0].link.width = 8;
   EXPECT_THAT(wrong(facts).text, HasSubstr("0000:17:00.0: 16.0 GT/s PCIe x8, at most"));
 
   facts = sound_machine();
@@ -126,7 +133,7 @@ TEST(DoctorMachine, WhatIsSlowerButRightIsANote) {
   facts.num_iommu_groups = 3;
   facts.iommu_type = "DMA-FQ";
   facts.num_redirecting = 2;
-  facts.pci_links[0].speed = "2.5 GT/s PCIe";
+  facts.pci_links[0].link.speed = "2.5 GT/s PCIe";
   facts.net.problems = {"there is no /dev/infiniband/uverbs*: load the module ib_uverbs"};
   EXPECT_FALSE(any_wrong(judge(facts))) << findings_text(judge(facts));
   std::vector<std::string> names;
@@ -140,6 +147,7 @@ TEST(DoctorMachine, WhatIsSlowerButRightIsANote) {
 TEST(DoctorMachine, WhatCannotBeLookedAtIsSkippedWithAReason) {
   MachineFacts facts = sound_machine();
   facts.has_gpus = false;
+  facts.gpus.clear();
   facts.nodes = {{.numa = 0, .cpus = {0}, .add_bytes_per_s = {}}};
   facts.all_reduce.reset();
   facts.num_bridges = 0;
@@ -153,7 +161,7 @@ TEST(DoctorMachine, WhatCannotBeLookedAtIsSkippedWithAReason) {
 
 TEST(DoctorMachine, Json) {
   MachineFacts facts = sound_machine();
-  facts.pci_links[0].width = 1;
+  facts.pci_links[0].link.width = 1;
   const auto json = nlohmann::json::parse(findings_json(judge(facts), facts));
   EXPECT_EQ(json["healthy"], false);
   EXPECT_EQ(json["numa_nodes"][1]["memory_bytes_per_s"], 48e9);
@@ -161,6 +169,10 @@ TEST(DoctorMachine, Json) {
   int num_wrong = 0;
   for (const auto& finding : json["findings"]) num_wrong += finding["verdict"] == "wrong";
   EXPECT_EQ(num_wrong, 1);
+  EXPECT_EQ(json["gpus"][0]["device"], "0000:17:00.0 NVIDIA A100");
+  EXPECT_EQ(json["gpus"][0]["both_ways_bytes_per_s"], 21e9);
+  EXPECT_TRUE(json["gpus"][0]["all_gpus_bytes_per_s"].is_null());
+  EXPECT_NEAR(json["gpus"][0]["link_bytes_per_s"].get<double>(), 31.5e9, 0.05e9);
 }
 
 TEST(DoctorMachine, CpuLists) {

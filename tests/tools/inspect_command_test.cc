@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/waiter.hpp"
 #include "command.hpp"
@@ -96,6 +98,18 @@ class Inspect : public testing::Test {
     EXPECT_THAT(std::string(verdict(all)["sentence"]), HasSubstr(part));
   }
 
+  // False while it has no record.
+  bool stop_rank_1() const {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder_, error)) {
+      const std::string name = entry.path().filename().string();
+      unsigned pid = 0;
+      if (std::sscanf(name.c_str(), "%*16[0-9a-f]-1-%u.record", &pid) != 1) continue;
+      return kill(static_cast<pid_t>(pid), SIGSTOP) == 0;
+    }
+    return false;
+  }
+
   size_t num_files() const {
     return static_cast<size_t>(
         std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
@@ -117,6 +131,25 @@ TEST_F(Inspect, BetweenNodes) {
 
 TEST_F(Inspect, AHangBecauseOfAStoppedRank) { expect_hang("stopped", "stopped", "is stopped"); }
 
+// Rank 1 is stopped as soon as it has a record, which may be too late: then again.
+TEST_F(Inspect, AHangInSetUp) {
+  std::string stage;
+  for (int attempt = 0; attempt < 5 && stage.rfind("set-up: ", 0) != 0; ++attempt) {
+    fs::remove_all(folder_);
+    fs::create_directory(folder_);
+    Command command(job("never"), with_records());
+    while (!stop_rank_1()) std::this_thread::yield();
+    stage = "";
+    const json all = inspect(folder_);
+    if (all.is_null() || all["communicators"].empty()) continue;
+    for (const json& rank : all["communicators"][0]["ranks"]) {
+      if (rank["rank"] == 0 && rank["stage"].is_string()) stage = rank["stage"];
+    }
+    kill(command.pid(), SIGKILL);
+  }
+  EXPECT_THAT(stage, HasSubstr("set-up: "));
+}
+
 TEST_F(Inspect, AHangWhereAllFinalizeButOne) {
   expect_hang("finalize", "not_meeting", "rank 1 has not come there");
 }
@@ -136,6 +169,25 @@ TEST_F(Inspect, MismatchesAfterTheEnd) {
 
 TEST_F(Inspect, ADeadPeerAfterTheEnd) {
   expect_failure("dead", "600000", "dead", "Rank 1 (node 0, host ");
+}
+
+// The launcher leaves the survivors no time to say who died. The thread that is to see it first may
+// be killed before it has run: then again.
+TEST_F(Inspect, ADeadPeerWhenAllAreKilledAtOnce) {
+  json all;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    fs::remove_all(folder_);
+    fs::create_directory(folder_);
+    run_command(job("dead", {"--ranks-per-node", "3", "--grace", "0"}), with_records());
+    all = inspect(folder_);
+    ASSERT_FALSE(all.is_null());
+    if (!all["communicators"][0]["ends"].empty()) break;
+  }
+  EXPECT_EQ(verdict(all)["kind"], "dead") << all.dump(1);
+  EXPECT_EQ(verdict(all)["culprits"], json::array({1})) << all.dump(1);
+  const json ends = all["communicators"][0]["ends"];
+  ASSERT_FALSE(ends.empty()) << all.dump(1);
+  EXPECT_EQ(ends[0], (json{{"rank", 1}, {"after_s", 0.0}}));
 }
 
 // The deadline has passed, and the rank that did not call was ended by the launcher.

@@ -139,7 +139,8 @@ TEST(Verdict, ARankThatFinalizesInstead) {
   wait_for(ranks[0], 1, WaitStage::kStarting);
   ranks[1].record.wait =
       hfr::RecordedWait{3, kNow - kSecond, kNow, Wait{-1, WaitStage::kMeeting, 0, 0}};
-  expect_verdict(ranks, "never_called", {1}, "is in hfr_comm_finalize or hfr_comm_split");
+  expect_verdict(ranks, "never_called", {1},
+                 "is in hfr_comm_finalize, hfr_comm_split, hfr_comm_grow or hfr_comm_suspend");
 }
 
 TEST(Verdict, ARankThatDoesNotComeToAMeeting) {
@@ -297,6 +298,98 @@ TEST(Verdict, AJobThatWasEndedFromOutside) {
   wait_for(ranks[1], 0, WaitStage::kStarting);
   wait_for(ranks[2], 0, WaitStage::kStarting);
   expect_verdict(ranks, "never_called", {0}, "have waited for 10.0 s");
+}
+
+// Ranks before their first operation, all at this stage of set-up for 10 s.
+std::vector<RankState> ranks_in_set_up(int num_ranks, WaitStage stage) {
+  auto ranks = make_ranks(num_ranks);
+  for (RankState& rank : ranks) {
+    rank.record.called = rank.record.completed = 0;
+    rank.record.calls.clear();
+    rank.record.wait = hfr::RecordedWait{0, kNow - 10 * kSecond, kNow - 10 * kSecond, {-1, stage}};
+  }
+  return ranks;
+}
+
+TEST(Verdict, InSetUpWhoIsFurthestBehind) {
+  auto ranks = ranks_in_set_up(4, WaitStage::kFindings);
+  ranks[1].record.wait->wait.stage = WaitStage::kOpenDevice;
+  expect_verdict(ranks, "set_up", {1},
+                 "Rank 1 (node 1, host beta, pid 101) has been for 10.0 s in set-up: its device to "
+                 "open; ranks 0, 2 and 3 are further on.");
+  EXPECT_THAT(judge(ranks).advice, HasSubstr("nvidia-smi"));
+  // One is through, and waits for it in an operation.
+  ranks[3].record.wait.reset();
+  wait_for(ranks[3], 1, WaitStage::kStarting);
+  expect_verdict(ranks, "set_up", {1}, "ranks 0, 2 and 3 are further on.");
+  ranks = ranks_in_set_up(3, WaitStage::kConnect);
+  expect_verdict(ranks, "set_up", {0, 1, 2},
+                 "Ranks 0, 1 and 2 have been for 10.0 s in set-up: connections to other nodes.");
+  ranks.erase(ranks.begin() + 1);
+  expect_verdict(ranks, "set_up", {0, 2}, "There is no record of rank 1: set-up failed there");
+}
+
+TEST(Verdict, AShortSetUpIsHealthyAndOneThatEndedIsTold) {
+  auto ranks = ranks_in_set_up(2, WaitStage::kNodeMemory);
+  for (RankState& rank : ranks) rank.seen_ns = kNow - 10 * kSecond + kSecond / 2;
+  expect_verdict(ranks, "healthy", {}, "no operation has been called");
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  expect_verdict(ranks, "set_up", {0, 1},
+                 "Ranks 0 and 1 ended in set-up: the node's shared memory.");
+  ranks[0].process = ProcessState::kRunning;
+  expect_verdict(ranks, "dead", {1}, "is dead.");
+}
+
+// What the rendezvous, on `host`, saw: ranks, and how long after the first.
+void see_ends(RankState& host, const std::vector<std::pair<int, uint64_t>>& ends) {
+  host.record.hosts_rendezvous = true;
+  for (const auto& [rank, after_ns] : ends) host.record.ends.push_back({rank, kNow + after_ns});
+}
+
+// A launcher ended all before anybody could say who died.
+TEST(Verdict, WhoEndedFirstIsToldWhenAllAreGone) {
+  auto ranks = make_ranks(4);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  for (size_t rank : {0u, 1u, 3u}) wait_for(ranks[rank], 2, WaitStage::kStarting, kSecond / 100);
+  see_ends(ranks[0], {{2, 0}, {3, 912'000}, {1, 950'000}});
+  expect_verdict(ranks, "dead", {2},
+                 "Rank 2 (node 0, host alpha, pid 102), which ended after operation #2 (all_reduce "
+                 "of 10 float32, sum), is dead; so are all others, and rank 0, which hosts the "
+                 "rendezvous, saw rank 2 end first, 912 us before rank 3.");
+  // What was seen at one look has no order.
+  ranks[0].record.ends.clear();
+  see_ends(ranks[0], {{3, 0}, {2, 0}, {1, 2'000'000}});
+  expect_verdict(ranks, "dead", {2, 3}, "saw ranks 2 and 3 end first, 2.0 ms before rank 1.");
+  ranks[0].record.ends.resize(1);
+  expect_verdict(ranks, "dead", {3}, "end first, and nobody else before it was gone itself.");
+  // One whose record is not here.
+  ranks.pop_back();
+  expect_verdict(ranks, "dead", {3}, "Rank 3, of which there is no record, is dead");
+}
+
+TEST(Verdict, WhenTheRendezvousSawNobodyEndThatIsSaid) {
+  auto ranks = make_ranks(3);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  wait_for(ranks[2], 1, WaitStage::kStarting, kSecond / 100);
+  expect_verdict(ranks, "dead", {2}, "No record here is of the rank that hosts the rendezvous");
+  see_ends(ranks[0], {});
+  expect_verdict(ranks, "dead", {2},
+                 "Rank 0, which hosts the rendezvous, saw nobody end: it was the first itself, or "
+                 "all ended at once. Who waited then waited for rank 1 in the end: starting it.");
+}
+
+// A hang that somebody ended: why it hung comes first.
+TEST(Verdict, WhoEndedFirstIsToldBesideAHang) {
+  auto ranks = make_ranks(3);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  for (size_t rank : {0u, 2u}) wait_for(ranks[rank], 1, WaitStage::kStarting);
+  see_ends(ranks[0], {{2, 0}, {1, 30'000}});
+  expect_verdict(ranks, "never_called", {1}, "saw rank 2 end first, 30 us before rank 1.");
+  // Nor does an order make a job that ended well a bad one.
+  ranks = make_ranks(2);
+  for (RankState& rank : ranks) rank.process = ProcessState::kDead;
+  see_ends(ranks[0], {{1, 0}});
+  expect_verdict(ranks, "healthy", {}, "all ranks have completed 3 operations");
 }
 
 // ---- mismatches ---------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "base/text.hpp"
+
 namespace hfr {
 
 Result<std::shared_ptr<CudaContext>> CudaContext::open(const Driver& driver, void* context,
@@ -61,6 +63,38 @@ Result<std::vector<std::string>> CudaContext::gpus_over_nvlink() const {
     found.push_back(std::move(name));
   }
   return found;
+}
+
+Status CudaContext::check_stream(CUstream stream) const {
+  CUcontext of_stream = nullptr;
+  CUresult result = CUDA_SUCCESS;
+  {
+    // As in a scope, but for the context: the driver's own streams are the current one's.
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    driver_.cuThreadExchangeStreamCaptureMode(&mode);
+    result = driver_.cuStreamGetCtx(stream, &of_stream);
+    driver_.cuThreadExchangeStreamCaptureMode(&mode);
+  }
+  // One of the driver's own streams and no current context: it will be this context's.
+  if (result == CUDA_ERROR_INVALID_CONTEXT) return Status();
+  if (result == CUDA_SUCCESS && of_stream == context_) return Status();
+  CUdevice device = 0;
+  if (result == CUDA_SUCCESS) result = driver_.cuCtxPushCurrent(of_stream);
+  if (result == CUDA_SUCCESS) {
+    result = driver_.cuCtxGetDevice(&device);
+    driver_.cuCtxPopCurrent(&of_stream);
+  }
+  if (result != CUDA_SUCCESS) {
+    return Status(
+        Code::kInvalidArgument,
+        driver_.text("the stream cannot be looked up: is it one of this process's?", result));
+  }
+  if (device == device_) return Status();
+  return Status(Code::kInvalidArgument,
+                cat("the stream is on CUDA device ", device,
+                    ", but this rank's communicator was made on device ", device_,
+                    "; pass a stream of that device, or make the communicator with device ", device,
+                    " current"));
 }
 
 CudaContext::~CudaContext() {

@@ -29,6 +29,9 @@ class CudaContext {
   // Bus ids of the other GPUs visible to the process that this one reaches over NVLink.
   Result<std::vector<std::string>> gpus_over_nvlink() const;
   int attribute(CUdevice_attribute which) const;
+  // Whether work can be ordered in the stream: it is of this context's device. The driver's own
+  // streams (CU_STREAM_LEGACY, CU_STREAM_PER_THREAD) are of the calling thread's current context.
+  Status check_stream(CUstream stream) const;
 
  private:
   explicit CudaContext(const Driver& driver) : driver_(driver) {}

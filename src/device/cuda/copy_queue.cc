@@ -54,19 +54,27 @@ void CopyQueue::push_early(const CopyDescriptor& copy) {
 }
 
 CUresult CopyQueue::hand_over() {
-  const size_t idx = handed_.load(std::memory_order_relaxed);
+  const size_t first = handed_.load(std::memory_order_relaxed);
+  const size_t idx = first + kept_;
   const CopyDescriptor& copy = ring_[idx % kCapacity];
   if (together_) {
     team_->collect(copy);
     in_step_ = true;
     return CUDA_SUCCESS;
   }
+  if (copy.more && idx + 1 < early_end_ && kept_ + 1 < kMostInBatch) {
+    ++kept_;
+    return CUDA_SUCCESS;
+  }
+  kept_ = 0;
   CUresult result = CUDA_SUCCESS;
-  if (copy.wait != nullptr) {
+  bool waits = false;
+  for (size_t i = first; i <= idx; ++i) waits |= ring_[i % kCapacity].waits();
+  if (waits) {
     result = context_.driver().cuStreamWaitValue64(stream_, turn_on_device_, idx + 1,
                                                    CU_STREAM_WAIT_VALUE_GEQ);
   }
-  if (result == CUDA_SUCCESS) result = issue(copy, nullptr);
+  if (result == CUDA_SUCCESS) result = issue(first, idx + 1, nullptr);
   handed_.store(idx + 1, std::memory_order_release);
   return result;
 }
@@ -102,8 +110,11 @@ bool CopyQueue::poll(CUresult& result) {
   ContextScope scope(context_);
   result = scope.result();
   while (result == CUDA_SUCCESS && may_issue()) {
-    result = issue(ring_[released_ % kCapacity], events_[released_ % kDepth]);
-    ++released_;
+    const size_t first = released_++;
+    // Without memory operations each has an event of its own.
+    while (memory_operations_ && ring_[(released_ - 1) % kCapacity].more && may_issue())
+      ++released_;
+    result = issue(first, released_, events_[first % kDepth]);
   }
   return true;
 }
@@ -150,8 +161,14 @@ CUresult CopyQueue::move(const CopyDescriptor& copy) const {
   return driver.cuMemcpyDtoDAsync(dst, src, copy.bytes, stream_);
 }
 
-CUresult CopyQueue::issue(const CopyDescriptor& copy, CUevent event) {
+CUresult CopyQueue::issue(size_t first, size_t end, CUevent event) {
   const Driver& driver = context_.driver();
+  if (end - first > 1) {
+    std::array<CopyDescriptor, kMostInBatch> copies;
+    for (size_t i = first; i < end; ++i) copies[i - first] = ring_[i % kCapacity];
+    return copy_batch(driver, direction_, {copies.data(), end - first}, to_device_, stream_);
+  }
+  const CopyDescriptor& copy = ring_[first % kCapacity];
   if (CUresult result = move(copy); result != CUDA_SUCCESS) return result;
   if (!memory_operations_) return driver.cuEventRecord(event, stream_);
   const auto signal = reinterpret_cast<uint64_t>(&copy.signal->value) + to_device_;

@@ -7,11 +7,13 @@
 //
 //   late     the copy is handed to the driver when it may go, several ahead of the copy engine. The
 //            stream never holds a wait. For operations in host order, whose caller waits.
-//   early    [wait until turn >= n] [copy] [signal] is handed over at once, and whoever polls
+//   early    [wait until turn >= n] [copies] [signals] is handed over at once, and whoever polls
 //            advances `turn`, a word of this queue alone. No driver call is needed afterwards. For
 //            operations in the order of a stream, whose caller goes on.
 //
-// Where ranks of a process share a GPU, their team hands over both kinds (copy_team.hpp).
+// Copies that say so (CopyDescriptor::more) go with the next one: together they cost the link what
+// one does (docs/cuda.md). Where ranks of a process share a GPU, their team hands over both kinds
+// (copy_team.hpp).
 // Without stream memory operations there is no early, and an event follows each copy.
 #pragma once
 
@@ -64,11 +66,11 @@ class CopyQueue final : private CopyOffers {
   // The chunk of the next early copy that the driver has not got; UINT64_MAX: none. This and
   // hand_over() beside the engine's thread.
   uint64_t next_chunk() const {
-    const size_t idx = handed_.load(std::memory_order_relaxed);
+    const size_t idx = handed_.load(std::memory_order_relaxed) + kept_;
     return idx < early_end_ ? ring_[idx % kCapacity].signal_value - 1 : UINT64_MAX;
   }
-  // Hands that copy to the driver; where others are in the team, with theirs at the end of the
-  // step.
+  // Hands that copy to the driver, or keeps it to go with the next one; where others are in the
+  // team, with theirs at the end of the step.
   CUresult hand_over();
   CUresult end_step();
   // Retires what has finished and lets go what may. Sets `result` when the driver refuses.
@@ -89,7 +91,9 @@ class CopyQueue final : private CopyOffers {
   bool retire_head(CUresult& result);
   bool may_go(size_t idx) const { return ring_[idx % kCapacity].may_go(); }
   CUresult move(const CopyDescriptor& copy) const;
-  CUresult issue(const CopyDescriptor& copy, CUevent event);
+  // Copies [first, end) of the ring, in one batch. `event`: without memory operations, of the only
+  // one.
+  CUresult issue(size_t first, size_t end, CUevent event);
   void join_others();
   // Has the team hand over what may go.
   bool poll_team(CUresult& result);
@@ -121,6 +125,7 @@ class CopyQueue final : private CopyOffers {
   size_t tail_ = 0;
   size_t early_end_ = 0;           // behind the last early one
   std::atomic<size_t> handed_{0};  // early ones up to here have been handed to the driver
+  size_t kept_ = 0;                // and so many more are kept for the end of their batch
   // Together: copies up to offered_ may go, up to taken_ the driver has them.
   std::atomic<size_t> offered_{0};
   std::atomic<size_t> taken_{0};

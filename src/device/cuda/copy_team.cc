@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/waiter.hpp"
-#include "device/cuda/copy_call.hpp"
 
 namespace hfr {
 
@@ -147,49 +146,8 @@ void CopyTeam::let_go() {
 
 CUresult CopyTeam::issue(std::span<const CopyDescriptor> copies) {
   ContextScope scope(*context_);
-  CUresult result = scope.result();
-  if (result == CUDA_SUCCESS) result = copy(copies);
-  if (result != CUDA_SUCCESS) return result;
-  std::array<CUstreamBatchMemOpParams, kMaxCopies> writes;
-  for (size_t i = 0; i < copies.size(); ++i) {
-    writes[i] = {};
-    writes[i].writeValue.operation = CU_STREAM_MEM_OP_WRITE_VALUE_64;
-    writes[i].writeValue.address =
-        reinterpret_cast<uint64_t>(&copies[i].signal->value) + to_device_;
-    writes[i].writeValue.value64 = copies[i].signal_value;
-    writes[i].writeValue.flags = CU_STREAM_WRITE_VALUE_DEFAULT;
-  }
-  return context_->driver().cuStreamBatchMemOp(stream_, static_cast<unsigned>(copies.size()),
-                                               writes.data(), 0);
-}
-
-CUresult CopyTeam::copy(std::span<const CopyDescriptor> copies) {
-  const Driver& driver = context_->driver();
-#if CUDA_VERSION >= 13000
-  // Only copies of an operation of no bytes have none.
-  const bool moves = std::all_of(copies.begin(), copies.end(),
-                                 [](const CopyDescriptor& copy) { return copy.bytes > 0; });
-  if (copies.size() > 1 && moves && driver.cuMemcpyBatchAsync != nullptr) {
-    std::array<CUdeviceptr, kMaxCopies> dsts;
-    std::array<CUdeviceptr, kMaxCopies> srcs;
-    std::array<size_t, kMaxCopies> sizes;
-    for (size_t i = 0; i < copies.size(); ++i) {
-      dsts[i] = reinterpret_cast<CUdeviceptr>(copies[i].dst);
-      srcs[i] = reinterpret_cast<CUdeviceptr>(copies[i].src);
-      sizes[i] = copies[i].bytes;
-    }
-    CUmemcpyAttributes attributes{};
-    attributes.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
-    size_t first = 0;
-    return driver.cuMemcpyBatchAsync(dsts.data(), srcs.data(), sizes.data(), copies.size(),
-                                     &attributes, &first, 1, stream_);
-  }
-#endif
-  CUresult result = CUDA_SUCCESS;
-  for (size_t i = 0; i < copies.size() && result == CUDA_SUCCESS; ++i) {
-    result = copy_async(driver, direction_, copies[i], stream_);
-  }
-  return result;
+  if (scope.result() != CUDA_SUCCESS) return scope.result();
+  return copy_batch(context_->driver(), direction_, copies, to_device_, stream_);
 }
 
 bool CopyTeam::idle() const {

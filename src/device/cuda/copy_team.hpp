@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "device/cuda/context.hpp"
+#include "device/cuda/copy_call.hpp"
 #include "ports/device.hpp"
 
 namespace hfr {
@@ -42,7 +43,7 @@ class CopyOffers {
 
 class CopyTeam {
  public:
-  static constexpr size_t kMaxCopies = 64;                // of a batch
+  static constexpr size_t kMaxCopies = kMostInBatch;
   static constexpr size_t kBatchBytes = size_t{8} << 20;  // likewise, but for a single copy
   static constexpr size_t kUnderWay = 2;
   static constexpr size_t kMostEarly = 2048;  // of each member, handed over and not finished
@@ -85,7 +86,6 @@ class CopyTeam {
   // The next batch's copies.
   size_t gather();
   CUresult issue(std::span<const CopyDescriptor> copies);
-  CUresult copy(std::span<const CopyDescriptor> copies);
   // Remembers what the collected copies wait for. Returns their batch's number, if they wait.
   std::optional<uint64_t> add_gates();
 

@@ -258,6 +258,8 @@ void CudaDevice::cancel() {
 }
 
 Status CudaDevice::check_stream(void* stream) {
+  HFR_RETURN_IF_ERROR(context_.check_stream(static_cast<CUstream>(stream)));
+  if (memory_operations_) return Status();
   HFR_ASSIGN_OR_RETURN(const bool capturing, graphs_.is_capturing(stream));
   if (!capturing) return Status();
   return Status(Code::kUnsupported,

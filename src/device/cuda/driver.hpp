@@ -51,6 +51,7 @@ namespace hfr {
   X(cuPointerGetAttributes)            \
   X(cuStreamCreateWithPriority)        \
   X(cuStreamDestroy)                   \
+  X(cuStreamGetCtx)                    \
   X(cuStreamIsCapturing)               \
   X(cuThreadExchangeStreamCaptureMode) \
   X(cuStreamGetCaptureInfo)            \

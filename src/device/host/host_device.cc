@@ -16,7 +16,7 @@ bool HostDevice::Queue::push(const CopyDescriptor& copy) {
 bool HostDevice::Queue::run_front() {
   if (head_ == tail_ || corrupted_) return false;
   const CopyDescriptor& copy = entries_[head_ % kCapacity];
-  if (copy.wait != nullptr && copy.wait->load() < copy.wait_value) return false;
+  if (!copy.may_go()) return false;
   const bool timed = meter_ != nullptr && copy.bytes >= timed_from_bytes_;
   const uint64_t began_ns = timed ? monotonic_ns() : 0;
   copy_bytes(copy.dst, copy.src, copy.bytes, copy.streaming);

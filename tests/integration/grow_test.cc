@@ -1,0 +1,249 @@
+// Growing: new ranks join those of a communicator. Ranks are threads; a killed process is replaced
+// in recovery_train_test.cc.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <barrier>
+#include <functional>
+#include <hfreduce/hfreduce.hpp>
+#include <thread>
+
+#include "cluster.hpp"
+
+namespace hfr_tests {
+namespace {
+
+using testing::HasSubstr;
+
+void expect_sum(hfr_comm_t comm, double mine, double want) {
+  std::vector<double> data(50'000, mine);
+  for (const size_t count : {size_t{1}, data.size()}) {
+    std::fill(data.begin(), data.end(), mine);
+    EXPECT_EQ(hfr_all_reduce(data.data(), data.data(), count, HFR_FLOAT64, HFR_SUM, comm, nullptr,
+                             nullptr),
+              HFR_SUCCESS)
+        << hfr_get_last_error(comm);
+    EXPECT_EQ(std::count(data.begin(), data.begin() + static_cast<std::ptrdiff_t>(count), want),
+              static_cast<std::ptrdiff_t>(count));
+  }
+}
+
+void end(hfr_comm_t comm) {
+  EXPECT_EQ(hfr_comm_finalize(comm), HFR_SUCCESS) << hfr_get_last_error(comm);
+  EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+}
+
+// A rank that joins with `id`, on a thread of its own.
+std::thread new_rank(const hfr_unique_id_t& id, int num_ranks, int rank,
+                     const std::function<void(hfr_comm_t)>& body) {
+  return std::thread([=] {
+    hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+    options.host_id = "new";
+    options.timeout_ms = 60'000;
+    hfr_comm_t comm = nullptr;
+    ASSERT_EQ(hfr_comm_init_rank(&comm, num_ranks, &id, rank, &options), HFR_SUCCESS)
+        << hfr_get_last_error(nullptr);
+    body(comm);
+  });
+}
+
+// Whoever makes the id.
+TEST(Grow, MembersFirstThenTheNew) {
+  for (const int host : {0, 2}) {
+    run_cluster({.ranks_per_node = {2, 1}}, [&](int rank, hfr_comm_t comm) {
+      std::vector<std::thread> threads;
+      if (rank == host) {
+        hfr_unique_id_t id;
+        for (int made = 0; made < 2; ++made) {  // the first one is void
+          ASSERT_EQ(hfr_comm_get_unique_id(comm, &id), HFR_SUCCESS) << hfr_get_last_error(comm);
+        }
+        for (const int joining : {3, 4}) {
+          threads.push_back(new_rank(id, 5, joining, [joining](hfr_comm_t child) {
+            int at = -1;
+            EXPECT_EQ(hfr_comm_rank(child, &at), HFR_SUCCESS);
+            EXPECT_EQ(at, joining);
+            expect_sum(child, joining, 10);
+            end(child);
+          }));
+        }
+      }
+      hfr_comm_t child = nullptr;
+      ASSERT_EQ(hfr_comm_grow(comm, 5, &child), HFR_SUCCESS) << hfr_get_last_error(comm);
+      int at = -1;
+      EXPECT_EQ(hfr_comm_rank(child, &at), HFR_SUCCESS);
+      EXPECT_EQ(at, rank);
+      expect_sum(child, rank, 10);
+      expect_sum(comm, rank, 3);
+      end(child);
+      for (std::thread& thread : threads) thread.join();
+    });
+  }
+}
+
+// From one rank on, each time by one, who then is a member like the others.
+TEST(Grow, AgainAndAgain) {
+  constexpr int kMost = 4;
+  const auto grow_up = [](auto& self, hfr_comm_t comm, int size) -> void {
+    int rank = -1;
+    EXPECT_EQ(hfr_comm_rank(comm, &rank), HFR_SUCCESS);
+    expect_sum(comm, 1, size);
+    if (size == kMost) return end(comm);
+    std::thread joining;
+    if (rank == size - 1) {
+      hfr_unique_id_t id;
+      ASSERT_EQ(hfr_comm_get_unique_id(comm, &id), HFR_SUCCESS) << hfr_get_last_error(comm);
+      joining = new_rank(id, size + 1, size,
+                         [&self, size](hfr_comm_t child) { self(self, child, size + 1); });
+    }
+    hfr_comm_t child = nullptr;
+    ASSERT_EQ(hfr_comm_grow(comm, size + 1, &child), HFR_SUCCESS) << hfr_get_last_error(comm);
+    end(comm);
+    self(self, child, size + 1);
+    if (joining.joinable()) joining.join();
+  };
+  hfr_comm_t comm = nullptr;
+  ASSERT_EQ(hfr_comm_init_all(&comm, 1, nullptr), HFR_SUCCESS);
+  grow_up(grow_up, comm, 1);
+}
+
+// What a survivor does: shrink, and fill the place up again. Then the new rank shrinks, too.
+TEST(Grow, AfterAShrinkAndShrunkAgain) {
+  std::barrier all_summed(4);
+  run_cluster({.ranks_per_node = {2, 2}}, [&](int rank, hfr_comm_t comm) {
+    if (rank == 1) return hfr_comm_abort(comm), void();
+    hfr_shrink_options_t options = HFR_SHRINK_OPTIONS_INIT;
+    const int excluded = 1;
+    options.excluded = &excluded;
+    options.num_excluded = 1;
+    hfr_comm_t three = nullptr;
+    ASSERT_EQ(hfr_comm_shrink(comm, &options, &three), HFR_SUCCESS) << hfr_get_last_error(comm);
+    const auto go_on = [&](hfr_comm_t four) {
+      expect_sum(four, 1, 4);
+      EXPECT_EQ(hfr_comm_suspend(four), HFR_SUCCESS) << hfr_get_last_error(four);
+      EXPECT_EQ(hfr_comm_resume(four), HFR_SUCCESS) << hfr_get_last_error(four);
+      expect_sum(four, 1, 4);
+      all_summed.arrive_and_wait();  // the first one that shrinks fails what is open
+      hfr_comm_t last = nullptr;
+      ASSERT_EQ(hfr_comm_shrink(four, nullptr, &last), HFR_SUCCESS) << hfr_get_last_error(four);
+      EXPECT_EQ(hfr_comm_destroy(four), HFR_SUCCESS);
+      expect_sum(last, 1, 4);
+      end(last);
+    };
+    std::thread joining;
+    if (rank == 3) {
+      hfr_unique_id_t id;
+      ASSERT_EQ(hfr_comm_get_unique_id(three, &id), HFR_SUCCESS) << hfr_get_last_error(three);
+      joining = new_rank(id, 4, 3, go_on);
+    }
+    hfr_comm_t four = nullptr;
+    ASSERT_EQ(hfr_comm_grow(three, 4, &four), HFR_SUCCESS) << hfr_get_last_error(three);
+    EXPECT_EQ(hfr_comm_destroy(three), HFR_SUCCESS);
+    go_on(four);
+    if (joining.joinable()) joining.join();
+  });
+}
+
+TEST(Grow, ANewRankThatDoesNotComeIsNamedAndTheParentGoesOn) {
+  run_cluster({.ranks_per_node = {2}, .timeout_ms = 5'000}, [](int rank, hfr_comm_t comm) {
+    hfr_unique_id_t id;
+    if (rank == 1) {
+      ASSERT_EQ(hfr_comm_get_unique_id(comm, &id), HFR_SUCCESS);
+    }
+    hfr_comm_t child = nullptr;
+    EXPECT_EQ(hfr_comm_grow(comm, 3, &child), HFR_TIMEOUT);
+    EXPECT_EQ(child, nullptr);
+    EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("rank 2 did not join"));
+    expect_sum(comm, rank, 1);
+    if (rank != 1) return;
+    // Nobody is there any more.
+    hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+    options.timeout_ms = 200;
+    EXPECT_EQ(hfr_comm_init_rank(&child, 3, &id, 2, &options), HFR_TIMEOUT);
+  });
+}
+
+TEST(Grow, MembersThatDisagreeAllHearOfItAndTheParentGoesOn) {
+  run_cluster({.ranks_per_node = {1, 2}}, [](int rank, hfr_comm_t comm) {
+    hfr_comm_t child = nullptr;
+    EXPECT_EQ(hfr_comm_grow(comm, 4, &child), HFR_INVALID_USAGE);
+    EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("no rank has called hfr_comm_get_unique_id"));
+    hfr_unique_id_t id;
+    if (rank != 1) {
+      ASSERT_EQ(hfr_comm_get_unique_id(comm, &id), HFR_SUCCESS);
+    }
+    EXPECT_EQ(hfr_comm_grow(comm, 4, &child), HFR_MISMATCH);
+    EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("ranks 0 and 2 have both called"));
+    if (rank == 0) {
+      ASSERT_EQ(hfr_comm_get_unique_id(comm, &id), HFR_SUCCESS);
+    }
+    EXPECT_EQ(hfr_comm_grow(comm, rank == 1 ? 5 : 4, &child), HFR_MISMATCH);
+    EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("rank 1 passed 5"));
+    EXPECT_EQ(hfr_comm_grow(comm, 4, &child), HFR_INVALID_USAGE);  // that id is used up
+    EXPECT_EQ(child, nullptr);
+    expect_sum(comm, rank, 3);
+  });
+}
+
+// A new rank with other settings than theirs.
+TEST(Grow, SettingsMustAgree) {
+  run_cluster({.ranks_per_node = {2}, .window = 4}, [](int rank, hfr_comm_t comm) {
+    std::thread joining;
+    if (rank == 0) {
+      hfr_unique_id_t id;
+      ASSERT_EQ(hfr_comm_get_unique_id(comm, &id), HFR_SUCCESS);
+      joining = std::thread([id] {
+        hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+        options.window = 8;
+        options.timeout_ms = 60'000;
+        hfr_comm_t none = nullptr;
+        EXPECT_EQ(hfr_comm_init_rank(&none, 3, &id, 2, &options), HFR_MISMATCH);
+        EXPECT_THAT(hfr_get_last_error(nullptr), HasSubstr("window"));
+      });
+    }
+    hfr_comm_t child = nullptr;
+    EXPECT_EQ(hfr_comm_grow(comm, 3, &child), HFR_MISMATCH);
+    EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("window"));
+    expect_sum(comm, rank, 1);
+    if (joining.joinable()) joining.join();
+  });
+}
+
+TEST(Grow, BadInputStartsNothing) {
+  run_cluster({.ranks_per_node = {2}}, [](int rank, hfr_comm_t comm) {
+    hfr_comm_t child = nullptr;
+    hfr_unique_id_t id;
+    EXPECT_EQ(hfr_comm_get_unique_id(comm, nullptr), HFR_INVALID_ARGUMENT);
+    EXPECT_EQ(hfr_comm_get_unique_id(nullptr, &id), HFR_INVALID_ARGUMENT);
+    EXPECT_EQ(hfr_comm_grow(comm, 3, nullptr), HFR_INVALID_ARGUMENT);
+    EXPECT_EQ(hfr_comm_grow(comm, 2, &child), HFR_INVALID_ARGUMENT);
+    EXPECT_THAT(hfr_get_last_error(comm), HasSubstr("num_ranks is 2"));
+    expect_sum(comm, rank, 1);
+    ASSERT_EQ(hfr_comm_suspend(comm), HFR_SUCCESS);
+    EXPECT_EQ(hfr_comm_get_unique_id(comm, &id), HFR_INVALID_USAGE);
+    EXPECT_EQ(hfr_comm_grow(comm, 3, &child), HFR_INVALID_USAGE);
+    ASSERT_EQ(hfr_comm_resume(comm), HFR_SUCCESS) << hfr_get_last_error(comm);
+    expect_sum(comm, rank, 1);
+  });
+}
+
+TEST(Grow, InCpp) {
+  hfreduce::Communicator first = std::move(hfreduce::Communicator::all(1)[0]);
+  const hfr_unique_id_t id = first.make_unique_id();
+  std::thread joining([&] {
+    hfreduce::Communicator second(2, id, 1);
+    std::vector<double> data = {1};
+    second.all_reduce(data);
+    EXPECT_EQ(data[0], 2);
+    second.finalize();
+  });
+  hfreduce::Communicator both = first.grow(2);
+  std::vector<double> data = {1};
+  both.all_reduce(data);
+  EXPECT_EQ(data[0], 2);
+  both.finalize();
+  joining.join();
+}
+
+}  // namespace
+}  // namespace hfr_tests
