@@ -94,6 +94,8 @@ def inspect(command, records):
 def work(worker, options, can, folder, until, out):
     """The trials of one of --jobs processes: every so-manieth one. Results go down a pipe, a line each."""
     machine.die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(1))
     machine.adopt_orphans()
     if can("disk_full"):
         machine.private_mounts()
@@ -225,7 +227,7 @@ def main():
     if unknown:
         print(f"no such kind: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     missing = {name: why for name, why in machine.abilities().items() if why}
 
     def can(kind):
@@ -242,7 +244,11 @@ def main():
     else:
         if not options.minutes and not options.trials:
             options.trials = 100
-        well = run_many(options, can, folder, report)
+        try:
+            well = run_many(options, can, folder, report)
+        except KeyboardInterrupt:  # SIGTERM, too
+            print("ended early; the trials that were running are lost")
+            well = False
     report.print(missing)
     failed = any(result["outcome"] == "FAILED" for result in report.results)
     if not failed:
