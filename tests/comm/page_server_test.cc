@@ -173,16 +173,18 @@ TEST_F(PageServerTest, EndsWithClientsConnected) {
 // A child that lives on leaves the address to whoever comes next.
 TEST_F(PageServerTest, AForkedChildDoesNotListen) {
   std::array<int, 2> held{};
-  ASSERT_EQ(pipe2(held.data(), O_CLOEXEC), 0);
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, held.data()), 0);
   UniqueFd until(held[0]);
   UniqueFd through(held[1]);
+  std::byte byte{};
   const pid_t child = fork();
   if (child == 0) {
     through.reset();
-    std::byte byte{};
+    [[maybe_unused]] const ssize_t sent = write(until.get(), &byte, 1);
     [[maybe_unused]] const ssize_t got = read(until.get(), &byte, 1);
     _exit(0);
   }
+  ASSERT_EQ(read(through.get(), &byte, 1), 1);  // the child has come out of fork()
   server_.reset();
   auto nobody = connect_once(address_, "", monotonic_ns() + kLongNs);
   ASSERT_TRUE(nobody.ok()) << nobody.status().message();
