@@ -1,10 +1,16 @@
-// Growing: new ranks join those of a communicator. Ranks are threads; a killed process is replaced
-// in recovery_train_test.cc.
+// Growing: new ranks join those of a communicator. Ranks are threads, but where a member is killed
+// in a growth; a killed process is replaced in recovery_train_test.cc.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <barrier>
+#include <chrono>
 #include <functional>
 #include <hfreduce/hfreduce.hpp>
 #include <thread>
@@ -161,6 +167,73 @@ TEST(Grow, ANewRankThatDoesNotComeIsNamedAndTheParentGoesOn) {
     options.timeout_ms = 200;
     EXPECT_EQ(hfr_comm_init_rank(&child, 3, &id, 2, &options), HFR_TIMEOUT);
   });
+}
+
+hfr_comm_t join_as_process(const hfr_unique_id_t& id, int rank) {
+  hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+  options.timeout_ms = 20'000;
+  hfr_comm_t comm = nullptr;
+  EXPECT_EQ(hfr_comm_init_rank(&comm, 3, &id, rank, &options), HFR_SUCCESS)
+      << hfr_get_last_error(nullptr);
+  return comm;
+}
+
+// No new rank comes, so rank 2 is killed before the growth can end: between its call and the
+// deadline. The others have an error by then, and shrink.
+void grow_without_rank_2(hfr_comm_t comm) {
+  hfr_comm_t grown = nullptr;
+  EXPECT_NE(hfr_comm_grow(comm, 4, &grown), HFR_SUCCESS);
+  EXPECT_EQ(grown, nullptr);
+  EXPECT_THAT(hfr_get_last_error(comm), testing::AnyOf(HasSubstr("rank 2"), HasSubstr("ranks 2")));
+  hfr_shrink_options_t options = HFR_SHRINK_OPTIONS_INIT;
+  options.timeout_ms = 60'000;
+  hfr_comm_t two = nullptr;
+  ASSERT_EQ(hfr_comm_shrink(comm, &options, &two), HFR_SUCCESS) << hfr_get_last_error(comm);
+  hfr_comm_destroy(comm);
+  expect_sum(two, 1, 2);
+  end(two);
+}
+
+TEST(Grow, AMemberThatIsKilledMeanwhileIsNoHang) {
+  for (const int after_ms : {0, 10}) {
+    hfr_unique_id_t id;
+    ASSERT_EQ(hfr_get_unique_id(&id), HFR_SUCCESS);
+    std::array<int, 2> calls{};
+    ASSERT_EQ(pipe(calls.data()), 0);
+    std::array<pid_t, 2> members{};
+    for (const int rank : {1, 2}) {
+      pid_t& member = members[static_cast<size_t>(rank) - 1];
+      member = fork();
+      if (member != 0) continue;
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      hfr_comm_t comm = join_as_process(id, rank);
+      if (rank == 1) {
+        grow_without_rank_2(comm);
+        _exit(testing::Test::HasFailure() ? 1 : 0);
+      }
+      hfr_comm_t grown = nullptr;
+      [[maybe_unused]] const ssize_t told = write(calls[1], "", 1);
+      hfr_comm_grow(comm, 4, &grown);
+      while (true) pause();
+    }
+    std::thread killer([&] {
+      char byte = 0;
+      EXPECT_EQ(read(calls[0], &byte, 1), 1);
+      std::this_thread::sleep_for(std::chrono::milliseconds(after_ms));
+      kill(members[1], SIGKILL);
+    });
+    hfr_comm_t comm = join_as_process(id, 0);
+    hfr_unique_id_t growth;
+    EXPECT_EQ(hfr_comm_get_unique_id(comm, &growth), HFR_SUCCESS) << hfr_get_last_error(comm);
+    grow_without_rank_2(comm);
+    killer.join();
+    int status = -1;
+    waitpid(members[0], &status, 0);
+    EXPECT_EQ(status, 0);
+    waitpid(members[1], nullptr, 0);
+    close(calls[0]);
+    close(calls[1]);
+  }
 }
 
 TEST(Grow, MembersThatDisagreeAllHearOfItAndTheParentGoesOn) {
