@@ -98,6 +98,7 @@ struct QuickPlainCodec : PlainCodec<T, kVectors> {
 
   static HWY_INLINE bool holds(int) { return true; }
   static HWY_INLINE bool holds(int, Vec<D> a0, Vec<D> a1, Vec<D> a2, Vec<D> a3) {
+    if constexpr (kVectors == 1) return !any_nan(a0, a0);
     if constexpr (kVectors == 2) return !any_nan(a0, a1);
     return (any_nan(a0, a1) | any_nan(a2, a3)) == 0;
   }
@@ -110,20 +111,21 @@ struct QuickPlainCodec : PlainCodec<T, kVectors> {
 };
 #endif
 
-// What takes C's place past the caches where there are two sources: plain types go in shorter steps
+// What takes C's place past the caches where there are two sources: plain types go line by line
 // (measured: docs/kernels.md).
+constexpr int kVectorsOfALine = HWY_MAX_BYTES >= 64 ? 1 : 2;
 template <typename C>
 struct OfTwoSources {
   using Type = C;
 };
 template <typename T>
 struct OfTwoSources<PlainCodec<T>> {
-  using Type = PlainCodec<T, 2>;
+  using Type = PlainCodec<T, kVectorsOfALine>;
 };
 #if HWY_TARGET == HWY_AVX3
 template <typename T>
 struct OfTwoSources<QuickPlainCodec<T>> {
-  using Type = QuickPlainCodec<T, 2>;
+  using Type = QuickPlainCodec<T, kVectorsOfALine>;
 };
 #endif
 

@@ -466,7 +466,7 @@ class Reduction {
 
   static constexpr size_t kLine = 64;
   // Measured: docs/kernels.md.
-  static constexpr size_t kFetchAheadBytes = 512;
+  static constexpr size_t kFetchAheadBytes = std::is_arithmetic_v<T> ? 256 : 512;
   // Elements past the end can be left out of a load and a store.
   static constexpr bool kMasksAreFree = !HWY_MEM_OPS_MIGHT_FAULT && std::is_arithmetic_v<T>;
   // With more than two sources a step of whole vectors each is long enough.
