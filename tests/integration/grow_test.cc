@@ -282,6 +282,30 @@ TEST(Grow, SettingsMustAgree) {
   });
 }
 
+// Checksums imply other settings, which the members then have.
+TEST(Grow, WithChecksums) {
+  setenv("HFREDUCE_CHECK", "crc", 1);
+  run_cluster({.ranks_per_node = {2}}, [](int rank, hfr_comm_t comm) {
+    std::thread joining;
+    if (rank == 0) {
+      hfr_unique_id_t id;
+      ASSERT_EQ(hfr_comm_get_unique_id(comm, &id), HFR_SUCCESS);
+      joining = new_rank(id, 3, 2, [](hfr_comm_t child) {
+        expect_sum(child, 2, 3);
+        end(child);
+      });
+    }
+    hfr_comm_t child = nullptr;
+    EXPECT_EQ(hfr_comm_grow(comm, 3, &child), HFR_SUCCESS) << hfr_get_last_error(comm);
+    if (child != nullptr) {
+      expect_sum(child, rank, 3);
+      end(child);
+    }
+    if (joining.joinable()) joining.join();
+  });
+  unsetenv("HFREDUCE_CHECK");
+}
+
 TEST(Grow, BadInputStartsNothing) {
   run_cluster({.ranks_per_node = {2}}, [](int rank, hfr_comm_t comm) {
     hfr_comm_t child = nullptr;
