@@ -97,9 +97,8 @@ void Rank::live() {
     return;
   }
   watch_.phase(Phase::kJoining);
-  const bool by_id = by_id_ || life_ > 0;
   hfr_unique_id_t id{};
-  if ((by_id && !exchange_id(id)) || !join(by_id ? &id : nullptr, num_first_, rank_)) {
+  if ((by_id_ && !exchange_id(id)) || !join(by_id_ ? &id : nullptr, num_first_, rank_)) {
     ended_ = true;
     return;
   }
