@@ -24,7 +24,7 @@ namespace hfr {
 namespace {
 
 // Changes with what ranks tell each other and with how their shared memory is laid out.
-constexpr int kProtocolVersion = 6;
+constexpr int kProtocolVersion = 7;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
 constexpr int kMostAddThreads = 4;  // of a CUDA rank: more do not add faster than copy engines copy
@@ -384,6 +384,7 @@ class SetUp {
     size_t num_mates = 0;
     uint64_t mates_key = 0;
     int local_rank = 0;  // the next one's on this node
+    if (spec_.before_last_stage) spec_.before_last_stage();
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(findings_), deadline_ns_,
                                                                    "sharing what was found"));
     const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
