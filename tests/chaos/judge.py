@@ -55,7 +55,9 @@ def _against_expectation(job):
 
 
 def _unnamed_culprit(job):
-    """One rank that is gone, and nothing else: the others say which. New ranks may not have met it."""
+    """One rank that is gone, and nothing else: the others say which. New ranks may not have met it; a part that splits off has numbers of its own."""
+    if any("split" in rank.report.get("where", "") for rank in job.ranks):
+        return []
     if len(job.strikes) != 1 or job.strikes[0].fault.kind not in ("kill", "stop") or job.strikes[0].state != "done":
         return []
     victim = job.strikes[0].fault.rank
