@@ -71,7 +71,7 @@ Status Communicator::all_reduce_in_stream(const OpDescriptor& desc, void* stream
   OpDescriptor in_stream = desc;
   in_stream.ready = false;
   in_stream.on_device = true;
-  const size_t copies = executor_.num_copies(desc.count * dtype_size(desc.dtype));
+  const size_t copies = executor_.num_copies(desc.count * dtype_size(desc.dtype), desc.op);
   const bool may_be_early =
       desc.count > 0 && user_side_->takes_early() && copies <= user_side_->most_early();
   in_stream.undecided = may_be_early && parts_.mates != nullptr;

@@ -27,7 +27,7 @@ Result<std::shared_ptr<GraphOp>> GraphOps::make(const OpDescriptor& desc, bool o
   op->recv = desc.recv;
   op->desc = desc;
   op->desc.bounced = executor_.takes_flat(bytes);
-  const size_t chunks = op->desc.bounced ? 0 : executor_.num_copies(bytes, true);
+  const size_t chunks = op->desc.bounced ? 0 : executor_.num_copies(bytes, desc.op, true);
   HFR_ASSIGN_OR_RETURN(op->copies, graphs_.make_copies(op->desc.bounced, bytes, chunks));
   op->desc.graph = op->copies;
   if (op->desc.bounced) {

@@ -27,7 +27,6 @@ namespace {
 constexpr int kProtocolVersion = 7;
 constexpr uint64_t kOthersFirstNs = 300'000'000;
 constexpr uint64_t kVerdictNs = 300'000'000;
-constexpr int kMostAddThreads = 4;  // of a CUDA rank: more do not add faster than copy engines copy
 
 // Which process a rank lives in, among those that can share memory.
 std::string process_identity() {
@@ -105,6 +104,7 @@ class SetUp {
     HFR_RETURN_IF_ERROR(open_line());
     HFR_RETURN_IF_ERROR(learn_shape(door));
     HFR_RETURN_IF_ERROR(open_record());
+    if (parts_.shape.any_on_device) HFR_RETURN_IF_ERROR(learn_gpus());
     parts_.staging = size_staging(parts_.shape, parts_.config);
     parts_.schedules = make_schedules(parts_.shape, parts_.config);
     show(WaitStage::kNodeMemory);
@@ -230,6 +230,24 @@ class SetUp {
     return Status();
   }
 
+  Status learn_gpus() {
+    show(WaitStage::kOpenDevice);
+    std::string mine;
+    if (parts_.config.device == "cuda") {
+      parts_.cuda_context = spec_.cuda_context;
+      parts_.cuda_ordinal = spec_.cuda_ordinal < 0 ? parts_.shape.local_rank : spec_.cuda_ordinal;
+      HFR_ASSIGN_OR_RETURN(mine, cuda_identity(parts_.cuda_context, parts_.cuda_ordinal));
+      mine += '@' + infos_[static_cast<size_t>(spec_.rank)].machine;
+    }
+    HFR_ASSIGN_OR_RETURN(auto gpus,
+                         parts_.membership->all_gather(std::as_bytes(std::span(mine)), deadline_ns_,
+                                                       "learning who shares a GPU"));
+    std::sort(gpus.begin(), gpus.end());
+    parts_.shape.own_gpus =
+        parts_.shape.all_on_device && std::adjacent_find(gpus.begin(), gpus.end()) == gpus.end();
+    return Status();
+  }
+
   // The same on all ranks, and different for each communicator: each has doors and meeting points
   // of its own.
   uint64_t id_from(const std::vector<std::vector<std::byte>>& blobs) const {
@@ -331,8 +349,6 @@ class SetUp {
       return Status();
     }
     CudaOptions options;
-    parts_.cuda_context = spec_.cuda_context;
-    parts_.cuda_ordinal = spec_.cuda_ordinal < 0 ? parts_.shape.local_rank : spec_.cuda_ordinal;
     options.context = parts_.cuda_context;
     options.ordinal = parts_.cuda_ordinal;
     options.memory_operations = parts_.config.cuda_memops;
@@ -368,7 +384,10 @@ class SetUp {
     }
     const int granted = usable_cpus() / request.num_shares - 1;
     request.max_threads = static_cast<int>(parts_.config.add_threads);
-    if (request.max_threads == 0) request.max_threads = std::clamp(granted, 1, kMostAddThreads);
+    if (request.max_threads == 0) {
+      request.max_threads =
+          std::clamp(granted, 1, most_add_threads(parts_.shape, request.num_shares));
+    }
     parts_.add_cpus = worker_cpus(request);
     parts_.add_cpus.resize(static_cast<size_t>(request.max_threads), parts_.add_cpus.back());
     if (parts_.config.bind != "auto") {

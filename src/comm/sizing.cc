@@ -47,6 +47,16 @@ constexpr size_t kStagingBudget = size_t{128} << 20;  // of a node, whatever its
 // A batch of copies costs the link so much beside its bytes that it wants to be large; a chunk,
 // which takes one copy of each rank, delays the last copy-out by its whole time (docs/cuda.md).
 constexpr size_t kDeviceChunkBytes = size_t{4} << 20;
+// Where each GPU has a link of its own the machine's memory is what they share. Chunks of this size
+// are read while they are still in the last cache, and two in one batch cost what one does; lanes
+// that are used again later are no longer in the caches of the cores that added there, which a
+// copy to them would have to ask (docs/cuda.md).
+constexpr size_t kOwnGpuChunkBytes = size_t{2} << 20;
+constexpr int kOwnGpuWindow = 16;
+constexpr uint64_t kOwnGpuChunksTogether = 2;
+// Threads that add what one link brings; and those that add what several links bring, of a machine.
+constexpr int kMostAddThreads = 4;
+constexpr int kOwnGpuAddThreads = 16;
 constexpr size_t kManyRanksChunkBytes = size_t{2} << 20;
 constexpr int kManyRanks = 5;
 constexpr int kManyRanksLanes = 3;  // per rank
@@ -61,6 +71,8 @@ constexpr size_t kDeviceStagingBudget = size_t{768} << 20;
 // Below, a group's further steps cost more than its fewer bytes save. Over NVLink; where ranks that
 // share a GPU play a group, 1 MiB.
 constexpr size_t kGroupFromBytes = size_t{256} << 10;
+// Inside a group a chunk is pushed, added and pulled in steps that cost more than 512 KiB take.
+constexpr size_t kGroupChunkBytes = size_t{1} << 20;
 constexpr size_t kDeviceStreamingBytes = size_t{32} << 20;
 // An add that reads no more than this is done before another thread would have begun it.
 constexpr size_t kRunHereBytes = size_t{128} << 10;
@@ -73,6 +85,11 @@ int trees_multiple(int num_nodes) {
   if (num_nodes == 1) return 1;
   int ring = num_nodes <= kMaxRingNodes ? num_nodes : 1;
   return std::lcm(2, ring);
+}
+
+// One node of ranks that have a GPU each.
+bool has_own_gpus(const Shape& shape) {
+  return shape.own_gpus && shape.num_nodes() == 1 && shape.num_local() > 1;
 }
 
 // Shrinks what the user did not set until staging fits its budget: chunks first, then lanes. The
@@ -131,7 +148,10 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   int window = static_cast<int>(config.window);
   const int lanes_per_rank = many ? kManyRanksLanes : kLanesPerRank;
   if (window == 0) {
-    window = std::max(deep && !many ? kDeepWindow : kMinWindow, lanes_per_rank * shape.max_local());
+    const int least = deep && !many         ? kDeepWindow
+                      : has_own_gpus(shape) ? kOwnGpuWindow
+                                            : kMinWindow;
+    window = std::max(least, lanes_per_rank * shape.max_local());
   }
   const int multiple = trees_multiple(shape.num_nodes());
   staging.window = (window + multiple - 1) / multiple * multiple;
@@ -150,6 +170,11 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
     }
   }
   return staging;
+}
+
+int most_add_threads(const Shape& shape, int num_shares) {
+  if (!has_own_gpus(shape)) return kMostAddThreads;
+  return std::max(kMostAddThreads, kOwnGpuAddThreads / num_shares);
 }
 
 size_t peer_block_bytes(const Shape& shape) {
@@ -172,7 +197,16 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
     limits.min_chunk_bytes = shape.max_local() < kManyRanks
                                  ? std::min(kMinDeviceChunkBytes, staging.slot_bytes)
                                  : staging.slot_bytes;
-    limits.stream_results = shape.num_nodes() == 1;
+    limits.stream_results = shape.num_nodes() == 1 && !has_own_gpus(shape);
+    limits.min_group_chunk_bytes = std::min(kGroupChunkBytes, staging.slot_bytes);
+    if (has_own_gpus(shape)) {
+      limits.demote_results = true;
+      limits.copies_together = staging.window < 4 ? 1 : kOwnGpuChunksTogether;
+      if (config.chunk_bytes == 0) {
+        limits.fine_chunk_bytes = std::min(kOwnGpuChunkBytes, staging.slot_bytes);
+        limits.fine_until_bytes = SIZE_MAX;
+      }
+    }
     limits.run_here_bytes = kRunHereBytes;
     limits.group_from_bytes = config.gpu_group_from != 0 ? config.gpu_group_from : kGroupFromBytes;
     // Chunks that go together wait for those a window before.

@@ -19,6 +19,9 @@ StagingShape size_staging(const Shape& shape, const Config& config);
 EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config,
                          bool reached, size_t cache_bytes);
 
+// Of each of the machine's `num_shares` CUDA ranks.
+int most_add_threads(const Shape& shape, int num_shares);
+
 // How much of each rank's buffer an owner pulls at once.
 size_t peer_block_bytes(const Shape& shape);
 // By node. The same on all ranks.

@@ -36,11 +36,16 @@ struct EngineLimits {
   size_t learn_from_bytes = 0;  // PathTuner
   size_t streaming_bytes = 0;   // from here on results are stored past the caches
   bool stream_results = false;  // likewise what the copy engines alone read from staging
+  bool demote_results = false;  // that goes from the adding core's caches to the last one
   size_t run_here_bytes = 0;    // the engine's own thread adds chunks that read up to so much
   size_t group_from_bytes = 0;  // from here on groups of GPUs add first
   // Chunks that this rank copies to staging at a time before EngineContext::gpu_sharers have come
   // as far; 0: any number.
   uint64_t copy_step = 0;
+  // Chunks that are handed over together where nobody shares the GPU.
+  uint64_t copies_together = 1;
+  // Chunks of an operation that stays in a group of GPUs are no smaller.
+  size_t min_group_chunk_bytes = 4096;
   LinkModel link;  // for the choice between forests
   uint64_t timeout_ns = 0;
 };

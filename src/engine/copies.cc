@@ -19,8 +19,8 @@ constexpr uint64_t kFewChunks = 8;
 
 }  // namespace
 
-size_t Executor::num_copies(size_t bytes, bool in_graph) const {
-  return static_cast<size_t>(plan(bytes, in_graph).num_chunks);
+size_t Executor::num_copies(size_t bytes, Op op, bool in_graph) const {
+  return static_cast<size_t>(plan(bytes, op, in_graph).num_chunks);
 }
 
 bool Executor::all_fed() const {
@@ -63,21 +63,20 @@ void Executor::decide(uint64_t number, bool early) {
   if (early && !o.desc.bounced) submit_early(number);
 }
 
-uint64_t Executor::step_of(const Operation& o) const {
-  if (sharers_landed_.empty()) return 0;
-  const bool few = o.chunking.num_chunks <= kFewChunks;
-  return few ? 1 : context_.limits.copy_step;
+uint64_t Executor::copies_together(const Operation& o) const {
+  if (o.chunking.num_chunks <= kFewChunks) return 1;
+  return sharers_landed_.empty() ? context_.limits.copies_together : context_.limits.copy_step;
 }
 
 StepGate Executor::step_gate(const Operation& o, uint64_t idx, uint64_t chunk) const {
-  const uint64_t step = step_of(o);
-  if (step == 0 || idx < step) return {};
+  const uint64_t step = copies_together(o);
+  if (sharers_landed_.empty() || idx < step) return {};
   return {sharers_landed_[(chunk - step) % sharers_landed_.size()], chunk - step + 1};
 }
 
 bool Executor::more_in_step(const Operation& o, uint64_t idx) const {
-  const uint64_t step = step_of(o);
-  return step > 1 && (idx + 1) % step != 0 && idx + 1 < o.num_chunks;
+  const uint64_t step = copies_together(o);
+  return (idx + 1) % step != 0 && idx + 1 < o.num_chunks;
 }
 
 CopyDescriptor Executor::copy_in(const Operation& o, uint64_t idx) const {

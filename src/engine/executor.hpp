@@ -60,7 +60,7 @@ class Executor {
   // What `op`, just submitted, goes through.
   Bounce& bounce(uint64_t number) { return *op(number).desc.bounce; }
   // How many copies each way an operation of so many bytes takes.
-  size_t num_copies(size_t bytes, bool in_graph = false) const;
+  size_t num_copies(size_t bytes, Op op, bool in_graph = false) const;
   // Those of an operation in a graph, whenever it runs. Any thread.
   void list_graph_copies(const OpDescriptor& desc, GraphRequest& request) const;
   // Whether submit() takes another one.
@@ -159,7 +159,10 @@ class Executor {
   void lay_out_chunks(Operation& op);
   const std::vector<Schedule>* choose_schedules(size_t bytes, bool in_graph) const;
   bool uses_butterfly(size_t bytes, bool in_graph) const;
-  Chunking plan(size_t bytes, bool in_graph) const;
+  // A group of GPUs adds first; and nothing leaves the group.
+  bool is_grouped(size_t bytes, Op op, bool in_graph) const;
+  bool stays_inside(size_t bytes, Op op, bool in_graph) const;
+  Chunking plan(size_t bytes, Op op, bool in_graph) const;
   bool in_group(const Operation& op) const { return op.grouped && context_.groups.has(me_); }
   // What this rank's queue in that direction does with the operation's chunk `idx`, if anything.
   std::optional<CopyDescriptor> copy(const Operation& op, CopyDirection direction,
@@ -168,10 +171,10 @@ class Executor {
                                            uint64_t idx) const;
   CopyDescriptor copy_in(const Operation& op, uint64_t idx) const;
   CopyDescriptor copy_out(const Operation& op, uint64_t idx) const;
-  // Keeps this rank in step with those that share its GPU: how many chunks it copies at a time, 0:
-  // any number; what the copy to staging of `chunk`, an operation's idx-th with data, waits for;
-  // and whether the next one goes with it.
-  uint64_t step_of(const Operation& op) const;
+  // How many of an operation's copies go together. Ranks that share a GPU keep step by that many:
+  // what the copy to staging of `chunk`, the idx-th, waits for; and whether the next one goes with
+  // it.
+  uint64_t copies_together(const Operation& op) const;
   StepGate step_gate(const Operation& op, uint64_t idx, uint64_t chunk) const;
   bool more_in_step(const Operation& op, uint64_t idx) const;
   bool poll_transport();

@@ -10,7 +10,7 @@ void Executor::list_graph_copies(const OpDescriptor& desc, GraphRequest& request
   Operation o;  // as it is when its first chunk takes the first lane
   o.desc = desc;
   o.bytes = desc.count * dtype_size(desc.dtype);
-  o.chunking = plan(o.bytes, true);
+  o.chunking = plan(o.bytes, o.desc.op, true);
   o.num_chunks = o.chunking.num_chunks;
   for (uint64_t i = 0; i < o.num_chunks; ++i) {
     request.in.push_back(copy_in(o, i));

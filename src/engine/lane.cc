@@ -274,6 +274,7 @@ bool Lane::begin_add(const Step& step, const Operation& op) {
   }
   work.streaming =
       context_->limits.stream_results && step.final && op.bytes >= context_->limits.streaming_bytes;
+  work.demote = context_->limits.demote_results && step.final;
   stages_.begin_add();
   const bool small =
       chunk_bytes * static_cast<size_t>(work.num_srcs) <= context_->limits.run_here_bytes;

@@ -15,7 +15,8 @@ struct Shape {
   std::vector<int> node_of_rank = {0};
   bool any_on_device = false;  // some rank's buffers are on a GPU
   bool all_on_device = false;
-  bool crowded = false;  // the node's ranks outnumber their CPUs
+  bool own_gpus = false;  // all are on GPUs, none of which two ranks share
+  bool crowded = false;   // the node's ranks outnumber their CPUs
 
   int num_nodes() const { return static_cast<int>(nodes.size()); }
   int num_local() const { return static_cast<int>(nodes[node].size()); }

@@ -158,14 +158,27 @@ bool Executor::uses_butterfly(size_t bytes, bool in_graph) const {
   return !in_graph && context_.shape.num_nodes() > 1 && bytes <= context_.limits.butterfly_bytes;
 }
 
-Chunking Executor::plan(size_t bytes, bool in_graph) const {
+bool Executor::is_grouped(size_t bytes, Op op, bool in_graph) const {
+  // The group's kernel has no factors, and a graph's copies are those of a rank without a group.
+  return context_.groups.any() && bytes >= context_.limits.group_from_bytes &&
+         op != Op::kPremulSum && !in_graph;
+}
+
+bool Executor::stays_inside(size_t bytes, Op op, bool in_graph) const {
+  return is_grouped(bytes, op, in_graph) && context_.shape.num_nodes() == 1 &&
+         context_.groups.covers_node();
+}
+
+Chunking Executor::plan(size_t bytes, Op op, bool in_graph) const {
   PlanInput input;
   input.bytes = bytes;
   input.max_local_ranks = context_.shape.max_local();
   input.num_trees = static_cast<int>(choose_schedules(bytes, in_graph)->size());
   input.slot_bytes = context_.staging.shape().slot_bytes;
   input.min_chunk_bytes = context_.limits.min_chunk_bytes;
-  if (context_.limits.fine_chunk_bytes != 0 && bytes <= context_.limits.fine_until_bytes) {
+  if (stays_inside(bytes, op, in_graph)) {
+    input.min_chunk_bytes = context_.limits.min_group_chunk_bytes;
+  } else if (context_.limits.fine_chunk_bytes != 0 && bytes <= context_.limits.fine_until_bytes) {
     input.slot_bytes = context_.limits.fine_chunk_bytes;
   }
   if (uses_butterfly(bytes, in_graph)) {
@@ -179,17 +192,15 @@ Chunking Executor::plan(size_t bytes, bool in_graph) const {
 void Executor::lay_out_chunks(Operation& o) {
   const bool in_graph = o.desc.graph != nullptr;
   const auto window = static_cast<uint64_t>(context_.staging.shape().window);
+  o.grouped = is_grouped(o.bytes, o.desc.op, in_graph);
+  o.stays_inside = stays_inside(o.bytes, o.desc.op, in_graph);
   o.butterfly = uses_butterfly(o.bytes, in_graph);
   o.forest = choose_schedules(o.bytes, in_graph);
-  o.chunking = plan(o.bytes, in_graph);
+  o.chunking = plan(o.bytes, o.desc.op, in_graph);
   o.num_empty = in_graph ? (window - next_chunk_ % window) % window : 0;
   o.num_chunks = o.num_empty + o.chunking.num_chunks;
   o.first_chunk = next_chunk_;
   next_chunk_ += o.num_chunks;
-  // The group's kernel has no factors, and a graph's copies are those of a rank without a group.
-  o.grouped = context_.groups.any() && o.bytes >= context_.limits.group_from_bytes &&
-              o.desc.op != Op::kPremulSum && !in_graph;
-  o.stays_inside = o.grouped && context_.shape.num_nodes() == 1 && context_.groups.covers_node();
   begin_feeding(o);
   o.seen_in = o.seen_out = o.copy_out_end = 0;
   o.retired = 0;

@@ -4,12 +4,15 @@
 #include <cstring>
 
 #include "cpu/copy.hpp"
+#include "cpu/demote.hpp"
 
 namespace hfr {
 namespace {
 
 // A result on its way to a streaming destination is read back from the first-level cache.
 constexpr size_t kBlockBytes = size_t{8} << 10;
+// One that is demoted leaves the second-level cache long before that is full.
+constexpr size_t kDemotedBlockBytes = size_t{16} << 10;
 
 // Elements from `srcs` to `dsts`, which are the descriptor's or a place in them.
 void add(const KernelTable& kernels, const ReduceDescriptor& work, const void* const* srcs,
@@ -49,16 +52,21 @@ void add_from(const KernelTable& kernels, const ReduceDescriptor& work, size_t f
   add(kernels, work, srcs, dsts, count);
 }
 
-// The first destination, and what was added there on to the streaming one, block by block.
-void add_streaming(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
+// Block by block: what was added to the first destination goes on to the streaming one, or to the
+// last cache.
+void add_in_blocks(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
                    size_t count) {
   const size_t element = dtype_size(work.dtype);
-  const size_t step = kBlockBytes / element;
+  const size_t step = (work.demote ? kDemotedBlockBytes : kBlockBytes) / element;
   for (const size_t end = first + count; first < end; first += step) {
     const size_t size = std::min(step, end - first);
     add_from(kernels, work, first, size);
-    copy_bytes(static_cast<std::byte*>(work.streaming_dst) + first * element,
-               static_cast<const std::byte*>(work.dsts[0]) + first * element, size * element, true);
+    const auto* added = static_cast<const std::byte*>(work.dsts[0]) + first * element;
+    if (work.streaming_dst != nullptr) {
+      copy_bytes(static_cast<std::byte*>(work.streaming_dst) + first * element, added,
+                 size * element, true);
+    }
+    if (work.demote) demote(added, size * element);
   }
 }
 
@@ -66,13 +74,13 @@ void add_streaming(const KernelTable& kernels, const ReduceDescriptor& work, siz
 
 void run_piece(const KernelTable& kernels, const ReduceDescriptor& work, size_t first,
                size_t count) {
-  if (work.streaming_dst == nullptr) {
+  if (work.streaming_dst == nullptr && !work.demote) {
     // What a small message costs: the addresses were stored just now, one by one, and to load
     // several at once the processor would have to wait for them.
     if (first == 0) return add(kernels, work, work.srcs, work.dsts, count);
     return add_from(kernels, work, first, count);
   }
-  add_streaming(kernels, work, first, count);
+  add_in_blocks(kernels, work, first, count);
 }
 
 }  // namespace hfr

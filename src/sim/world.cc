@@ -20,6 +20,7 @@ Shape make_world_shape(const ClusterSpec& cluster, int num_nodes) {
     shape.node_of_rank.insert(shape.node_of_rank.end(), static_cast<size_t>(per_node), node);
   }
   shape.any_on_device = shape.all_on_device = !cluster.node.gpus.empty();
+  shape.own_gpus = shape.all_on_device && cluster.node.ranks_per_gpu == 1;
   return shape;
 }
 

@@ -88,6 +88,45 @@ TEST(ChunkBytes, NoSmallOnesOnGpus) {
   EXPECT_EQ(smallest(8, 64 * kKiB), 64 * kKiB);
 }
 
+// Where no two ranks share a GPU, results stay in the last cache, and more and smaller chunks are
+// under way; what is set by hand stays.
+TEST(OwnGpus, SmallerChunksInMoreLanes) {
+  auto limits = [](int num_ranks, bool own, size_t chunk_bytes = 0) {
+    Shape shape = one_node(num_ranks, false);
+    shape.any_on_device = shape.all_on_device = true;
+    shape.own_gpus = own;
+    Config config;
+    config.chunk_bytes = chunk_bytes;
+    const StagingShape staging = size_staging(shape, config);
+    return std::pair(staging, size_limits(shape, staging, config, false, 0));
+  };
+  for (int num_ranks : {2, 4, 8}) {
+    const auto [staging, own] = limits(num_ranks, true);
+    EXPECT_GE(staging.window, 16) << num_ranks;
+    EXPECT_LE(static_cast<size_t>(staging.window * (num_ranks + 1)) * staging.slot_bytes,
+              size_t{768} << 20);
+    EXPECT_EQ(own.fine_chunk_bytes, 2048 * kKiB) << num_ranks;
+    EXPECT_EQ(own.copies_together, 2) << num_ranks;
+    EXPECT_TRUE(own.demote_results && !own.stream_results) << num_ranks;
+    const EngineLimits shared = limits(num_ranks, false).second;
+    EXPECT_EQ(shared.fine_chunk_bytes, 0) << num_ranks;
+    EXPECT_EQ(shared.copies_together, 1) << num_ranks;
+    EXPECT_TRUE(!shared.demote_results && shared.stream_results) << num_ranks;
+  }
+  const auto [staging, set] = limits(4, true, 4096 * kKiB);
+  EXPECT_EQ(staging.slot_bytes, 4096 * kKiB);
+  EXPECT_EQ(set.fine_chunk_bytes, 0);
+  // Two ranks' threads add what four ranks' would.
+  Shape shape = one_node(2, false);
+  EXPECT_EQ(most_add_threads(shape, 2), 4);
+  shape.any_on_device = shape.all_on_device = shape.own_gpus = true;
+  EXPECT_EQ(most_add_threads(shape, 2), 8);
+  EXPECT_EQ(most_add_threads(shape, 8), 4);
+  // A rank alone has nobody to share memory with.
+  EXPECT_EQ(limits(1, true).first.window, 8);
+  EXPECT_FALSE(limits(1, true).second.demote_results);
+}
+
 // Past two nodes a GPU's chunks are smaller and more of them under way; staging keeps to its
 // budget.
 TEST(ChunkBytes, ManyNodesOfGpusTakeSmallerOnes) {

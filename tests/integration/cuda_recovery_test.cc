@@ -186,7 +186,8 @@ TEST(CudaRecoveryThreads, ShrinkAndShrinkAgain) {
   constexpr int kRanks = 4;
   for (const int gone : {0, 2}) {
     // Making and freeing memory of a GPU waits for all of its streams.
-    std::latch summed(kRanks), failed(kRanks - 1), done(2);
+    // And who shrinks ends what the others have not seen the end of.
+    std::latch summed(kRanks), failed(kRanks - 1), summed_again(kRanks - 1), done(2);
     run_cluster(gpu_shape({kRanks}), [&](int rank, hfr_comm_t comm) {
       EXPECT_EQ(sums(comm), "") << "rank " << rank;
       GpuStream stream;
@@ -213,6 +214,7 @@ TEST(CudaRecoveryThreads, ShrinkAndShrinkAgain) {
       EXPECT_EQ(size_of(child), kRanks - 1);
       EXPECT_EQ(rank_of(child), rank < gone ? rank : rank - 1);
       EXPECT_EQ(sums(child), "") << "rank " << rank;
+      summed_again.arrive_and_wait();
       const int excluded = 1;
       hfr_status_t end_status = HFR_SUCCESS;
       if (rank_of(child) == excluded) {

@@ -112,6 +112,12 @@ TEST(WorkerPool, SameBitsAsInlineForEverySplit) {
         ASSERT_TRUE(pool->submit(work.desc(), seed));
         ASSERT_EQ(next(*pool), seed);
         ASSERT_EQ(work.results(), want) << pool->num_workers() << " workers, " << count;
+        work.clear();
+        ReduceDescriptor demoted = work.desc();
+        demoted.demote = true;
+        ASSERT_TRUE(pool->submit(demoted, seed));
+        ASSERT_EQ(next(*pool), seed);
+        ASSERT_EQ(work.results(), want) << pool->num_workers() << " workers, demoted, " << count;
       }
       work.clear();
       pools[1]->run(work.desc());

@@ -9,21 +9,9 @@ namespace hfr {
 Result<std::shared_ptr<CudaContext>> CudaContext::open(const Driver& driver, void* context,
                                                        int ordinal) {
   std::shared_ptr<CudaContext> made(new CudaContext(driver));
-  if (context != nullptr) {
-    made->context_ = static_cast<CUcontext>(context);
-    ContextScope scope(*made);
-    HFR_RETURN_IF_ERROR(driver.status("cuCtxPushCurrent of the caller's context", scope.result()));
-    HFR_RETURN_IF_ERROR(driver.status("cuCtxGetDevice", driver.cuCtxGetDevice(&made->device_)));
-  } else {
-    int count = 0;
-    HFR_RETURN_IF_ERROR(driver.status("cuDeviceGetCount", driver.cuDeviceGetCount(&count)));
-    if (count == 0) {
-      return Status(Code::kUnsupported,
-                    "no CUDA device is visible to this process; check CUDA_VISIBLE_DEVICES, or use "
-                    "host memory (HFREDUCE_DEVICE=host)");
-    }
-    HFR_RETURN_IF_ERROR(
-        driver.status("cuDeviceGet", driver.cuDeviceGet(&made->device_, ordinal % count)));
+  HFR_ASSIGN_OR_RETURN(made->device_, device_of(driver, context, ordinal));
+  made->context_ = static_cast<CUcontext>(context);
+  if (context == nullptr) {
     HFR_RETURN_IF_ERROR(
         driver.status("cuDevicePrimaryCtxRetain",
                       driver.cuDevicePrimaryCtxRetain(&made->context_, made->device_)));
@@ -31,6 +19,27 @@ Result<std::shared_ptr<CudaContext>> CudaContext::open(const Driver& driver, voi
   }
   HFR_ASSIGN_OR_RETURN(made->bus_id_, bus_id_of(driver, made->device_));
   return made;
+}
+
+Result<CUdevice> CudaContext::device_of(const Driver& driver, void* context, int ordinal) {
+  CUdevice device = 0;
+  if (context != nullptr) {
+    CudaContext callers(driver);
+    callers.context_ = static_cast<CUcontext>(context);
+    ContextScope scope(callers);
+    HFR_RETURN_IF_ERROR(driver.status("cuCtxPushCurrent of the caller's context", scope.result()));
+    HFR_RETURN_IF_ERROR(driver.status("cuCtxGetDevice", driver.cuCtxGetDevice(&device)));
+    return device;
+  }
+  int count = 0;
+  HFR_RETURN_IF_ERROR(driver.status("cuDeviceGetCount", driver.cuDeviceGetCount(&count)));
+  if (count == 0) {
+    return Status(Code::kUnsupported,
+                  "no CUDA device is visible to this process; check CUDA_VISIBLE_DEVICES, or use "
+                  "host memory (HFREDUCE_DEVICE=host)");
+  }
+  HFR_RETURN_IF_ERROR(driver.status("cuDeviceGet", driver.cuDeviceGet(&device, ordinal % count)));
+  return device;
 }
 
 Result<std::string> CudaContext::bus_id_of(const Driver& driver, CUdevice device) {

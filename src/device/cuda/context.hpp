@@ -19,6 +19,8 @@ class CudaContext {
   CudaContext(const CudaContext&) = delete;
   CudaContext& operator=(const CudaContext&) = delete;
 
+  // The device of the context that open() would work in.
+  static Result<CUdevice> device_of(const Driver& driver, void* context, int ordinal);
   // "0000:5e:00.0": where on the machine the device sits.
   static Result<std::string> bus_id_of(const Driver& driver, CUdevice device);
 

@@ -438,6 +438,13 @@ Status CudaDevice::free(void* ptr) {
 
 }  // namespace
 
+Result<std::string> cuda_identity(void* context, int ordinal) {
+  const Result<Driver>& driver = cuda_driver();
+  if (!driver.ok()) return driver.status();
+  HFR_ASSIGN_OR_RETURN(const CUdevice device, CudaContext::device_of(*driver, context, ordinal));
+  return CudaContext::bus_id_of(*driver, device);
+}
+
 Result<CudaDeviceInfo> open_cuda_device(const CudaOptions& options) {
   const Result<Driver>& driver = cuda_driver();
   if (!driver.ok()) return driver.status();

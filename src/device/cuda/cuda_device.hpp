@@ -59,7 +59,10 @@ struct CudaDeviceInfo {
   bool memory_operations = false;
 };
 
-// Fails with a sentence: no driver, no device, no pinned memory, or a build without CUDA.
+// The GPU that open_cuda_device() would use, as CudaDeviceInfo::identity names it; makes no
+// context. Both fail with a sentence: no driver, no device, no pinned memory, or a build without
+// CUDA.
+Result<std::string> cuda_identity(void* context, int ordinal);
 Result<CudaDeviceInfo> open_cuda_device(const CudaOptions& options);
 
 // The calling thread's current CUcontext; null when it has none or there is no driver.
