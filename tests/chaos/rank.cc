@@ -33,6 +33,8 @@
 namespace hfr_tests {
 namespace {
 
+constexpr int kMostBarren = 8;
+
 Page* map_page(const std::string& path) {
   const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
   void* memory = mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -193,11 +195,13 @@ void Rank::begin_training() {
 
 void Rank::train() {
   bool well = true;
+  int barren = 0;  // recoveries since the last step: what fails for good fails again
   while (well && !last_) {
     limit_.lower_when_due(watch_.steps());
     const Step step = plan_.step(step_);
     well = sum(step, comm_, members_, &last_);
     if (well) {
+      barren = 0;
       ++step_;
       watch_.count_step();
       counts_.until_ns = now_ns();
@@ -205,7 +209,7 @@ void Rank::train() {
         watch_.call(0, 0, [] { return pause(); });
       if (!last_) well = change_after(step);
     }
-    if (!well && may_recover_ && !ended_) well = recover();
+    if (!well && may_recover_ && !ended_ && barren++ < kMostBarren) well = recover();
   }
   watch_.phase(Phase::kEnding);
   if (!well) return;
