@@ -246,7 +246,10 @@ HFR_API hfr_status_t hfr_comm_get_unique_id(hfr_comm_t comm, hfr_unique_id_t* id
  * of `comm` on. Collective over a communicator that has not failed; its started operations are
  * completed first. The child has the options of `comm`; the new ranks bring their own, which must
  * agree. `comm` stays usable beside it, also when the child cannot be made: a new rank that does
- * not come is HFR_TIMEOUT, and named. Deadlines, threads and abort as in hfr_comm_split. Errors:
+ * not come is HFR_TIMEOUT, and named. All members that live return HFR_SUCCESS, or none does, also
+ * when a rank dies meanwhile: who has the child goes on with it and shrinks it when it fails, who
+ * has an error goes on with `comm` or shrinks that. Deadlines, threads and abort as in
+ * hfr_comm_split, and 3 s more. Errors:
  * HFR_INVALID_ARGUMENT (nothing was started); HFR_INVALID_USAGE (no member made an id) and
  * HFR_MISMATCH (two did, or num_ranks differ) on all; those of hfr_comm_init_rank; those of an
  * operation, after which `comm` has failed. docs/recovery.md says more. */

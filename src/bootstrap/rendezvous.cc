@@ -132,6 +132,11 @@ std::optional<Failure> Membership::poll() {
   return verdict_;
 }
 
+bool Membership::has_lost_host() {
+  std::lock_guard lock(receive_mutex_);
+  return lost_host_;
+}
+
 void Membership::report(const Status& status, int culprit) {
   // A control plane that is gone cannot be told; the others find out by themselves.
   (void)send({std::string(1, kReport), cat(static_cast<int>(status.code())), cat(culprit),
@@ -206,6 +211,7 @@ void Membership::handle(std::span<const std::byte> frame) {
 
 void Membership::lose_server() {
   if (verdict_ || closing_) return;
+  lost_host_ = true;
   verdict_ = Failure{Status(Code::kRemoteError, cat("rank ", host_rank_,
                                                     ", which hosts the rendezvous, died: its "
                                                     "control connection closed")),

@@ -67,6 +67,8 @@ class Membership {
 
   // The job's first failure, once known here. Never blocks; costs a system call.
   std::optional<Failure> poll();
+  // That failure is the end of the connection to the host, of which nobody has told.
+  bool has_lost_host();
   // Tells all ranks of a failure; the first one counts.
   void report(const Status& status, int culprit);
   // The same, for who saw only that a peer is gone: returns the job's first failure, which may be
@@ -112,6 +114,7 @@ class Membership {
   std::vector<std::byte> buffer_;
   std::optional<std::vector<std::vector<std::byte>>> gathered_;
   std::optional<Failure> verdict_;
+  bool lost_host_ = false;
   bool closing_ = false;  // the server went in peace
   bool left_ = false;
   size_t num_ranks_ = 1;

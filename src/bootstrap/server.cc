@@ -140,7 +140,7 @@ class Loop {
     for (size_t i = 0; i < connections_.size(); ++i) {
       if (entries[i + 2].revents != 0) serve(*connections_[i]);
     }
-    if (entries[1].revents != 0) accept_all();
+    if (entries[1].revents != 0 && listener_.valid()) accept_all();
     std::erase_if(connections_, [](const auto& c) { return !c->stream.open(); });
     look_at_clock(monotonic_ns());
   }
@@ -291,7 +291,9 @@ class Loop {
     slot = mine;
     c.rank = rank;
     member_of_[static_cast<size_t>(rank)] = &c;
-    ++num_joined_;
+    // Before anybody hears that all are there: who comes to this address from now on wants the next
+    // rendezvous.
+    if (++num_joined_ == options_.num_ranks) listener_.reset();
   }
 
   void gather(Connection& c, Gather& message) {
@@ -406,7 +408,7 @@ class Loop {
     }
   }
 
-  PrivateFd listener_;
+  PrivateFd listener_;  // until all have joined
   const int wake_;
   const std::atomic<record::Ends*>& ends_;
   size_t num_ends_ = 0;     // that are there

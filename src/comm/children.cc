@@ -1,6 +1,6 @@
-// Communicators that are made of a communicator: parts of a healthy one, survivors of a failed one,
-// one with further ranks (docs/recovery.md); and the end of one that is to be made again
-// (docs/suspend.md).
+// Communicators that are made of a communicator: parts of a healthy one, survivors of a failed one
+// (docs/recovery.md; growth.cc has those with further ranks); and the end of one that is to be made
+// again (docs/suspend.md).
 #include <algorithm>
 #include <cstdlib>
 
@@ -42,50 +42,6 @@ Result<std::pair<int, int>> decode_color(const std::vector<std::byte>& bytes, in
     return Status(Code::kInternalError, cat("rank ", rank, " sent a colour that cannot be read"));
   }
   return std::make_pair(std::atoi((*fields)[0].c_str()), std::atoi((*fields)[1].c_str()));
-}
-
-// What members tell each other when they grow.
-struct GrowthWord {
-  int num_ranks = 0;
-  std::string address;  // of the rendezvous, from the member that made the id; else empty
-  int num_ids = 0;      // that it has made
-};
-
-std::vector<std::byte> encode(const GrowthWord& word) {
-  return pack({cat(word.num_ranks), word.address, cat(word.num_ids)});
-}
-
-Result<GrowthWord> decode_growth(const std::vector<std::byte>& bytes, int rank) {
-  auto fields = unpack(bytes, 3);
-  if (!fields) {
-    return Status(Code::kInternalError, cat("rank ", rank, " sent what cannot be read"));
-  }
-  return GrowthWord{std::atoi((*fields)[0].c_str()), (*fields)[1], std::atoi((*fields)[2].c_str())};
-}
-
-// The rank that made the id. The same on all members, and so is what is wrong.
-Result<int> host_of(const std::vector<GrowthWord>& words) {
-  int host = -1;
-  for (int rank = 0; rank < static_cast<int>(words.size()); ++rank) {
-    const GrowthWord& word = words[static_cast<size_t>(rank)];
-    if (word.num_ranks != words[0].num_ranks) {
-      return Status(Code::kMismatch,
-                    cat("hfr_comm_grow: rank 0 passed num_ranks ", words[0].num_ranks, "; rank ",
-                        rank, " passed ", word.num_ranks));
-    }
-    if (word.address.empty()) continue;
-    if (host >= 0) {
-      return Status(Code::kMismatch,
-                    cat("hfr_comm_grow: ranks ", host, " and ", rank,
-                        " have both called hfr_comm_get_unique_id; one of them may"));
-    }
-    host = rank;
-  }
-  if (host < 0) {
-    return Status(Code::kInvalidUsage,
-                  "hfr_comm_grow: no rank has called hfr_comm_get_unique_id since the last growth");
-  }
-  return host;
 }
 
 }  // namespace
@@ -166,51 +122,6 @@ Result<std::shared_ptr<Communicator>> Communicator::shrink(const std::vector<int
   parts_.line = std::move(from.line);
   shrunk_ = child.ok();
   return child;
-}
-
-Secret Communicator::growth_secret(int rank, int count) const {
-  return parts_.line.communicator_secret().derive(cat("hfreduce grow ", rank, " ", count));
-}
-
-Result<UniqueId> Communicator::make_growth_id() {
-  const std::lock_guard lock(children_mutex_);
-  HFR_RETURN_IF_ERROR(sticky());
-  const Secret secret = growth_secret(parts_.shape.rank, ++num_growth_ids_);
-  HFR_ASSIGN_OR_RETURN(growth_, open_rendezvous(parts_.config, secret));
-  return growth_->id;
-}
-
-Result<std::shared_ptr<Communicator>> Communicator::grow(int num_ranks, const CancelFlag& cancel) {
-  const std::lock_guard lock(children_mutex_);
-  HFR_RETURN_IF_ERROR(complete_all());
-  const uint64_t deadline_ns = monotonic_ns() + parts_.limits.timeout_ns;
-  JoinSpec spec = heritage().spec(cat("grown", ++num_grown_));
-  spec.is_child = false;  // as the new ranks
-  spec.cancel = &cancel;
-  spec.rank = parts_.shape.rank;
-  spec.num_ranks = num_ranks;
-  std::string address;
-  if (growth_) {
-    address = text(growth_->id.address);
-    spec.listener = std::move(growth_->listener);
-    growth_.reset();
-  }
-  std::vector<GrowthWord> words;
-  HFR_RETURN_IF_ERROR(meet_all([&]() -> Status {
-    const GrowthWord mine{num_ranks, address, num_growth_ids_};
-    HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(mine), deadline_ns,
-                                                                   "growing the communicator"));
-    for (int rank = 0; rank < parts_.shape.num_ranks; ++rank) {
-      HFR_ASSIGN_OR_RETURN(GrowthWord word, decode_growth(blobs[static_cast<size_t>(rank)], rank));
-      words.push_back(std::move(word));
-    }
-    return Status();
-  }));
-  HFR_ASSIGN_OR_RETURN(const int host, host_of(words));
-  const GrowthWord& word = words[static_cast<size_t>(host)];
-  HFR_ASSIGN_OR_RETURN(spec.address, parse_host_port(word.address));
-  spec.secret = growth_secret(host, word.num_ids);
-  return create(std::move(spec));
 }
 
 Heritage Communicator::heritage() {

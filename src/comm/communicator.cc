@@ -426,9 +426,12 @@ void Communicator::shut_down() {
 }
 
 void Communicator::abort() {
-  Failure failure{Status(Code::kAborted, cat("rank ", parts_.shape.rank, " (node ",
-                                             parts_.shape.node, ") called hfr_comm_abort")),
-                  parts_.shape.rank};
+  give_up({Status(Code::kAborted, cat("rank ", parts_.shape.rank, " (node ", parts_.shape.node,
+                                      ") called hfr_comm_abort")),
+           parts_.shape.rank});
+}
+
+void Communicator::give_up(const Failure& failure) {
   // Whoever drives the engine sees the cell in its next turn.
   publish_failure(context_.staging.failure(), failure);
   parts_.membership->report(failure.status, failure.rank);

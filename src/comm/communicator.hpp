@@ -30,6 +30,8 @@
 
 namespace hfr {
 
+class GrowthFlag;  // growth.cc
+
 class Communicator : public std::enable_shared_from_this<Communicator> {
  public:
   static Result<std::shared_ptr<Communicator>> create(JoinSpec spec);
@@ -55,9 +57,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Status check_unused(const char* call);
   void abort();
 
-  // comm/children.cc; docs/recovery.md, docs/suspend.md. `cancel`, set from another thread, ends
-  // them. One at a time.
-  // Collective. Null for a rank without a colour (below 0).
+  // comm/children.cc, growth.cc; docs/recovery.md, docs/suspend.md. `cancel`, set from another
+  // thread, ends them. One at a time. Collective. Null for a rank without a colour (below 0).
   Result<std::shared_ptr<Communicator>> split(int color, int key, const CancelFlag& cancel);
   // `excluded`: ranks of this communicator. `timeout_ns` 0: its own deadline.
   Result<std::shared_ptr<Communicator>> shrink(const std::vector<int>& excluded,
@@ -136,6 +137,11 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   void revoke(const std::string& call);
   // The secret of an id that `rank` made; it made `count` of them.
   Secret growth_secret(int rank, int count) const;
+  // The child, when all have it: as the witness says, who brought `members` together.
+  Result<std::shared_ptr<Communicator>> grow_before_witness(JoinSpec spec, Membership& members,
+                                                            GrowthFlag& flag);
+  // Fails every operation on all ranks, now.
+  void give_up(const Failure& failure);
   // Why this rank cannot be suspended now; empty: it can.
   std::string holds_back();
   // Own graphs that were launched have run. Waits for them until a deadline.

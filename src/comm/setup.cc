@@ -49,10 +49,11 @@ class VerdictFlag : public CancelFlag {
 class SetUp {
  public:
   explicit SetUp(JoinSpec spec) : spec_(std::move(spec)) {
+    // Only what goes through staging can be checked. A child has its parent's settings, and a new
+    // rank beside it those of its environment: both come to the same.
+    if (spec_.config.check != "off") spec_.config.direct = false;
     parts_.config = spec_.config;
     parts_.earlier = spec_.earlier;
-    // Only what goes through staging can be checked.
-    if (parts_.config.check != "off") parts_.config.direct = false;
     deadline_ns_ = spec_.deadline_ns;
     if (deadline_ns_ == 0) deadline_ns_ = monotonic_ns() + spec_.config.timeout_ms * 1'000'000;
   }
@@ -402,6 +403,7 @@ class SetUp {
     size_t num_mates = 0;
     uint64_t mates_key = 0;
     int local_rank = 0;  // the next one's on this node
+    if (spec_.before_last_stage) spec_.before_last_stage();
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(findings_), deadline_ns_,
                                                                    "sharing what was found"));
     const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];

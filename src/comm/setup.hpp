@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -43,6 +44,8 @@ struct JoinSpec {
   Config config;
   uint64_t deadline_ns = 0;            // of set-up; 0: as long as an operation has
   const CancelFlag* cancel = nullptr;  // set from another thread: give up
+  // Called, where it is there, before this rank gives the others the last of what they need.
+  std::function<void()> before_last_stage;
   // With Config::device "cuda": the caller's context, or else the number of a device, mod how many
   // there are; below 0: the local rank.
   void* cuda_context = nullptr;

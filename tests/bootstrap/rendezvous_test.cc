@@ -209,6 +209,32 @@ std::string wrong_of_half_a_meeting(uint64_t ms) {
   return wrong[0].empty() ? wrong[1] : wrong[0];
 }
 
+// As when all ranks call hfr_comm_init_env again: the first communicator is still there, and not
+// all are equally fast.
+TEST(Rendezvous, TheNextOneAtItsAddressIsAnother) {
+  Meeting first(3);
+  Meeting second(3);
+  second.secret = first.secret;
+  second.listener.reset();
+  second.address = first.address;
+  std::atomic<int> num_there{0};
+  run_ranks(first, nullptr, [&](int rank, auto& membership) {
+    ASSERT_TRUE(membership.ok()) << membership.status().message();
+    JoinRequest request = second.request(rank);
+    if (rank == 0) {
+      auto listener = listen_tcp(first.address);
+      ASSERT_TRUE(listener.ok()) << listener.status().message();
+      request.listener = std::move(*listener);
+    }
+    auto next = Membership::join(std::move(request));
+    ASSERT_TRUE(next.ok()) << next.status().message();
+    EXPECT_TRUE((*membership)->barrier(patience(), "in the first").ok());
+    EXPECT_TRUE((*next)->barrier(patience(), "in the second").ok());
+    ++num_there;
+  });
+  EXPECT_EQ(num_there, 3);
+}
+
 TEST(Rendezvous, DeadlineNamesWhoDidNotCome) {
   uint64_t ms = 100;
   expect_soon([&] { return wrong_of_half_a_meeting(ms *= 3); });
@@ -427,22 +453,27 @@ TEST(Hostile, StrangersAreDroppedWhileTheJobGoesOn) {
   HostPort address = meeting.address;
   std::vector<UniqueFd> strangers;
   // Before anybody joins: one that says nothing, one that talks rubbish, one with a huge frame,
-  // half a hello.
-  for (int i = 0; i < 4; ++i) strangers.push_back(connect_raw(address));
+  // half a hello, one with another secret.
+  for (int i = 0; i < 5; ++i) strangers.push_back(connect_raw(address));
   std::vector<std::byte> rubbish(kHelloBytes, std::byte{0x55});
   ASSERT_TRUE(send_all(strangers[1].get(), rubbish, patience(), "rubbish").ok());
   std::vector<std::byte> huge(64, std::byte{0xff});
   ASSERT_TRUE(send_all(strangers[2].get(), huge, patience(), "huge").ok());
   ASSERT_TRUE(send_all(strangers[3].get(), std::span(rubbish).first(10), patience(), "half").ok());
+  std::thread liar([&] {
+    SecretHandshake wrong(Secret::random(), "hfreduce rendezvous", 1);
+    EXPECT_FALSE(wrong.run(strangers[4].get(), Handshake::Side::kConnecting, patience()).ok());
+  });
   run_ranks(meeting, nullptr, [&](int rank, auto& membership) {
     ASSERT_TRUE(membership.ok()) << membership.status().message();
     if (rank == 0) {
       EXPECT_TRUE(closed_by_peer(strangers[1].get()));
       EXPECT_TRUE(closed_by_peer(strangers[2].get()));
-      // A wrong secret.
-      UniqueFd liar = connect_raw(address);
-      SecretHandshake wrong(Secret::random(), "hfreduce rendezvous", 1);
-      EXPECT_FALSE(wrong.run(liar.get(), Handshake::Side::kConnecting, patience()).ok());
+      liar.join();
+      // Nobody comes in any more.
+      auto late = connect_once(address, "", patience());
+      ASSERT_TRUE(late.ok()) << late.status().message();
+      EXPECT_FALSE(*late);
     }
     EXPECT_TRUE((*membership)->barrier(meeting.deadline_ns, "end").ok());
     EXPECT_FALSE((*membership)->poll());

@@ -23,6 +23,7 @@ import machine
 from job import Job
 from trial import KINDS, Trial, draw_trial
 
+CHANGES = ["shrinks", "growths", "suspends"]
 OUTCOMES = ["right sum", "went on", "named error", "FAILED"]
 SPOILED = {  # what rank.cc does wrong: what the driver must say
     "sum": "wrong sums", "hang": "hangs", "crash": "died by SIGABRT", "mute": "without a sentence", "descriptor": "left behind: descriptor",
@@ -68,6 +69,7 @@ def run_one(trial, options, folder, spoil=None):
         "name": trial.name, "outcome": outcome, "problems": job.problems, "seconds": time.monotonic() - began, "folder": place,
         "faults": [[strike.fault.kind, strike.state == "done"] for strike in job.strikes],
         "ranks": trial.num_ranks, "steps": sum(rank.report.get("steps", 0) for rank in job.ranks),
+        "changes": [sum(rank.report.get(what, 0) > 0 for rank in job.ranks) for what in CHANGES],
         "statuses": [rank.report["status"] for rank in job.ranks if rank.report.get("outcome") == "error"],
         "latest_ms": max((rank.report["latest_ms"] for rank in job.ranks if "latest_ms" in rank.report and not rank.was_stopped), default=None),
     }
@@ -194,6 +196,8 @@ class Report:
         latest = [result["latest_ms"] for result in self.results if result["latest_ms"] is not None]
         print(f"{len(self.results)} trials, {sum(r['ranks'] for r in self.results)} ranks, {sum(r['steps'] for r in self.results)} steps with "
               f"right sums; statuses of ranks that ended with an error: {dict(sorted(statuses.items()))}")
+        counts = [sum(result["changes"][idx] > 0 for result in self.results) for idx in range(len(CHANGES))]
+        print("trials in which ranks shrank, grew, suspended and resumed: " + ", ".join(str(count) for count in counts))
         if latest:
             print(f"the call that came back latest: {max(latest)} ms past its promise (below 0: before)")
         for name, why in missing.items():
@@ -208,7 +212,8 @@ def self_test(options, can, folder):
     well = True
     for spoil, words in SPOILED.items():
         trial = draw_trial(1, 0, can, ["locked_memory"])
-        trial.timeout_ms, trial.program["lives"] = 1_000 if spoil == "hang" else 60_000, 1
+        trial.timeout_ms, trial.new_nodes = 1_000 if spoil == "hang" else 60_000, []
+        trial.program = {**trial.program, "lives": 1, "suspend": "", "grow": ""}
         trial.name = "self-test:" + spoil
         result = run_one(trial, options, folder, spoil)
         found = result["outcome"] == "FAILED" and any(words in problem for problem in result["problems"])

@@ -17,11 +17,11 @@ import switch
 from trial import KINDS, _Draw
 
 # rank.cc has the same page.
-PHASES = ["started", "joining", "training", "shrinking", "ending", "done"]
-_PAGE_BYTES, _RANKS_AT, _RANK_BYTES = 2048, 64 + 4 * 192, 64
+PHASES = ["started", "joining", "training", "shrinking", "suspending", "growing", "ending", "done"]
+_PAGE_BYTES, _RANKS_AT, _RANK_BYTES = 4096, 64 + 6 * 192, 64
 _ENOUGH_STEPS = 25
 _MOST_TRAINING_S = 4.0  # then the ranks are told to end, whatever has come of the faults
-_IDLE_S = 60.0  # a rank outside of the library may take so long to call again
+_NEW_RANK_MS = 10_000  # a new rank's deadline where the others must survive, whatever becomes of it
 
 
 class Page:
@@ -43,6 +43,9 @@ class Page:
     def stopped(self):
         return self._bytes[0] != 0
 
+    def nobody_grows(self):
+        struct.pack_into("<Q", self._bytes, 8, 1)
+
 
 class Strike:
     """A fault on its way: armed, due at a moment, then done; or missed, when its moment never comes."""
@@ -55,6 +58,13 @@ class Strike:
     @property
     def over(self):
         return self.state in ("done", "missed")
+
+
+def _is_past(wanted, phase):
+    """Whether a rank in `phase` does not come to `wanted` any more. From all that follows joining it goes back to training."""
+    if wanted == "joining":
+        return phase not in ("started", "joining")
+    return wanted != phase and phase in (("done",) if wanted == "ending" else ("ending", "done"))
 
 
 class Rank:
@@ -156,7 +166,7 @@ class Job:
 
     def _environment(self, rank):
         trial = self.trial
-        node = rank // trial.ranks_per_node
+        node = trial.node_of(rank)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HFREDUCE_")}
         port, host = self._port, "127.0.0.1"
         if self._nodes:
@@ -180,7 +190,7 @@ class Job:
         if "HFREDUCE_METRICS" in settings:
             settings["HFREDUCE_METRICS"] = "unix:" + self._path("metrics")
         return {
-            **kept, **settings, "RANK": str(rank), "WORLD_SIZE": str(trial.num_ranks), "HFREDUCE_HOSTID": f"chaos-{os.getpid()}-{node}",
+            **kept, **settings, "RANK": str(rank), "WORLD_SIZE": str(trial.num_first), "HFREDUCE_HOSTID": f"chaos-{os.getpid()}-{node}",
             "HFREDUCE_RENDEZVOUS": f"{host}:{port}", "HFREDUCE_SECRET": f"chaos {trial.name}",
             "HFREDUCE_RECORDER_DIR": self.records,
             # Where ranks meet by an id, it has an address of the loopback device, too.
@@ -190,6 +200,8 @@ class Job:
     def _arguments(self, rank):
         trial = self.trial
         arguments = {**trial.program, "page": self._path("page"), "seed": trial.seed, "timeout_ms": trial.timeout_ms}
+        if rank >= trial.num_first and trial.expect == "survive":
+            arguments["timeout_ms"] = _NEW_RANK_MS
         for fault in trial.faults:
             if fault.kind in ("descriptors", "memory") and fault.rank == rank:
                 resource_name = "nofile" if fault.kind == "descriptors" else "as"
@@ -214,7 +226,7 @@ class Job:
             if self.trial.one_cpu:
                 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
             if self._nodes:
-                machine.enter_namespace(self._nodes[rank.number // self.trial.ranks_per_node].namespace, machine.CLONE_NEWNET)
+                machine.enter_namespace(self._nodes[self.trial.node_of(rank.number)].namespace, machine.CLONE_NEWNET)
             os.execve(self._program, arguments, environment)
         except BaseException as error:
             os.write(2, f"cannot start: {error}\n".encode())
@@ -245,13 +257,18 @@ class Job:
                 training_from = now
             if not self._page.stopped and self._seen_enough(now, training_from, seen_faults_at):
                 self._page.stop()
+            if not any(self._may_grow(rank) for rank in self.ranks[:self.trial.num_first]):
+                self._page.nobody_grows()
             if any(self._hangs(rank) for rank in running):
                 break
             time.sleep(0.0002 if any(s.state in ("armed", "due") for s in self.strikes) else 0.002)
 
+    def _may_grow(self, rank):
+        return rank.alive and not rank.stopped and PHASES[self._page.rank(rank.number)[0]] not in ("ending", "done")
+
     def _seen_enough(self, now, training_from, seen):
         """All that strikes before the end has, and the ranks went on for a while, as far as they can."""
-        pending = [s for s in self.strikes if not s.over and s.fault.phase in ("joining", "training")]
+        pending = [s for s in self.strikes if not s.over and s.fault.phase in ("joining", "training", "suspending", "growing")]
         if training_from is not None and now > training_from + _MOST_TRAINING_S:
             return True
         if pending:
@@ -259,18 +276,17 @@ class Job:
         steps = [self._page.rank(rank.number)[1] for rank in self.ranks]
         if not seen:
             seen["steps"] = max(steps)
-        return max(steps) >= max(seen["steps"] + 5, _ENOUGH_STEPS)
+        return max(steps) >= max(seen["steps"] + 5, _ENOUGH_STEPS, self.trial.last_change + 5)
 
     def _advance(self, strike, now):
         fault = strike.fault
         victim = self.ranks[fault.rank]
         if strike.state == "armed":
             phase, steps, _, _, life = self._page.rank(fault.rank)
-            wanted = PHASES.index(fault.phase)
-            if phase == wanted and life >= fault.life and steps >= fault.steps:
+            phase = PHASES[phase]
+            if phase == fault.phase and life >= fault.life and steps >= fault.steps:
                 strike.state, strike.at_s = "due", now + fault.delay_us / 1e6
-            elif not victim.alive or (phase > wanted and life >= fault.life and fault.phase != "shrinking"
-                                      and not (fault.phase == "training" and phase == 3)):
+            elif not victim.alive or (life >= fault.life and _is_past(fault.phase, phase)):
                 strike.state = "missed"
         if strike.state == "due" and now >= strike.at_s:
             self._hit(strike, victim)
@@ -293,10 +309,10 @@ class Job:
             if not self._reset_one(victim, fault.amount):
                 strike.state = "armed"  # it has none yet, or not any more
         elif fault.kind == "link_cut":
-            self._switch.cut = self._switch.cut | {fault.rank // self.trial.ranks_per_node}
+            self._switch.cut = self._switch.cut | {self.trial.node_of(fault.rank)}
             strike.state, strike.at_s = "holding", time.monotonic() + fault.amount / 1000
         elif fault.kind == "link_down":
-            self._switch.cut = self._switch.cut | {fault.rank // self.trial.ranks_per_node}
+            self._switch.cut = self._switch.cut | {self.trial.node_of(fault.rank)}
         elif fault.kind == "packet_reset":
             self._switch.resets += 1
         elif fault.kind == "disk_fills":
@@ -305,7 +321,7 @@ class Job:
     def _take_back(self, strike, victim):
         strike.state = "done"
         if strike.fault.kind == "link_cut":
-            down = {s.fault.rank // self.trial.ranks_per_node for s in self.strikes
+            down = {self.trial.node_of(s.fault.rank) for s in self.strikes
                     if s.fault.kind == "link_down" and s.state == "done" or s.fault.kind == "link_cut" and s.state == "holding"}
             self._switch.cut = frozenset(down)
         elif victim.alive and not any(s.fault.kind == "stop" and s.state == "done" and s.fault.rank == victim.number or

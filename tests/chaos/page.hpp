@@ -11,17 +11,29 @@ namespace hfr_tests {
 
 constexpr int kMaxRanks = 16;
 constexpr int kMaxLives = 4;
+constexpr int kMaxGrowths = 2;
 
 // The job's page. job.py reads and writes the same bytes.
-enum class Phase : uint64_t { kStarted, kJoining, kTraining, kShrinking, kEnding, kDone };
+enum class Phase : uint64_t {
+  kStarted,
+  kJoining,
+  kTraining,
+  kShrinking,
+  kSuspending,  // and resuming
+  kGrowing,     // a new rank: joining
+  kEnding,
+  kDone
+};
 struct Page {
   struct alignas(64) Header {
-    std::atomic<uint64_t> stop;  // the driver has seen enough
+    std::atomic<uint64_t> stop;          // the driver has seen enough
+    std::atomic<uint64_t> nobody_grows;  // no member is left whom a new rank could join
   } header;
   struct alignas(64) Id {
-    std::atomic<uint64_t> made;
+    std::atomic<uint64_t> made;  // 2: it could not be
     hfr_unique_id_t id;
-  } ids[kMaxLives];
+    uint64_t num_members;  // of the communicator that grows
+  } ids[kMaxLives], growths[kMaxGrowths];
   struct alignas(64) Rank {
     std::atomic<uint64_t> phase;
     std::atomic<uint64_t> steps;       // whose sums were checked, ever

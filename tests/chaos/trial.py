@@ -50,7 +50,7 @@ class Fault:
     kind: str
     rank: int = 0  # whom it strikes, or whose progress its moment hangs on
     # The moment: delay_us after the rank is in this phase of this life, and has made so many steps.
-    phase: str = "training"  # joining, training, shrinking, ending
+    phase: str = "training"  # joining, training, shrinking, suspending, growing, ending
     life: int = 0
     steps: int = 0
     delay_us: int = 0
@@ -73,10 +73,25 @@ class Trial:
     one_cpu: bool
     disk: dict  # of the disk for records, traces and logs; empty: none
     faults: list
+    new_nodes: list = dataclasses.field(default_factory=list)  # of the ranks that join in growths: on which node they are
+
+    @property
+    def num_first(self):
+        """Ranks that there are from the beginning."""
+        return self.nodes * self.ranks_per_node
 
     @property
     def num_ranks(self):
-        return self.nodes * self.ranks_per_node
+        return self.num_first + len(self.new_nodes)
+
+    def node_of(self, rank):
+        return rank // self.ranks_per_node if rank < self.num_first else self.new_nodes[rank - self.num_first]
+
+    @property
+    def last_change(self):
+        """The step after which the ranks suspend or grow for the last time; -1: they do not."""
+        changes = (self.program.get("suspend", "") + "," + self.program.get("grow", "")).split(",")
+        return max([int(change.split(":")[0]) for change in changes if change], default=-1)
 
     def to_dict(self):
         return dataclasses.asdict(self)
@@ -136,9 +151,12 @@ def _draw(draw, name, kinds):
         ranks_per_node = 2
     num_ranks = nodes * ranks_per_node
     recover = draw.chance(0.5)
-    lives = 2 if draw.chance(0.15) else 1
+    suspend, grow, new_nodes = _draw_changes(draw, nodes, wire)
+    lives = 2 if draw.chance(0.15) and not grow else 1
     by_id = wire == "plain" and draw.chance(0.3)
-    faults = [_draw_fault(draw, kind, num_ranks, lives, recover) for kind in chosen]
+    phases = (["training"] * 5 + ["joining"] * 3 + ["ending"] * 2 + ["shrinking"] * (2 if recover else 0) + ["suspending"] * (5 if suspend else 0)
+              + ["growing"] * (5 if grow else 0))
+    faults = [_draw_fault(draw, kind, num_ranks, len(new_nodes), lives, phases) for kind in chosen]
 
     if any(fault.phase == "shrinking" for fault in faults) and not any(f.kind == "kill" and f.phase == "training" for f in faults):
         # Somebody has to fail, or nobody shrinks.
@@ -147,7 +165,7 @@ def _draw(draw, name, kinds):
     expect, timeout_ms = "any", draw.between(1_500, 4_000)
     if all(KINDS[fault.kind].ridden_out for fault in faults):
         expect, timeout_ms = "right", PATIENT_MS
-    elif recover and all(f.kind == "kill" and f.phase in ("training", "shrinking") for f in faults) and len(faults) < num_ranks:
+    elif recover and all(_may_be_survived(fault, num_ranks) for fault in faults) and len(faults) < num_ranks:
         expect, timeout_ms = "survive", PATIENT_MS
     for fault in faults:
         if fault.kind == "long_pause":
@@ -158,19 +176,42 @@ def _draw(draw, name, kinds):
         program={
             "max_bytes": draw.size(16 * 1024, 2 * 1024 * 1024 if wire != "namespaces" else 256 * 1024),
             "recover": int(recover), "lives": lives, "by_id": int(by_id), "non_blocking": int(draw.chance(0.2)),
-            "heap": draw.one_of([0, 0, 0, 1, 2]), "split": int(draw.chance(0.25)),
+            "heap": draw.one_of([0, 0, 0, 1, 2]), "split": int(draw.chance(0.25)), "suspend": suspend, "grow": grow,
         },
-        settings=_draw_settings(draw, wire), one_cpu=draw.chance(0.2), disk=_draw_disk(draw, chosen), faults=faults)
+        settings=_draw_settings(draw, wire), one_cpu=draw.chance(0.2), disk=_draw_disk(draw, chosen), faults=faults, new_nodes=new_nodes)
 
 
-def _draw_fault(draw, kind, num_ranks, lives, recover):
+def _may_be_survived(fault, num_first):
+    """With a deadline that must not pass: so no new rank is killed that the others then wait for."""
+    return fault.kind == "kill" and (fault.phase in ("training", "shrinking", "suspending")
+                                     or fault.phase == "growing" and fault.rank < num_first)
+
+
+def _draw_changes(draw, nodes, wire):
+    """After which steps the ranks suspend; after which they grow, and by how many; and the nodes of those."""
+    suspend = sorted({draw.between(0, 15) for _ in range(draw.between(1, 3))}) if draw.chance(0.25) else []
+    grow, new_nodes = [], []
+    if draw.chance(0.25):
+        for step in sorted({draw.between(0, 15) for _ in range(draw.between(1, 2))}):
+            num_new = draw.between(1, 2)
+            grow.append(f"{step}:{num_new}")
+            # Where nodes are namespaces there is none for a further one.
+            new_nodes += [draw.below(nodes + (wire != "namespaces")) for _ in range(num_new)]
+    return ",".join(str(step) for step in suspend), ",".join(grow), new_nodes
+
+
+def _draw_fault(draw, kind, num_ranks, num_new, lives, phases):
     fault = Fault(kind, rank=draw.below(num_ranks))
-    phases = ["training"] * 5 + ["joining"] * 3 + ["ending"] * 2 + (["shrinking"] * 2 if recover else [])
     if not KINDS[kind].whole:
         fault.phase = draw.one_of(phases)
         fault.life = draw.below(lives) if fault.phase == "joining" else 0
         fault.steps = draw.between(0, 20) if fault.phase == "training" else 0
-        fault.delay_us = draw.size(1, {"training": 5_000, "joining": 40_000, "ending": 10_000, "shrinking": 40_000}[fault.phase])
+        fault.delay_us = draw.size(1, {"training": 5_000, "joining": 40_000, "ending": 10_000, "shrinking": 40_000, "suspending": 20_000,
+                                        "growing": 20_000}[fault.phase])
+        if fault.phase in ("training", "growing", "ending"):
+            fault.rank = draw.below(num_ranks + num_new)
+    elif kind in ("descriptors", "memory"):
+        fault.rank = draw.below(num_ranks + num_new)
     if kind == "pause":
         fault.amount = draw.size(5, 800 if fault.phase == "joining" else 1_500)
     elif kind == "link_cut":

@@ -3,19 +3,41 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <barrier>
 #include <chrono>
+#include <cstdio>
 #include <functional>
 #include <hfreduce/hfreduce.hpp>
+#include <new>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "cluster.hpp"
+
+namespace hfr_tests {
+namespace {
+
+void note_send();
+
+}  // namespace
+}  // namespace hfr_tests
+
+// In place of the C library's, in this program.
+extern "C" ssize_t send(int fd, const void* data, size_t bytes, int flags) {
+  hfr_tests::note_send();
+  return syscall(SYS_sendto, fd, data, bytes, flags, nullptr, 0);
+}
 
 namespace hfr_tests {
 namespace {
@@ -236,6 +258,147 @@ TEST(Grow, AMemberThatIsKilledMeanwhileIsNoHang) {
   }
 }
 
+// ---- a member dies in the middle of a growth, wherever: before each of the messages that it sends
+
+constexpr int kMembers = 3;
+std::atomic<int> g_sends_left{-1};  // then this process dies; below 0: it does not
+
+void note_send() {
+  if (g_sends_left >= 0 && g_sends_left-- == 0) kill(getpid(), SIGKILL);
+}
+
+// What the processes of one growth tell the test.
+struct GrowthPage {
+  hfr_unique_id_t id, growth_id;
+  std::atomic<bool> id_made{false}, growth_made{false};
+  std::atomic<int> num_ready{0};
+  std::atomic<bool> victim_came_through{false};
+  struct Member {
+    std::atomic<bool> has_child{false};
+    std::atomic<int> count{0};  // of the communicator that it goes on with, whose sum was right
+    char error[512] = "";       // of the growth
+  } members[kMembers + 1];
+};
+
+hfr_comm_t join_growth_test(const hfr_unique_id_t& id, int num_ranks, int rank) {
+  hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+  options.timeout_ms = 60'000;
+  hfr_comm_t comm = nullptr;
+  return hfr_comm_init_rank(&comm, num_ranks, &id, rank, &options) == HFR_SUCCESS ? comm : nullptr;
+}
+
+// After the failure that comes: shrinks what it has, and sums with who is left.
+void go_on_after(hfr_comm_t comm, GrowthPage::Member& mine) {
+  double one = 1, sum = 0;
+  const auto all_reduce = [&] {
+    return hfr_all_reduce(&one, &sum, 1, HFR_FLOAT64, HFR_SUM, comm, nullptr, nullptr);
+  };
+  EXPECT_NE(all_reduce(), HFR_SUCCESS);
+  hfr_comm_t left = nullptr;
+  ASSERT_EQ(hfr_comm_shrink(comm, nullptr, &left), HFR_SUCCESS) << hfr_get_last_error(comm);
+  EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+  comm = left;
+  int count = 0;
+  ASSERT_EQ(all_reduce(), HFR_SUCCESS) << hfr_get_last_error(comm);
+  EXPECT_EQ(hfr_comm_count(comm, &count), HFR_SUCCESS);
+  EXPECT_EQ(sum, count);
+  mine.count = count;
+  EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+}
+
+void be_member(GrowthPage& page, int rank, int host, int victim, int num_sends) {
+  while (!page.id_made) std::this_thread::yield();
+  hfr_comm_t comm = join_growth_test(page.id, kMembers, rank);
+  ASSERT_NE(comm, nullptr);
+  expect_sum(comm, rank, 3);
+  ++page.num_ready;
+  while (page.num_ready < kMembers) std::this_thread::yield();
+  if (rank == host) {
+    ASSERT_EQ(hfr_comm_get_unique_id(comm, &page.growth_id), HFR_SUCCESS);
+    page.growth_made = true;
+  }
+  if (rank == victim) g_sends_left = num_sends;
+  hfr_comm_t child = nullptr;
+  const hfr_status_t status = hfr_comm_grow(comm, kMembers + 1, &child);
+  if (rank == victim) {
+    page.victim_came_through = true;
+    kill(getpid(), SIGKILL);
+  }
+  GrowthPage::Member& mine = page.members[rank];
+  mine.has_child = status == HFR_SUCCESS;
+  if (status == HFR_SUCCESS) {
+    EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+    comm = child;
+  } else {
+    snprintf(mine.error, sizeof(mine.error), "%s", hfr_get_last_error(comm));
+  }
+  go_on_after(comm, mine);
+}
+
+void be_new_rank(GrowthPage& page) {
+  while (!page.growth_made) std::this_thread::yield();
+  hfr_comm_t comm = join_growth_test(page.growth_id, kMembers + 1, kMembers);
+  if (comm != nullptr) go_on_after(comm, page.members[kMembers]);
+}
+
+// Rank `victim` dies before it sends for the `num_sends`th time. False: it came through the growth.
+bool grow_while_one_dies(int host, int victim, int num_sends) {
+  void* memory =
+      mmap(nullptr, sizeof(GrowthPage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  GrowthPage& page = *new (memory) GrowthPage();
+  std::vector<pid_t> pids;
+  for (int rank = 0; rank <= kMembers; ++rank) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (rank == 0) {
+        if (hfr_get_unique_id(&page.id) != HFR_SUCCESS) _exit(1);
+        page.id_made = true;
+      }
+      if (rank < kMembers) be_member(page, rank, host, victim, num_sends);
+      if (rank == kMembers) be_new_rank(page);
+      _exit(testing::Test::HasFailure() ? 1 : 0);
+    }
+    pids.push_back(pid);
+  }
+  std::vector<const GrowthPage::Member*> survivors;
+  for (int rank = 0; rank < kMembers; ++rank) {
+    int status = -1;
+    waitpid(pids[static_cast<size_t>(rank)], &status, 0);
+    if (rank == victim) continue;
+    EXPECT_EQ(status, 0) << "rank " << rank;
+    survivors.push_back(&page.members[rank]);
+  }
+  // It may still wait for a rendezvous that is gone.
+  kill(pids[kMembers], SIGKILL);
+  waitpid(pids[kMembers], nullptr, 0);
+  for (const GrowthPage::Member* member : survivors) {
+    if (!member->has_child) {
+      EXPECT_THAT(std::string(member->error), HasSubstr("rank " + std::to_string(victim)));
+    }
+  }
+  EXPECT_EQ(survivors[0]->has_child, survivors[1]->has_child)
+      << survivors[0]->error << survivors[1]->error;
+  EXPECT_EQ(survivors[0]->count, survivors[1]->count);
+  const bool died = !page.victim_came_through;
+  munmap(memory, sizeof(GrowthPage));
+  return died;
+}
+
+TEST(Grow, WhoeverDiesWheneverTheOthersAgree) {
+  for (const int host : {0, 1}) {
+    for (int victim = 0; victim < kMembers; ++victim) {
+      // Rank 2 is neither host nor witness: a part of its messages will do.
+      const int stride = victim == 2 ? 4 : 1;
+      for (int num_sends = 0; grow_while_one_dies(host, victim, num_sends); num_sends += stride) {
+        if (HasFailure()) {
+          FAIL() << "host " << host << ", victim " << victim << ", send " << num_sends;
+        }
+      }
+    }
+  }
+}
+
 TEST(Grow, MembersThatDisagreeAllHearOfItAndTheParentGoesOn) {
   run_cluster({.ranks_per_node = {1, 2}}, [](int rank, hfr_comm_t comm) {
     hfr_comm_t child = nullptr;
@@ -280,6 +443,30 @@ TEST(Grow, SettingsMustAgree) {
     expect_sum(comm, rank, 1);
     if (joining.joinable()) joining.join();
   });
+}
+
+// Checksums imply other settings, which the members then have.
+TEST(Grow, WithChecksums) {
+  setenv("HFREDUCE_CHECK", "crc", 1);
+  run_cluster({.ranks_per_node = {2}}, [](int rank, hfr_comm_t comm) {
+    std::thread joining;
+    if (rank == 0) {
+      hfr_unique_id_t id;
+      ASSERT_EQ(hfr_comm_get_unique_id(comm, &id), HFR_SUCCESS);
+      joining = new_rank(id, 3, 2, [](hfr_comm_t child) {
+        expect_sum(child, 2, 3);
+        end(child);
+      });
+    }
+    hfr_comm_t child = nullptr;
+    EXPECT_EQ(hfr_comm_grow(comm, 3, &child), HFR_SUCCESS) << hfr_get_last_error(comm);
+    if (child != nullptr) {
+      expect_sum(child, rank, 3);
+      end(child);
+    }
+    if (joining.joinable()) joining.join();
+  });
+  unsetenv("HFREDUCE_CHECK");
 }
 
 TEST(Grow, BadInputStartsNothing) {
