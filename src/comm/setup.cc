@@ -230,6 +230,7 @@ class SetUp {
     return Status();
   }
 
+  // Whether any two ranks share a GPU: how chunks and lanes are sized depends on it.
   Status learn_gpus() {
     show(WaitStage::kOpenDevice);
     std::string mine;
