@@ -1,12 +1,9 @@
 #include "comm/communicator.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <ctime>
 
 #include "base/text.hpp"
-#include "base/thread.hpp"
 #include "cpu/crc32c.hpp"
 #include "device/cuda/nvtx_ranges.hpp"
 #include "reduce/inline_pool.hpp"
@@ -16,7 +13,7 @@
 namespace hfr {
 namespace {
 
-constexpr uint64_t kLookAroundNs = 1'000'000;
+constexpr uint64_t kAttendNs = 1'000'000;
 // A few microseconds of looking for posts, where a waiter may spin at all.
 constexpr uint32_t kFlatLooks = 256;
 
@@ -121,13 +118,6 @@ void Communicator::write_trace() {
         .log(LogLevel::kError, "HFREDUCE_TRACE=", parts_.config.trace,
              " could not be written: the disk may be full");
   }
-}
-
-void Communicator::EngineLock::wait(Communicator& owner) {
-  wanted_.fetch_add(1, std::memory_order_relaxed);
-  Waiter waiter(owner.parts_.wait);
-  while (!try_lock()) waiter.pause();
-  wanted_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Status Communicator::sticky() {
@@ -258,42 +248,6 @@ bool Communicator::turn() {
   return executor_.progress() || started;
 }
 
-void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
-  uint64_t now = waiter.pause([this](uint64_t ns) {
-    executor_.meters().sleeps.add(1);
-    if (parts_.transport != nullptr) {
-      parts_.transport->sleep(ns);
-    } else {
-      Waiter::sleep(ns);
-    }
-  });
-  if (now == 0) return;
-  if (last_look_ns == 0) {
-    last_look_ns = now;
-    executor_.check(now);  // deadlines start
-  } else if (now - last_look_ns >= kLookAroundNs) {
-    last_look_ns = now;
-    look_around(now);
-  }
-}
-
-void Communicator::look_around(uint64_t now_ns) {
-  if (executor_.failed()) return;
-  if (auto failure = parts_.membership->poll()) {
-    fail(in_context(*failure));
-    return;
-  }
-  auto stall = executor_.check(now_ns);
-  if (!stall) return;
-  const Status status = describe_stall(*stall, parts_.shape, parts_.config.timeout_ms);
-  if (stall->peer_lost) {
-    const Failure first = parts_.membership->report_and_ask({status, stall->wait.rank});
-    fail(first.status.message() == status.message() ? first : in_context(first));
-    return;
-  }
-  fail(in_context(parts_.membership->resolve_stall(stall->wait, stall->number, status)));
-}
-
 Failure Communicator::in_context(const Failure& failure) const {
   return hfr::in_context(failure, parts_.shape, executor_.oldest());
 }
@@ -357,7 +311,7 @@ Status Communicator::meet_all(const std::function<Status()>& meet) {
         engine_.lock(*this);
         executor_.attend_transport();
         engine_.unlock();
-        Waiter::sleep(kLookAroundNs);
+        Waiter::sleep(kAttendNs);
       }
     });
   }
@@ -472,120 +426,6 @@ CommMetrics Communicator::metrics() {
   if (executor_.failed()) metrics.failure = executor_.failure().status.code();
   metrics.add(parts_.earlier);
   return metrics;
-}
-
-Result<void*> Communicator::allocate(size_t bytes) {
-  auto memory = take_memory(bytes);
-  if (memory.ok()) ++num_allocated_;
-  return memory;
-}
-
-Result<void*> Communicator::take_memory(size_t bytes) {
-  if (user_side_ != nullptr) return user_side_->allocate(bytes);
-  std::call_once(heap_once_, [this] {
-    auto memory = parts_.memory->heap();
-    if (!memory.ok()) {
-      heap_status_ = memory.status();
-      return;
-    }
-    engine_.lock(*this);
-    context_.heap_base();
-    engine_.unlock();
-    size_t offset = parts_.heap_bytes * static_cast<size_t>(parts_.shape.local_rank);
-    heap_ = std::make_unique<Heap>(**memory, offset, parts_.heap_bytes,
-                                   parts_.config.huge_pages == "auto");
-  });
-  if (!heap_status_.ok()) return heap_status_;
-  HFR_ASSIGN_OR_RETURN(void* const memory, heap_->allocate(bytes));
-  if (sends_from_heap()) {
-    engine_.lock(*this);
-    const Status status = parts_.transport->register_memory(memory, bytes);
-    engine_.unlock();
-    if (!status.ok() && !told_of_copies_.exchange(true)) {
-      parts_.logger.of(Subsystem::kTransport)
-          .log(LogLevel::kWarn, "hfr_mem_alloc: what is sent from ", bytes_text(bytes),
-               " is copied first, as it could not be registered: ", status.message());
-    }
-  }
-  return memory;
-}
-
-// A rank that is alone on its node sends from its buffers; others send from staging.
-bool Communicator::sends_from_heap() const {
-  return parts_.transport != nullptr && parts_.shape.num_local() == 1;
-}
-
-Status Communicator::free(void* ptr) {
-  const Status status = give_memory_back(ptr);
-  if (status.ok()) --num_allocated_;
-  return status;
-}
-
-Status Communicator::give_memory_back(void* ptr) {
-  if (user_side_ != nullptr) return user_side_->free(ptr);
-  if (heap_ == nullptr) {
-    return Status(Code::kInvalidArgument,
-                  "hfr_mem_free: this communicator has allocated no memory");
-  }
-  if (sends_from_heap()) {
-    // Before another block can lie there: a device would go on reading the old one's pages.
-    engine_.lock(*this);
-    parts_.transport->forget_memory(ptr);
-    engine_.unlock();
-  }
-  return heap_->free(ptr);
-}
-
-void Communicator::wake_progress_thread() {
-  Status failed;
-  {
-    std::lock_guard lock(progress_mutex_);
-    if (progress_stop_) return;
-    progress_poked_ = true;
-    if (progress_thread_.joinable()) {
-      progress_wanted_.notify_one();
-    } else {
-      auto started = start_thread("that drives operations", [this] { run_progress_thread(); });
-      failed = started.status();
-      if (started.ok()) {
-        progress_thread_ = std::move(*started);
-        pthread_setname_np(progress_thread_.native_handle(), "hfreduce_drive");
-      }
-      progress_running_.store(started.ok(), std::memory_order_relaxed);
-    }
-  }
-  if (failed.ok()) return;
-  // The operation has begun, and nobody may ever wait for it.
-  engine_.lock(*this);
-  fail({Status(failed.code(), cat("rank ", parts_.shape.rank, " (node ", parts_.shape.node,
-                                  "): ", failed.message())),
-        parts_.shape.rank});
-  engine_.unlock();
-}
-
-void Communicator::run_progress_thread() {
-  while (true) {
-    linger();
-    {
-      std::unique_lock lock(progress_mutex_);
-      progress_wanted_.wait(lock, [this] { return progress_poked_ || progress_stop_; });
-      if (progress_stop_) return;
-      progress_poked_ = false;
-    }
-    // Leaves as soon as somebody waits; that thread pokes again if it leaves work behind.
-    auto others = [this] { return drivers_.load(std::memory_order_relaxed) > 0; };
-    engine_.lock(*this);
-    drive([&] { return executor_.idle() || others(); });
-    engine_.unlock();
-    watch_graphs();
-  }
-}
-
-// A small message of a GPU takes less than waking a thread does.
-void Communicator::linger() {
-  if (user_side_ == nullptr) return;
-  const uint64_t until = monotonic_ns() + parts_.wait.spin_ns;
-  while (!progress_poked_ && !progress_stop_ && monotonic_ns() < until) Waiter::relax();
 }
 
 }  // namespace hfr

@@ -110,6 +110,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     std::atomic<int> wanted_{0};
   };
 
+  // comm/user_memory.cc.
   Result<void*> take_memory(size_t bytes);
   Status give_memory_back(void* ptr);
   bool sends_from_heap() const;
@@ -151,24 +152,26 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Status sticky();
   // A failure that this rank found by itself goes to the other nodes.
   void tell_failure();
-  // Makes progress until done() says so. With or without the lock in hand; without it afterwards.
-  template <typename Done>
-  void drive(Done&& done);
-  // One step of waiting while holding the engine.
-  void pause_driving(Waiter& waiter, uint64_t& last_look_ns);
-  void look_around(uint64_t now_ns);
   void fail(const Failure& failure);
   // The others' word on a failure, with the node and with what this rank was doing.
   Failure in_context(const Failure& failure) const;
-  void wake_progress_thread();
-  void run_progress_thread();
-  // Looks for more work for a while, before the progress thread sleeps.
-  void linger();
   // Holding the engine: one turn.
   bool turn();
   // Nothing to drive and nothing to look out for.
   bool at_rest() const { return executor_.idle() && (graph_ops_ == nullptr || !graph_ops_->any()); }
   Status run_in_stream(uint64_t op);
+
+  // comm/driving.cc. Makes progress until done() says so. With or without the lock in hand; without
+  // it afterwards.
+  template <typename Done>
+  void drive(Done&& done);
+  // One step of waiting while holding the engine.
+  void pause_driving(Waiter& waiter, uint64_t& last_look_ns);
+  void look_around(uint64_t now_ns);
+  void wake_progress_thread();
+  void run_progress_thread();
+  // Looks for more work for a while, before the progress thread sleeps.
+  void linger();
 
   // comm/gpu_calls.cc. Of a rank on a GPU, in host order or in a stream.
   Status all_reduce_on_gpu(const OpDescriptor& desc, void* stream, uint64_t* request);
