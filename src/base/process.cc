@@ -5,7 +5,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <sstream>
 
@@ -20,8 +19,10 @@ struct Stat {
 };
 
 std::optional<Stat> read_stat(int pid) {
+  // The process may vanish at any time; getline() takes that for the end, the buffer itself throws.
   std::ifstream file(cat("/proc/", pid, "/stat"));
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::string text;
+  std::getline(file, text, '\0');
   // The name in parentheses may hold anything.
   const size_t name_end = text.rfind(')');
   if (name_end == std::string::npos) return std::nullopt;
@@ -39,8 +40,10 @@ std::optional<Stat> read_stat(int pid) {
 // The first thread has ended and others go on.
 bool has_other_threads(int pid) {
   std::error_code error;
-  const std::filesystem::directory_iterator tasks(cat("/proc/", pid, "/task"), error);
-  return !error && std::distance(begin(tasks), end(tasks)) > 1;
+  std::filesystem::directory_iterator task(cat("/proc/", pid, "/task"), error);
+  int num_threads = 0;
+  for (; !error && task != end(task); task.increment(error)) ++num_threads;
+  return !error && num_threads > 1;
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <thread>
 
 #include "base/record_file.hpp"
@@ -236,6 +237,13 @@ TEST_F(Records, SweepingKeepsTheLatest) {
   EXPECT_FALSE(fs::exists(folder_ + "/copy0.record"));
 }
 
+uint64_t start_of(pid_t pid) {
+  std::ifstream stat_file(hfr::cat("/proc/", pid, "/stat"));
+  std::string field;
+  for (int i = 1; i <= 22; ++i) stat_file >> field;
+  return std::stoull(field);
+}
+
 TEST(Process, IsRunningStoppedOrDead) {
   const pid_t child = fork();
   if (child == 0) {
@@ -243,12 +251,7 @@ TEST(Process, IsRunningStoppedOrDead) {
   }
   hfr::ProcessIdentity identity = hfr::this_process();
   identity.pid = child;
-  {
-    std::ifstream stat_file(hfr::cat("/proc/", child, "/stat"));
-    std::string field;
-    for (int i = 1; i <= 22; ++i) stat_file >> field;
-    identity.start = std::stoull(field);
-  }
+  identity.start = start_of(child);
   const hfr::ProcessIdentity here = hfr::this_process();
   EXPECT_EQ(hfr::look_at(identity, here), ProcessState::kRunning);
   kill(child, SIGSTOP);
@@ -266,6 +269,40 @@ TEST(Process, IsRunningStoppedOrDead) {
   EXPECT_EQ(hfr::look_at(identity, here), ProcessState::kDead) << "a zombie";
   waitpid(child, nullptr, 0);
   EXPECT_EQ(hfr::look_at(identity, here), ProcessState::kDead);
+}
+
+// A process may vanish between any two looks at what the system says of it.
+TEST(Process, MayVanishWhileItIsLookedAt) {
+  const hfr::ProcessIdentity here = hfr::this_process();
+  std::mutex mutex;
+  hfr::ProcessIdentity latest = here;
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> lookers;
+  for (int i = 0; i < 3; ++i) {
+    lookers.emplace_back([&] {
+      while (!stop.load()) {
+        std::unique_lock lock(mutex);
+        const hfr::ProcessIdentity process = latest;
+        lock.unlock();
+        EXPECT_NO_THROW(hfr::look_at(process, here));
+      }
+    });
+  }
+  for (int i = 0; i < 300; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      while (true) pause();
+    }
+    {
+      const std::lock_guard lock(mutex);
+      latest.pid = child;
+      latest.start = start_of(child);
+    }
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+  }
+  stop = true;
+  for (std::thread& looker : lookers) looker.join();
 }
 
 // What a reader takes while the file is written, again and again, is what was written.
