@@ -297,6 +297,8 @@ class Loop {
   }
 
   void gather(Connection& c, Gather& message) {
+    // All members have been told of it, and none may come through what the others fail in.
+    if (failure_) return;
     if (!gathering_) {
       gathering_ = true;
       num_blobs_ = 0;

@@ -521,6 +521,45 @@ TEST(Hostile, AMemberThatBreaksTheProtocolIsNamedForThat) {
   }
 }
 
+// A member that takes part in a meeting and then fails: when the others come to the meeting all of
+// them hear of the failure, and none is told that all were there.
+TEST(Hostile, NothingIsGatheredAfterAFailure) {
+  Meeting meeting(2);
+  std::thread failing([&] {
+    UniqueFd fd = connect_raw(meeting.address);
+    SecretHandshake handshake(meeting.secret, "hfreduce rendezvous", 1);
+    ASSERT_TRUE(handshake.run(fd.get(), Handshake::Side::kConnecting, patience()).ok());
+    const JoinRequest honest = meeting.request(1);
+    const auto tell = [&](const std::vector<std::string>& fields) {
+      ASSERT_TRUE(send_all(fd.get(), framed(fields), patience(), "telling").ok());
+    };
+    tell({std::string(1, rendezvous::kJoin), "1", "1", "2", honest.settings, "failing"});
+    tell({std::string(1, rendezvous::kGather), "joining", "100000", ""});
+    ASSERT_TRUE(recv_frame(fd.get(), 1 << 20, patience(), "being there").ok());
+    tell({std::string(1, rendezvous::kGather), "meeting", "100000", ""});
+    tell({std::string(1, rendezvous::kReport), "6", "1", "it failed"});
+    std::vector<std::string> told;
+    while (true) {
+      auto frame = recv_frame(fd.get(), 1 << 20, patience(), "being told");
+      if (!frame.ok()) break;
+      auto message = rendezvous::read_server_message(*frame, 2);
+      ASSERT_TRUE(message);
+      if (std::holds_alternative<rendezvous::GatheredBlobs>(*message))
+        told.emplace_back("all here");
+      if (std::holds_alternative<rendezvous::Verdict>(*message)) told.emplace_back("failure");
+    }
+    EXPECT_THAT(told, testing::ElementsAre("failure"));
+  });
+  auto membership = Membership::join(meeting.request(0));
+  ASSERT_TRUE(membership.ok()) << membership.status().message();
+  while (!(*membership)->poll() && monotonic_ns() < meeting.deadline_ns) std::this_thread::yield();
+  const Status met = (*membership)->barrier(meeting.deadline_ns, "meeting");
+  EXPECT_EQ(met.message(), "it failed");
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // it has been read
+  membership->reset();
+  failing.join();
+}
+
 TEST(Hostile, AServerThatBreaksTheProtocolIsNamedForThat) {
   for (const auto& bytes : {framed({"?"}), std::vector<std::byte>(8, std::byte{0xff})}) {
     Meeting meeting(2);
