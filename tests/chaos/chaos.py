@@ -8,6 +8,7 @@
 The exit status is 0 when every trial ended as it may, 1 when one did not, 2 when nothing can be run."""
 import argparse
 import collections
+import glob
 import json
 import os
 import select
@@ -81,9 +82,15 @@ def run_one(trial, options, folder, spoil=None):
     return result
 
 
+def has_begun(record):
+    """A rank that is killed as it makes its record leaves nothing but zeros."""
+    with open(record, "rb") as file:
+        return any(file.read(64))
+
+
 def inspect(command, records):
     """Records of dead and failed ranks can be read: `hfreduce inspect` says what it found, or that all is well."""
-    if not os.path.isdir(records) or not any(name.endswith(".record") for name in os.listdir(records)):
+    if not os.path.isdir(records) or not any(map(has_begun, glob.glob(os.path.join(records, "*.record")))):
         return None
     done = subprocess.run([command, "inspect", "--json", records], capture_output=True, text=True, check=False, timeout=120)
     try:
