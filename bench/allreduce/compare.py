@@ -233,6 +233,20 @@ class Session:
         self.unsupported = {}
         self.failures = []
 
+    def run_rounds(self):
+        """All rounds. Who is told to end meanwhile keeps the whole ones: there is a failure more."""
+        for index in range(self.args.rounds):
+            try:
+                self.run_round(index)
+            except (KeyboardInterrupt, SystemExit) as reason:
+                if not self.rounds:
+                    raise
+                self.failures.append(
+                    f"told to end ({reason or 'interrupted'}) after {index} of "
+                    f"{self.args.rounds} rounds"
+                )
+                return
+
     def run_round(self, index):
         timings = {}
         turn = index % len(self.programs)
@@ -354,8 +368,7 @@ def main(argv):
             session = Session(
                 args, cluster, programs, program_arguments(args), report.parse_output
             )
-            for index in range(args.rounds):
-                session.run_round(index)
+            session.run_rounds()
     except launch.RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

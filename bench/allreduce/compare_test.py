@@ -387,6 +387,27 @@ if os.environ.get("RANK", "0") == "0": print("# Toy 1.0"); print(8, us, us, us);
         self.assertIn("broken: 'hello' is not", out)
         self.assertEqual([row["ratio"] for row in data["comparison"]], [2.0, 2.0])
 
+    def test_who_is_told_to_end_keeps_whole_rounds(self):
+        with tempfile.TemporaryDirectory() as folder:
+            # The second time it ends the comparison, which is this process.
+            peer = TOY.replace("FACTOR", "2") + textwrap.dedent(
+                f"""
+                import signal, time
+                try:
+                    os.mkdir({folder + "/once"!r})
+                except FileExistsError:
+                    os.kill({os.getpid()}, signal.SIGTERM)
+                    time.sleep(60)
+                """
+            )
+            code, out, _, data = self.run_compare(
+                {"hfreduce": ("--rank-peer", TOY.replace("FACTOR", "1")), "peer": ("--peer", peer)}
+            )
+        self.assertEqual(code, 1)
+        self.assertEqual(len(data["rounds"]), 1)
+        self.assertIn("told to end (143) after 1 of 3 rounds", out)
+        self.assertEqual([row["ratio"] for row in data["comparison"]], [2.0, 2.0])
+
     def test_another_build_is_loaded_and_is_no_peer(self):
         # Says which library it was given to load, and is slower with that one.
         toy = textwrap.dedent(

@@ -56,8 +56,7 @@ def main(argv):
             session = compare.Session(
                 args, cluster, programs, program_arguments(args), report.parse_overlap
             )
-            for index in range(args.rounds):
-                session.run_round(index)
+            session.run_rounds()
     except launch.RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

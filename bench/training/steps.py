@@ -160,8 +160,7 @@ def main(argv):
         with launch.signals_unwind():
             facts = compare.machine()
             session = compare.Session(args, cluster, programs, args.more, parse_steps)
-            for index in range(args.rounds):
-                session.run_round(index)
+            session.run_rounds()
     except launch.RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
