@@ -7,7 +7,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -69,10 +69,45 @@ Status wait_ready(int fd, short events, uint64_t deadline_ns, const std::string&
     pollfd entry{fd, events, 0};
     int timeout_ms =
         static_cast<int>(std::min<uint64_t>((deadline_ns - now) / 1'000'000 + 1, kCancelLookMs));
-    int ready = poll(&entry, 1, timeout_ms);
+    int ready = poll_all({&entry, 1}, timeout_ms);
     if (ready > 0) return Status();
     if (ready < 0 && errno != EINTR) return system_error(what, errno);
   }
+}
+
+// A set of any size for select(): glibc's own ends at 1024.
+class DescriptorSet {
+ public:
+  explicit DescriptorSet(int end) : words_(static_cast<size_t>(end) / NFDBITS + 1) {}
+  void add(int fd) { word(fd) |= bit(fd); }
+  bool has(int fd) { return (word(fd) & bit(fd)) != 0; }
+  fd_set* get() { return reinterpret_cast<fd_set*>(words_.data()); }
+
+ private:
+  static fd_mask bit(int fd) { return static_cast<fd_mask>(1UL << (fd % NFDBITS)); }
+  fd_mask& word(int fd) { return words_[static_cast<size_t>(fd / NFDBITS)]; }
+  std::vector<fd_mask> words_;
+};
+
+int select_all(std::span<pollfd> entries, int timeout_ms) {
+  int end = 0;
+  for (const pollfd& entry : entries) end = std::max(end, entry.fd + 1);
+  DescriptorSet readable(end), writable(end);
+  for (const pollfd& entry : entries) {
+    if (entry.fd < 0) continue;
+    if ((entry.events & POLLIN) != 0) readable.add(entry.fd);
+    if ((entry.events & POLLOUT) != 0) writable.add(entry.fd);
+  }
+  timeval timeout{timeout_ms / 1000, timeout_ms % 1000 * 1000};
+  const int ready =
+      ::select(end, readable.get(), writable.get(), nullptr, timeout_ms < 0 ? nullptr : &timeout);
+  for (pollfd& entry : entries) {
+    entry.revents = 0;
+    if (entry.fd < 0 || ready <= 0) continue;
+    if (readable.has(entry.fd)) entry.revents |= POLLIN;
+    if (writable.has(entry.fd)) entry.revents |= POLLOUT;
+  }
+  return ready;
 }
 
 void pause_ms(long ms) {
@@ -277,6 +312,12 @@ Result<HostPort> remote_address(int fd) {
     return system_error("getpeername", errno);
   }
   return numeric(storage, length);
+}
+
+int poll_all(std::span<pollfd> entries, int timeout_ms) {
+  const int ready = ::poll(entries.data(), entries.size(), timeout_ms);
+  if (ready >= 0 || errno != EINVAL) return ready;
+  return select_all(entries, timeout_ms);
 }
 
 Status send_all(int fd, std::span<const std::byte> bytes, uint64_t deadline_ns,

@@ -1,6 +1,8 @@
 // Sockets for set-up code: owned descriptors, addresses, and blocking calls that keep a deadline.
 #pragma once
 
+#include <poll.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -79,6 +81,10 @@ Result<std::optional<UniqueFd>> connect_once(const HostPort& address, const std:
 Result<UniqueFd> accept_tcp(int listener, uint64_t deadline_ns);
 Result<HostPort> local_address(int fd);
 Result<HostPort> remote_address(int fd);
+
+// poll(), which refuses more descriptors than RLIMIT_NOFILE says, and that may have been lowered
+// since they were opened: then by select(), which does not ask, as readable and writable.
+int poll_all(std::span<pollfd> entries, int timeout_ms);
 
 // Exactly all bytes, or an error: kTimeout at the deadline, kRemoteError when the other side
 // closed. `what` names the thing in the sentence. Works on blocking and non-blocking sockets.

@@ -1,6 +1,5 @@
 #include "bootstrap/convener.hpp"
 
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -137,7 +136,7 @@ class Convener {
     for (const auto& guest : guests_) {
       entries.push_back({guest->stream.fd(), guest->stream.wanted_events(), 0});
     }
-    if (::poll(entries.data(), entries.size(), kTurnMs) < 0) return;
+    if (poll_all(entries, kTurnMs) < 0) return;
     size_t at = 1;
     for (auto& [member, probe] : probes_) {
       const bool connecting = probe.attempt.has_value();

@@ -1,6 +1,5 @@
 #include "bootstrap/rendezvous.hpp"
 
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -118,7 +117,7 @@ Result<std::vector<std::vector<std::byte>>> Membership::all_gather(std::span<con
                                         ", which hosts the rendezvous, does not answer"));
     }
     pollfd entry{fd_.get(), POLLIN, 0};
-    ::poll(&entry, 1, 20);
+    poll_all({&entry, 1}, 20);
   }
 }
 
@@ -166,7 +165,7 @@ std::optional<Failure> Membership::await_verdict(uint64_t until_ns) {
     if (verdict_) return verdict_;
     if (closing_ || !fd_.valid() || monotonic_ns() > until_ns) return std::nullopt;
     pollfd entry{fd_.get(), POLLIN, 0};
-    ::poll(&entry, 1, 20);
+    poll_all({&entry, 1}, 20);
   }
 }
 

@@ -1,6 +1,5 @@
 #include "bootstrap/server.hpp"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -133,7 +132,7 @@ class Loop {
     for (const auto& c : connections_) {
       entries.push_back({c->stream.fd(), c->stream.wanted_events(), 0});
     }
-    int ready = ::poll(entries.data(), entries.size(), 50);
+    int ready = poll_all(entries, 50);
     if (ready < 0 && errno != EINTR) return;
     looked_ns_ = monotonic_ns();
     if (entries[0].revents != 0) stopping_ = true;

@@ -1,6 +1,5 @@
 #include "comm/page_server.hpp"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -175,7 +174,7 @@ void PageServer::serve() {
       next_ns = std::min(next_ns, client.until_ns());
     }
     const uint64_t wait_ms = next_ns > now ? (next_ns - now) / 1'000'000 + 1 : 0;
-    poll(entries.data(), entries.size(), next_ns == UINT64_MAX ? -1 : static_cast<int>(wait_ms));
+    poll_all(entries, next_ns == UINT64_MAX ? -1 : static_cast<int>(wait_ms));
     if (entries[0].revents != 0) return;
     now = monotonic_ns();
     for (size_t i = clients.size(); i-- > 0;) {

@@ -1,7 +1,6 @@
 #include "tools/supervisor.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
@@ -178,7 +177,7 @@ class Supervisor {
     std::vector<pollfd> entries = {{signals_.get(), POLLIN, 0}, {launcher_alive_.get(), POLLIN, 0}};
     if (no_children_) entries[0].fd = -1;
     output_.append(entries);
-    poll(entries.data(), entries.size(), poll_timeout_ms());
+    poll_all(entries, poll_timeout_ms());
     if (entries[1].revents != 0) {
       // The launcher was killed: nobody waits for a status or an output any more.
       kill_and_reap_children();

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -118,6 +119,52 @@ TEST(Net, InterfacesByName) {
   EXPECT_EQ(*interface_address("lo"), "127.0.0.1");
   auto missing = interface_address("nope0");
   EXPECT_THAT(missing.status().message(), testing::AllOf(HasSubstr("nope0"), HasSubstr("lo")));
+}
+
+// The process' limit of descriptors, until the guard goes.
+class DescriptorLimit {
+ public:
+  explicit DescriptorLimit(rlim_t limit) {
+    EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const rlimit lower{limit, before_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &lower), 0);
+  }
+  ~DescriptorLimit() { EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before_), 0); }
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(Net, MoreDescriptorsThanTheLimitCanBePolled) {
+  constexpr int kFarUp = 2000;
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe(ends.data()), 0);
+  UniqueFd out(ends[0]), in(ends[1]);
+  UniqueFd high(dup2(ends[0], kFarUp) == kFarUp ? kFarUp : -1);  // past what an fd_set holds
+  rlimit now{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &now), 0);
+  for (rlim_t limit : {now.rlim_cur, rlim_t{3}, rlim_t{0}}) {
+    SCOPED_TRACE(limit);
+    const DescriptorLimit guard(limit);
+    std::array<pollfd, 4> entries{
+        {{out.get(), POLLIN, 7}, {-1, POLLIN, 7}, {in.get(), POLLOUT, 7}, {high.get(), POLLIN, 7}}};
+    auto ready = [&] {
+      EXPECT_GT(poll_all(entries, 60'000), 0);
+      std::array<int, 4> events{};
+      for (size_t i = 0; i < entries.size(); ++i) events[i] = entries[i].revents;
+      return events;
+    };
+    const int seen = high.valid() ? POLLIN : 0;
+    EXPECT_THAT(ready(), testing::ElementsAre(0, 0, POLLOUT, 0));
+    ASSERT_EQ(write(in.get(), "x", 1), 1);
+    EXPECT_THAT(ready(), testing::ElementsAre(POLLIN, 0, POLLOUT, seen));
+    char byte = 0;
+    ASSERT_EQ(read(out.get(), &byte, 1), 1);
+    entries[2].fd = -1;
+    EXPECT_EQ(poll_all(entries, 1), 0);
+  }
 }
 
 TEST(Pack, RoundTripAndRubbish) {
