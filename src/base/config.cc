@@ -176,8 +176,10 @@ std::vector<ConfigVariable> make_variables() {
              "Traffic class. Agreed by peers."),
       number("HFREDUCE_IB_TIMEOUT", "18", 1, 31, &Config::ib_timeout,
              "A packet is sent again when 4.096 us * 2^timeout passed without an acknowledgement."),
-      number("HFREDUCE_IB_RETRY_CNT", "6", 0, 7, &Config::ib_retry_count,
-             "How often, before its connection counts as broken (7: for ever, on soft-RoCE)."),
+      number(
+          "HFREDUCE_IB_RETRY_CNT", "6", 0, 7, &Config::ib_retry_count,
+          "How often, before its connection counts as broken (7: for ever, on soft-RoCE; then the "
+          "library's own watch counts)."),
       number("HFREDUCE_IB_QPS", "as many as both sides have rails", 1, 16, &Config::ib_queue_pairs,
              "Queue pairs to each peer. Agreed by peers."),
       choice("HFREDUCE_DEVICE", "host", {"host", "cuda"}, &Config::device,

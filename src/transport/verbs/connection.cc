@@ -164,6 +164,7 @@ Status Connection::join(const LinkCard& theirs, const Path& path) {
   acknowledged_ = std::max(acknowledged_, theirs.received);
   posted_ = acknowledged_;
   queue_.reset();
+  silence_.reset();
   state_ = State::kJoined;
   return Status();
 }
@@ -183,6 +184,17 @@ void Connection::set_broken(std::string why) {
 
 void Connection::settle() {
   if (live() && !broken_ && !queue_.ends_signaled()) tell_consumed(true);
+}
+
+void Connection::watch(uint64_t now_ns, uint64_t most_ns) {
+  if (!live() || broken_) return;
+  const uint64_t silent_ns = silence_.look(queue_.posted(), queue_.completed(), now_ns);
+  if (silent_ns > most_ns) {
+    set_broken(cat("nothing was acknowledged for ", silent_ns / 1'000'000,
+                   " ms, of which the device says nothing"));
+  } else if (silent_ns > most_ns / 4) {
+    settle();
+  }
 }
 
 uint64_t Connection::credit() const { return load_word(block_->data() + BlockLayout::kCredit); }

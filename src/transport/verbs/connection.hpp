@@ -12,6 +12,7 @@
 #include "ports/completion.hpp"
 #include "transport/verbs/memory.hpp"
 #include "transport/verbs/ring.hpp"
+#include "transport/verbs/silence.hpp"
 
 namespace hfr::verbs {
 
@@ -89,6 +90,8 @@ class Connection {
   bool awaits_completion() const { return queue_.awaits() || in(next_in_).has(next_in_); }
   // Asks for a completion of all that was posted.
   void settle();
+  // Now and then: breaks when nothing that was posted is acknowledged for `most_ns`.
+  void watch(uint64_t now_ns, uint64_t most_ns);
 
   // ---- sending ----
 
@@ -194,6 +197,7 @@ class Connection {
   std::string why_;
 
   SendQueue queue_;
+  SilenceWatch silence_;
   std::array<Record, kRingSlots> records_;
   uint64_t sent_ = 0;          // messages in the ring
   uint64_t posted_ = 0;        // of these, with the device in this epoch

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/text.hpp"
+#include "transport/verbs/silence.hpp"
 
 namespace hfr::verbs {
 namespace {
@@ -24,7 +25,11 @@ Header header(const PutTag& tag, uint64_t bytes, uint32_t order) {
 
 Endpoint::Endpoint(int peer, Shared& shared, Control control, Agreement agreement,
                    std::vector<LinkSetUp> links)
-    : peer_(peer), shared_(shared), control_(std::move(control)), agreement_(std::move(agreement)) {
+    : peer_(peer),
+      shared_(shared),
+      control_(std::move(control)),
+      agreement_(std::move(agreement)),
+      most_silence_ns_(most_silence_ns(agreement_.give_up_ns(), shared.mend_ns)) {
   for (LinkSetUp& from : links) {
     Link& link = links_.emplace_back();
     link.connection = std::move(from.connection);

@@ -34,6 +34,8 @@ struct Agreement {
   uint8_t retry_count = 0;
 
   Path path(const RailPair& pair, std::span<const std::unique_ptr<Rail>> rails) const;
+  // Until a device that gets no acknowledgement should have given up.
+  uint64_t give_up_ns() const;
 };
 
 class Endpoint {
@@ -68,6 +70,8 @@ class Endpoint {
 
   // ---- rare events; these make system calls ----
 
+  // Looks for connections that have fallen silent.
+  void watch(uint64_t now_ns);
   // Some connection is not live.
   bool needs_mending() const;
   // Looks at the control connection and moves mending on.
@@ -137,6 +141,7 @@ class Endpoint {
   Shared& shared_;
   Control control_;
   const Agreement agreement_;
+  const uint64_t most_silence_ns_;  // docs/transports.md
   std::vector<Link> links_;
   LandingRoutes routes_;
   std::vector<std::optional<HomeCard>> homes_;  // the peer's, by landing, as it told

@@ -4,12 +4,12 @@
 
 #include "base/text.hpp"
 #include "transport/verbs/endpoint.hpp"
+#include "transport/verbs/silence.hpp"
 
 namespace hfr::verbs {
 namespace {
 
 constexpr uint64_t kRetryNs = 50'000'000;
-constexpr uint64_t kPauseNs = 1'000'000'000;
 
 }  // namespace
 
@@ -27,6 +27,15 @@ Path Agreement::path(const RailPair& pair, std::span<const std::unique_ptr<Rail>
   path.timeout = timeout;
   path.retry_count = retry_count;
   return path;
+}
+
+uint64_t Agreement::give_up_ns() const {
+  return (uint64_t{4096} << timeout) * (uint64_t{retry_count} + 1);
+}
+
+void Endpoint::watch(uint64_t now_ns) {
+  if (lost_) return;
+  for (Link& link : links_) link.connection->watch(now_ns, most_silence_ns_);
 }
 
 bool Endpoint::needs_mending() const {

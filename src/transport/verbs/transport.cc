@@ -21,6 +21,8 @@ using verbs::Region;
 constexpr uint64_t kTurnsBetweenLooks = 8;
 constexpr unsigned kMostShortTurns = 8;
 constexpr uint64_t kMendLookNs = 1'000'000;
+constexpr uint64_t kTurnsBetweenWatches = 256;
+constexpr uint64_t kWatchNs = 50'000'000;
 constexpr uint64_t kShortNapNs = 50'000;
 constexpr uint64_t kLongNapNs = 500'000;
 constexpr uint64_t kSettleNs = 2'000'000'000;
@@ -113,6 +115,7 @@ class VerbsTransport : public Transport {
     num_short_turns_ = 0;
     look_around();
     if (++turn_ % kTurnsBetweenLooks == 0 || awaits_completion()) take_completions();
+    if (turn_ % kTurnsBetweenWatches == 0) watch(monotonic_ns());
     return count + for_each_endpoint(events.subspan(count),
                                      [](Endpoint& e, auto room) { return e.move_on(room); });
   }
@@ -122,6 +125,7 @@ class VerbsTransport : public Transport {
     const uint64_t until = monotonic_ns() + timeout_ns;
     for (uint64_t nap = kShortNapNs; !has_work(); nap = std::min(2 * nap, kLongNapNs)) {
       const uint64_t now = monotonic_ns();
+      watch(now);
       if (now >= until) return;
       const auto ns = static_cast<long>(std::min(nap, until - now));
       timespec duration{0, ns};
@@ -190,6 +194,13 @@ class VerbsTransport : public Transport {
     if (raised) watcher_.rearm();
   }
 
+  // After completions were taken: what came in while nobody looked is no silence.
+  void watch(uint64_t now_ns) {
+    if (now_ns < next_watch_ns_) return;
+    next_watch_ns_ = now_ns + kWatchNs;
+    for (auto& endpoint : endpoints_) endpoint->watch(now_ns);
+  }
+
   void tell_all(size_t rail_idx, const Rail::News& news) {
     for (auto& endpoint : endpoints_) endpoint->hear(rail_idx, news);
   }
@@ -245,6 +256,7 @@ class VerbsTransport : public Transport {
   uint64_t turn_ = 0;
   unsigned num_short_turns_ = 0;
   uint64_t next_look_ns_ = 0;
+  uint64_t next_watch_ns_ = 0;
   bool stopped_ = false;
 };
 
