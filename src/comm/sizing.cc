@@ -54,6 +54,11 @@ constexpr size_t kDeviceChunkBytes = size_t{4} << 20;
 constexpr size_t kOwnGpuChunkBytes = size_t{2} << 20;
 constexpr int kOwnGpuWindow = 16;
 constexpr uint64_t kOwnGpuChunksTogether = 2;
+// What copies bring may take so much of the last cache until it is added. Once it does not fit what
+// the cache gives to devices, everything goes through memory, and with adds that are slower for it
+// stays behind to the end (docs/cuda.md).
+constexpr size_t kAheadBytes = size_t{48} << 20;
+constexpr uint64_t kLeastAhead = 4;  // chunks, so that adds never wait for the next one
 // Threads that add what one link brings; and those that add what several links bring, of a machine.
 constexpr int kMostAddThreads = 4;
 constexpr int kOwnGpuAddThreads = 16;
@@ -202,10 +207,14 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
     if (has_own_gpus(shape)) {
       limits.demote_results = true;
       limits.copies_together = staging.window < 4 ? 1 : kOwnGpuChunksTogether;
+      size_t chunk_bytes = staging.slot_bytes;
       if (config.chunk_bytes == 0) {
-        limits.fine_chunk_bytes = std::min(kOwnGpuChunkBytes, staging.slot_bytes);
+        chunk_bytes = std::min(kOwnGpuChunkBytes, chunk_bytes);
+        limits.fine_chunk_bytes = chunk_bytes;
         limits.fine_until_bytes = SIZE_MAX;
       }
+      const size_t step_bytes = chunk_bytes * static_cast<size_t>(shape.num_local());
+      limits.copies_ahead = std::max(kLeastAhead, uint64_t{kAheadBytes / step_bytes});
     }
     limits.run_here_bytes = kRunHereBytes;
     limits.group_from_bytes = config.gpu_group_from != 0 ? config.gpu_group_from : kGroupFromBytes;

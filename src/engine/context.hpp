@@ -44,6 +44,8 @@ struct EngineLimits {
   uint64_t copy_step = 0;
   // Chunks that are handed over together where nobody shares the GPU.
   uint64_t copies_together = 1;
+  // An operation's chunks that are copied to staging ahead of the adds; 0: as many as have lanes.
+  uint64_t copies_ahead = 0;
   // Chunks of an operation that stays in a group of GPUs are no smaller.
   size_t min_group_chunk_bytes = 4096;
   LinkModel link;  // for the choice between forests

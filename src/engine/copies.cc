@@ -8,6 +8,9 @@
 // EngineLimits::copy_step chunks to staging, handed over together, and goes on when all of them
 // have come as far. Each still waits only for chunks before its own: hardware queues move on as
 // before (docs/cuda.md).
+//
+// Where nobody shares a GPU, copies keep step with the adds: they are EngineLimits::copies_ahead
+// chunks ahead of them at most, while what they bring is still in the last cache (docs/cuda.md).
 #include "engine/executor.hpp"
 
 namespace hfr {
@@ -70,8 +73,17 @@ uint64_t Executor::copies_together(const Operation& o) const {
 
 StepGate Executor::step_gate(const Operation& o, uint64_t idx, uint64_t chunk) const {
   const uint64_t step = copies_together(o);
-  if (sharers_landed_.empty() || idx < step) return {};
-  return {sharers_landed_[(chunk - step) % sharers_landed_.size()], chunk - step + 1};
+  if (!sharers_landed_.empty()) {
+    if (idx < step) return {};
+    return {sharers_landed_[(chunk - step) % sharers_landed_.size()], chunk - step + 1};
+  }
+  // All that go together wait for what the last of them does. Of this operation's chunks only: one
+  // before it, in a group of GPUs, may wait for copies that are handed over later.
+  const uint64_t ahead = context_.limits.copies_ahead;
+  const uint64_t last = idx - idx % step + step - 1;
+  if (added_.empty() || last < ahead || ahead < step) return {};
+  const uint64_t awaited = chunk - idx + last - ahead;
+  return {std::span(added_).subspan(awaited % added_.size(), 1), awaited + 1};
 }
 
 bool Executor::more_in_step(const Operation& o, uint64_t idx) const {

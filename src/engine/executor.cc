@@ -40,6 +40,8 @@ Executor::Executor(EngineContext& context)
   for (int lane = me_; lane < shape.window; lane += num_local_) {
     lanes_.emplace_back(context, arrivals_, meters_, lane);
   }
+  for (int lane = 0; context.limits.copies_ahead != 0 && lane < shape.window; ++lane)
+    added_.push_back(&context.staging.added(lane));
   if (context.limits.copy_step == 0 || context.gpu_sharers.empty()) return;
   sharers_landed_.resize(static_cast<size_t>(shape.window));
   for (int lane = 0; lane < shape.window; ++lane) {

@@ -107,15 +107,18 @@ TEST(OwnGpus, SmallerChunksInMoreLanes) {
               size_t{768} << 20);
     EXPECT_EQ(own.fine_chunk_bytes, 2048 * kKiB) << num_ranks;
     EXPECT_EQ(own.copies_together, 2) << num_ranks;
+    EXPECT_EQ(own.copies_ahead, num_ranks == 2 ? 12 : num_ranks == 4 ? 6 : 4) << num_ranks;
     EXPECT_TRUE(own.demote_results && !own.stream_results) << num_ranks;
     const EngineLimits shared = limits(num_ranks, false).second;
     EXPECT_EQ(shared.fine_chunk_bytes, 0) << num_ranks;
     EXPECT_EQ(shared.copies_together, 1) << num_ranks;
+    EXPECT_EQ(shared.copies_ahead, 0) << num_ranks;
     EXPECT_TRUE(!shared.demote_results && shared.stream_results) << num_ranks;
   }
   const auto [staging, set] = limits(4, true, 4096 * kKiB);
   EXPECT_EQ(staging.slot_bytes, 4096 * kKiB);
   EXPECT_EQ(set.fine_chunk_bytes, 0);
+  EXPECT_EQ(set.copies_ahead, 4);
   // Two ranks' threads add what four ranks' would.
   Shape shape = one_node(2, false);
   EXPECT_EQ(most_add_threads(shape, 2), 4);

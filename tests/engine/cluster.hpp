@@ -45,7 +45,9 @@ struct EngineOptions {
   int group_size = 0;  // with `staged`: so many of a node's ranks, one after the other, are a group
   size_t group_from = 1;
   uint64_t copy_step = 0;  // with `staged`: a node's ranks share a GPU and keep so close together
-  bool check = false;      // chunks have checksums
+  uint64_t copies_ahead = 0;  // EngineLimits; nobody shares a GPU then
+  uint64_t copies_together = 1;
+  bool check = false;  // chunks have checksums
   // Threads of each rank that add for all ranks of its node; 0: the rank's own turn does.
   size_t add_threads = 0;
   // With a pool of the test's own for this rank.
@@ -321,6 +323,8 @@ class EngineCluster {
       rank->context->recorder = rank->recorder.get();
     }
     rank->context->limits.copy_step = options.copy_step;
+    rank->context->limits.copies_ahead = options.copies_ahead;
+    rank->context->limits.copies_together = options.copies_together;
     for (int other = 0; other < shape.num_local(); ++other) {
       const bool in_host =
           options.mixed && shape.nodes[static_cast<size_t>(shape.node)][other] % 2 == 1;

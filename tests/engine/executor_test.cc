@@ -97,13 +97,27 @@ TEST(Executor, KeepingStepInEveryOrder) {
   }
 }
 
-// Chunks that a rank's copies have brought to staging, from the first on.
-size_t num_landed(EngineCluster& cluster, int rank) {
-  const hfr::Staging& staging = cluster.context(rank).staging;
+// Chunks that have passed a stage, from the first on; `counter` of their lane says so.
+template <typename Counter>
+size_t num_passed(EngineCluster& cluster, Counter&& counter) {
+  const hfr::Staging& staging = cluster.context(0).staging;
   const auto window = static_cast<uint64_t>(staging.shape().window);
   uint64_t chunk = 0;
-  while (staging.landed(static_cast<int>(chunk % window), rank).load() >= chunk + 1) ++chunk;
+  while (counter(staging, static_cast<int>(chunk % window)).load() >= chunk + 1) ++chunk;
   return chunk;
+}
+
+// That a rank's copies have brought to staging.
+size_t num_landed(EngineCluster& cluster, int rank) {
+  return num_passed(
+      cluster, [rank](const hfr::Staging& staging, int lane) -> auto& {
+        return staging.landed(lane, rank);
+      });
+}
+
+size_t num_added(EngineCluster& cluster) {
+  return num_passed(
+      cluster, [](const hfr::Staging& staging, int lane) -> auto& { return staging.added(lane); });
 }
 
 // Rank 0 gets as many turns as it likes, the other two one at a time.
@@ -132,6 +146,57 @@ TEST(Executor, NobodysCopiesAreFurtherAhead) {
     }
     for (int i = 0; i < 1000; ++i) cluster.turn();
     buffers.check();
+  }
+}
+
+// Rank 0's copies wait for the adds, which wait for the others.
+TEST(Executor, CopiesKeepCloseToTheAdds) {
+  struct Limits {
+    uint64_t ahead, together;
+    size_t most;  // chunks that are copied and not added
+  };
+  for (const Limits& c : {Limits{0, 1, 8},
+                          {1, 1, 1},
+                          {3, 1, 3},
+                          {8, 1, 8},
+                          {20, 1, 8},
+                          {0, 2, 8},
+                          {3, 2, 2},
+                          {6, 2, 6}}) {
+    SCOPED_TRACE(testing::Message() << c.ahead << " ahead, " << c.together << " together");
+    EngineCluster cluster({.ranks_per_node = {3},
+                           .window = 8,
+                           .chunk_bytes = 4096,
+                           .staged = true,
+                           .copies_ahead = c.ahead,
+                           .copies_together = c.together});
+    Buffers buffers(3, size_t{512} * 30, false);  // 30 chunks
+    submit_all(cluster, buffers);
+    cluster[1].progress();
+    cluster[2].progress();  // both have announced it
+    for (int i = 0; i < 100; ++i) cluster[0].progress();
+    EXPECT_EQ(num_landed(cluster, 0), c.most);
+    for (int turns = 0; !cluster.all_done(0); ++turns) {
+      ASSERT_LT(turns, 10'000);
+      cluster[turns % 3].progress();
+      EXPECT_LE(num_landed(cluster, 0), num_added(cluster) + c.most);
+    }
+    buffers.check();
+  }
+}
+
+TEST(Executor, KeepingCloseToTheAddsInEveryOrder) {
+  unsigned seed = 100;
+  for (const auto& nodes : {std::vector<int>{2}, {5}, {1, 3, 2}}) {
+    for (uint64_t ahead : {1, 3}) {
+      EngineCluster cluster({.ranks_per_node = nodes,
+                             .window = 8,
+                             .chunk_bytes = 4096,
+                             .staged = true,
+                             .copies_ahead = ahead,
+                             .copies_together = ahead == 3 ? 2u : 1u});
+      run_in_random_turns(cluster, {1, 20'000, 0, 513, 9000, 3, 70'000}, ++seed);
+    }
   }
 }
 
