@@ -246,7 +246,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Silence{"FramesVanish", [](RdmaFaults& test) { test.lose(0, 100); }, " broke: "},
         Silence{"FramesVanishAndTheDeviceSaysNothing", [](RdmaFaults& test) { test.lose(0, 100); },
-                "nothing was acknowledged", "7"},
+                " broke: ", "7"},
         Silence{"TheAddressIsGone", [](RdmaFaults& test) { test.rename(0); }, "GID table change"}),
     [](const auto& silence) { return std::string(silence.param.name); });
 
