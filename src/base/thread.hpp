@@ -18,8 +18,10 @@ inline Status status_of_exception() {
     throw;
   } catch (const std::bad_alloc&) {
     return Status(Code::kOutOfMemory, "out of memory");
-  } catch (const std::system_error& error) {  // of std::thread, in this library
-    return system_error("a thread cannot be started", error.code().value());
+  } catch (const std::system_error& error) {
+    if (error.code() != std::errc::resource_unavailable_try_again)
+      return Status(Code::kInternalError, error.what());
+    return system_error("a thread cannot be started", error.code().value());  // std::thread
   } catch (const std::exception& error) {
     return Status(Code::kInternalError, error.what());
   }

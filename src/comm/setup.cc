@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "comm/group_setup.hpp"
+#include "comm/roster.hpp"
 #include "comm/set_up_data.hpp"
 #include "comm/sizing.hpp"
 #include "comm/transport_setup.hpp"
@@ -148,7 +149,8 @@ class SetUp {
   void open_metrics() {
     if (parts_.config.metrics.empty()) return;
     const Logger logger = parts_.logger.of(Subsystem::kMetrics);
-    auto endpoint = MetricsEndpoint::join(parts_.config.metrics, process_idx(), parts_.shape.rank);
+    auto endpoint = MetricsEndpoint::join(parts_.config.metrics, roster_.process_idx(spec_.rank),
+                                          parts_.shape.rank);
     if (endpoint.ok()) {
       parts_.metrics = std::move(*endpoint);
       logger.log(LogLevel::kInfo, "metrics at ", parts_.metrics->address());
@@ -156,19 +158,6 @@ class SetUp {
       logger.log(LogLevel::kWarn, "no metrics: HFREDUCE_METRICS=", parts_.config.metrics, ": ",
                  endpoint.status().message());
     }
-  }
-
-  // This process's place among those of its machine.
-  int process_idx() const {
-    const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
-    std::vector<std::string> processes;
-    for (const RankInfo& info : infos_) {
-      if (info.machine != me.machine) continue;
-      if (std::find(processes.begin(), processes.end(), info.process) == processes.end())
-        processes.push_back(info.process);
-    }
-    const auto mine = std::find(processes.begin(), processes.end(), me.process);
-    return static_cast<int>(mine - processes.begin());
   }
 
   Status open_line() {
@@ -189,7 +178,7 @@ class SetUp {
     if (!parts_.line.members.empty()) return;
     for (int rank = 0; rank < spec_.num_ranks; ++rank) {
       parts_.line.members.push_back(rank);
-      parts_.line.addresses.push_back(infos_[static_cast<size_t>(rank)].meeting_point);
+      parts_.line.addresses.push_back(roster_[rank].meeting_point);
     }
   }
 
@@ -214,18 +203,14 @@ class SetUp {
     for (int rank = 0; rank < spec_.num_ranks; ++rank) {
       HFR_ASSIGN_OR_RETURN(RankInfo info, decode_rank_info(blobs[static_cast<size_t>(rank)], rank));
       names.push_back(info.node_name);
-      infos_.push_back(std::move(info));
+      roster_.add(std::move(info));
     }
     parts_.shape = make_shape(spec_.rank, names);
-    parts_.shape.any_on_device = std::any_of(
-        infos_.begin(), infos_.end(), [](const RankInfo& info) { return info.device != "host"; });
-    parts_.shape.all_on_device = std::none_of(
-        infos_.begin(), infos_.end(), [](const RankInfo& info) { return info.device == "host"; });
+    parts_.shape.any_on_device = roster_.any_on_device();
+    parts_.shape.all_on_device = roster_.all_on_device();
     const auto& local = parts_.shape.nodes[static_cast<size_t>(parts_.shape.node)];
-    parts_.one_process = std::all_of(local.begin(), local.end(), [&](int rank) {
-      return infos_[static_cast<size_t>(rank)].process == mine.process;
-    });
-    parts_.shape.crowded = !has_cpu(static_cast<size_t>(local[0]));
+    parts_.one_process = roster_.is_one_process(local);
+    parts_.shape.crowded = !roster_.has_cpu(local[0]);
     parts_.wait = wait_policy();
     return Status();
   }
@@ -238,14 +223,15 @@ class SetUp {
       parts_.cuda_context = spec_.cuda_context;
       parts_.cuda_ordinal = spec_.cuda_ordinal < 0 ? parts_.shape.local_rank : spec_.cuda_ordinal;
       HFR_ASSIGN_OR_RETURN(mine, cuda_identity(parts_.cuda_context, parts_.cuda_ordinal));
-      mine += '@' + infos_[static_cast<size_t>(spec_.rank)].machine;
+      mine = gpu_identity(mine, roster_[spec_.rank]);
     }
     HFR_ASSIGN_OR_RETURN(auto gpus,
                          parts_.membership->all_gather(std::as_bytes(std::span(mine)), deadline_ns_,
                                                        "learning who shares a GPU"));
-    std::sort(gpus.begin(), gpus.end());
-    parts_.shape.own_gpus =
-        parts_.shape.all_on_device && std::adjacent_find(gpus.begin(), gpus.end()) == gpus.end();
+    std::vector<std::string> names;
+    for (const auto& gpu : gpus)
+      names.emplace_back(reinterpret_cast<const char*>(gpu.data()), gpu.size());
+    parts_.shape.own_gpus = have_own_gpus(std::move(names));
     return Status();
   }
 
@@ -292,24 +278,12 @@ class SetUp {
     return Status();
   }
 
-  // Whether each of the ranks that share the machine and CPUs with `rank` can have a CPU.
-  bool has_cpu(size_t rank) const {
-    std::vector<std::string> cpus;
-    size_t idx = 0;
-    for (size_t other = 0; other < infos_.size(); ++other) {
-      if (infos_[other].machine != infos_[rank].machine) continue;
-      if (other == rank) idx = cpus.size();
-      cpus.push_back(infos_[other].cpus);
-    }
-    return have_cpu_each(cpus, idx, infos_[rank].quota);
-  }
-
   // With a core for each rank a waiter may spin; else the core belongs to somebody who works.
   WaitPolicy wait_policy() const {
     WaitPolicy policy;
     if (parts_.config.spin_us > 0) {
       policy.spin_ns = parts_.config.spin_us * 1000;
-    } else if (!has_cpu(static_cast<size_t>(spec_.rank))) {
+    } else if (!roster_.has_cpu(spec_.rank)) {
       policy.spin_ns = 0;
     }
     // A GPU's stream that comes to an operation wakes nobody.
@@ -338,9 +312,8 @@ class SetUp {
                            deadline_ns_);
     }
     int first = shape.nodes[static_cast<size_t>(shape.node)][0];
-    HFR_ASSIGN_OR_RETURN(parts_.memory,
-                         fetch_node_memory(infos_[static_cast<size_t>(first)].door, first,
-                                           staging_bytes, heap_bytes, handshake, deadline_ns_));
+    HFR_ASSIGN_OR_RETURN(parts_.memory, fetch_node_memory(roster_[first].door, first, staging_bytes,
+                                                          heap_bytes, handshake, deadline_ns_));
     return Status();
   }
 
@@ -374,15 +347,10 @@ class SetUp {
 
   // The machine's CUDA ranks divide its CPUs; each also has a thread that drives its copies.
   void share_cpus() {
-    const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
+    const Roster::CpuShare share = roster_.cpu_share(spec_.rank);
     WorkerRequest request;
-    request.num_shares = 0;
-    for (int rank = 0; rank < spec_.num_ranks; ++rank) {
-      const RankInfo& info = infos_[static_cast<size_t>(rank)];
-      if (info.machine != me.machine || info.device == "host") continue;
-      if (rank == spec_.rank) request.share_idx = request.num_shares;
-      ++request.num_shares;
-    }
+    request.num_shares = share.num_shares;
+    request.share_idx = share.share_idx;
     const int granted = usable_cpus() / request.num_shares - 1;
     request.max_threads = static_cast<int>(parts_.config.add_threads);
     if (request.max_threads == 0) {
@@ -401,52 +369,36 @@ class SetUp {
   Status share_findings() {
     HFR_RETURN_IF_ERROR(try_peer_memory());
     findings_.mates_key = GpuMates::new_key();
-    size_t num_mates = 0;
-    uint64_t mates_key = 0;
-    int local_rank = 0;  // the next one's on this node
     if (spec_.before_last_stage) spec_.before_last_stage();
     HFR_ASSIGN_OR_RETURN(auto blobs, parts_.membership->all_gather(encode(findings_), deadline_ns_,
                                                                    "sharing what was found"));
-    const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
+    std::vector<uint64_t> mates_keys;
     std::vector<GroupFinding> group_findings;
+    std::vector<std::string> gpus;
     std::vector<bool> same_process;
     for (int rank = 0; rank < spec_.num_ranks; ++rank) {
       HFR_ASSIGN_OR_RETURN(Findings theirs,
                            decode_findings(blobs[static_cast<size_t>(rank)], rank));
-      const RankInfo& info = infos_[static_cast<size_t>(rank)];
-      const int node = parts_.shape.node_of_rank[static_cast<size_t>(rank)];
-      if (node == parts_.shape.node && !theirs.reaches_peers) parts_.peer_memory = PeerMemory();
-      const bool shares = info.machine == me.machine && info.process == me.process;
-      const std::string& gpu = theirs.group.gpu.gpu;
-      if (!gpu.empty() && shares && gpu == findings_.group.gpu.gpu) {
-        if (rank == spec_.rank) parts_.mate_idx = num_mates;
-        if (num_mates++ == 0) mates_key = theirs.mates_key;
-      }
-      if (node == parts_.shape.node) {
-        if (!gpu.empty() && !shares && gpu == findings_.group.gpu.gpu)
-          parts_.gpu_sharers.push_back(local_rank);
-        ++local_rank;
-      }
-      same_process.push_back(shares);
-      theirs.group.gpu.process = process_of(rank);
+      const bool local = parts_.shape.node_of_rank[static_cast<size_t>(rank)] == parts_.shape.node;
+      if (local && !theirs.reaches_peers) parts_.peer_memory = PeerMemory();
+      theirs.group.gpu.process = roster_.first_of_process(rank);
+      gpus.push_back(theirs.group.gpu.gpu);
       group_findings.push_back(std::move(theirs.group));
+      same_process.push_back(roster_.share_process(rank, spec_.rank));
+      mates_keys.push_back(theirs.mates_key);
     }
-    if (num_mates > 1) {
-      parts_.mates = GpuMates::join(mates_key, num_mates);
-      parts_.gpu_sharers.clear();  // their team hands copies over (device/cuda/copy_team.hpp)
+    const GpuCompany company = find_gpu_company(roster_, parts_.shape, gpus);
+    if (company.mates.size() > 1) {
+      parts_.mate_idx = company.mate_idx;
+      const uint64_t key = mates_keys[static_cast<size_t>(company.mates[0])];
+      parts_.mates = GpuMates::join(key, company.mates.size());
+    } else {
+      // Mates' team hands copies over (device/cuda/copy_team.hpp), whoever else is there.
+      parts_.gpu_sharers = company.sharers;
     }
     HFR_ASSIGN_OR_RETURN(auto planned, plan_gpu_groups(parts_.shape, parts_.config.gpu_group,
                                                        group_findings, spec_.is_child));
     return join_gpu_groups(planned, group_side_, same_process, deadline_ns_, parts_);
-  }
-
-  // The lowest rank of the same process.
-  int process_of(int rank) const {
-    const RankInfo& info = infos_[static_cast<size_t>(rank)];
-    const auto first = std::find_if(infos_.begin(), infos_.end(), [&](const RankInfo& other) {
-      return other.machine == info.machine && other.process == info.process;
-    });
-    return static_cast<int>(first - infos_.begin());
   }
 
   Status try_peer_memory() {
@@ -454,13 +406,13 @@ class SetUp {
     const auto& local = shape.nodes[static_cast<size_t>(shape.node)];
     // Another PID namespace makes the number another process'.
     auto space = [](const RankInfo& info) { return info.process.substr(info.process.find('@')); };
-    const RankInfo& me = infos_[static_cast<size_t>(spec_.rank)];
+    const RankInfo& me = roster_[spec_.rank];
     std::vector<PeerMemory::Process> processes;
     // Between nodes and beside GPUs operations travel the lanes, whatever could be reached.
     bool works = parts_.config.direct && !parts_.one_process && local.size() > 1 &&
                  shape.num_nodes() == 1 && !shape.any_on_device;
     for (int rank : local) {
-      const RankInfo& peer = infos_[static_cast<size_t>(rank)];
+      const RankInfo& peer = roster_[rank];
       processes.push_back(peer.memory);
       works = works && space(peer) == space(me);
     }
@@ -473,10 +425,9 @@ class SetUp {
 
   Result<std::unique_ptr<Transport>> make_transport() const {
     TransportFacts facts;
-    const std::string& mine = infos_[static_cast<size_t>(spec_.rank)].process;
-    facts.same_process = std::all_of(infos_.begin(), infos_.end(),
-                                     [&](const RankInfo& info) { return info.process == mine; });
-    for (const RankInfo& info : infos_) facts.no_rails.push_back(info.no_rails);
+    facts.same_process = roster_.is_one_process();
+    for (int rank = 0; rank < spec_.num_ranks; ++rank)
+      facts.no_rails.push_back(roster_[rank].no_rails);
     HFR_ASSIGN_OR_RETURN(
         TransportChoice choice,
         choose_transport(parts_.config.transport, facts, parts_.shape, transport_logger()));
@@ -539,7 +490,7 @@ class SetUp {
 
   JoinSpec spec_;
   Parts parts_;
-  std::vector<RankInfo> infos_;
+  Roster roster_;
   RailFinding rails_;
   Findings findings_;
   CudaGroupSide* group_side_ = nullptr;  // a part of parts_.device
