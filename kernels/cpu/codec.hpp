@@ -111,20 +111,19 @@ struct QuickPlainCodec : PlainCodec<T, kVectors> {
 };
 #endif
 
-// What takes C's place past the caches where there are two sources: plain types go line by line
-// (measured: docs/kernels.md).
+// What takes C's place past the caches: plain types go line by line (measured: docs/kernels.md).
 constexpr int kVectorsOfALine = HWY_MAX_BYTES >= 64 ? 1 : 2;
 template <typename C>
-struct OfTwoSources {
+struct PastCaches {
   using Type = C;
 };
 template <typename T>
-struct OfTwoSources<PlainCodec<T>> {
+struct PastCaches<PlainCodec<T>> {
   using Type = PlainCodec<T, kVectorsOfALine>;
 };
 #if HWY_TARGET == HWY_AVX3
 template <typename T>
-struct OfTwoSources<QuickPlainCodec<T>> {
+struct PastCaches<QuickPlainCodec<T>> {
   using Type = QuickPlainCodec<T, kVectorsOfALine>;
 };
 #endif

@@ -184,7 +184,18 @@ class Reduction {
   // left.
   template <bool kFar>
   HWY_INLINE size_t run_whole_steps(size_t i) const {
-    const size_t step = Codec::step();
+    if (args_.num_srcs == 2 && args_.num_dsts == 1) return add_two<kFar>(i);
+    // Many sources that are in the last cache come faster by longer steps.
+    using Far = typename PastCaches<Codec>::Type;
+    if constexpr (kFar && !std::is_same_v<Far, Codec>) {
+      if (args_.streaming) return add_many<kFar, Far>(i);
+    }
+    return add_many<kFar, Codec>(i);
+  }
+
+  template <bool kFar, typename C>
+  HWY_INLINE size_t add_many(size_t i) const {
+    const size_t step = C::step();
     const size_t count = args_.count;
     const int num_srcs = args_.num_srcs;
     const int num_dsts = args_.num_dsts;
@@ -192,7 +203,7 @@ class Reduction {
     void* const* dsts = args_.dsts;
     T* const dst = static_cast<T*>(dsts[0]);
     const bool streaming = args_.streaming;
-    if (num_srcs == 2 && num_dsts == 1) return add_two<kFar>(i);
+    const bool fetches = kFar && fetches_many(num_srcs);
     const auto source_at = [=](int s, size_t from) {
       return static_cast<const T*>(srcs[s]) + from;
     };
@@ -202,14 +213,14 @@ class Reduction {
         put<kFar>(d, vector, static_cast<T*>(dsts[k]) + to, streaming);
       }
     };
-    if constexpr (Codec::kInPairs && !kFar) {
-      if (!run_pairs<Codec>(i, source_at, num_srcs, store)) return i;
+    if constexpr (C::kInPairs && !kFar) {
+      if (!run_pairs<C>(i, source_at, num_srcs, store)) return i;
     }
     for (; i + step <= count; i += step) {
-      const bool done = run_step<Codec>(
+      const bool done = run_step<C>(
           [=](int s) {
             const T* from = source_at(s, i);
-            return kFar && kFetchMany ? fetch_ahead<Codec>(from) : from;
+            return fetches ? fetch_ahead<C>(from) : from;
           },
           num_srcs, [=](auto d, auto vector, size_t offset) { store(d, vector, i + offset); });
       if (!done) break;
@@ -221,7 +232,7 @@ class Reduction {
   template <bool kFar>
   HWY_INLINE size_t add_two(size_t i) const {
     // Inside the caches the fewer turns of the loop are the better foreseen.
-    using C = std::conditional_t<kFar, typename OfTwoSources<Codec>::Type, Codec>;
+    using C = std::conditional_t<kFar, typename PastCaches<Codec>::Type, Codec>;
     const size_t step = C::step();
     const size_t count = args_.count;
     const bool streaming = args_.streaming;
@@ -469,8 +480,14 @@ class Reduction {
   static constexpr size_t kFetchAheadBytes = std::is_arithmetic_v<T> ? 256 : 512;
   // Elements past the end can be left out of a load and a store.
   static constexpr bool kMasksAreFree = !HWY_MEM_OPS_MIGHT_FAULT && std::is_arithmetic_v<T>;
-  // With more than two sources a step of whole vectors each is long enough.
-  static constexpr bool kFetchMany = !std::is_arithmetic_v<T>;
+  // Whether steps of more than two sources fetch ahead, too. Those of plain types ask memory for
+  // enough by themselves, and those of bf16 from some sources on.
+  static HWY_INLINE bool fetches_many(int num_srcs) {
+    if constexpr (std::is_arithmetic_v<T>) return false;
+    if constexpr (std::is_same_v<T, BFloat16>) return num_srcs <= kMostFetchedBFloat16;
+    return true;
+  }
+  static constexpr int kMostFetchedBFloat16 = 6;
   static constexpr size_t kCachedBytes = size_t{1} << 20;
 
   const ReduceArgs& args_;
