@@ -215,7 +215,7 @@ class Executor {
   std::vector<Lane> lanes_;  // this rank's own
   // By lane: the landed counters of EngineContext::gpu_sharers; empty where nobody keeps step.
   std::vector<std::vector<const Counter*>> sharers_landed_;
-  std::vector<const Counter*> added_;  // by lane; empty: copies do not keep step with the adds
+  std::vector<const Counter*> added_;    // by lane; empty: copies do not keep step with the adds
   std::vector<uint64_t> lost_since_ns_;  // per rank; 0: there
   bool any_lost_ = false;
   Arrivals arrivals_;
