@@ -168,7 +168,7 @@ class Bench {
       args.srcs = srcs.data();
       args.num_srcs = n;
       args.count = bytes / hfr::dtype_size(dtype);
-      args.streaming = streaming;
+      args.streaming = args.from_memory = streaming;
       for (auto _ : state) kernel(args);
       state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(moved));
     });

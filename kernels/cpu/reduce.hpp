@@ -31,6 +31,8 @@ struct ReduceArgs {
   const void* scales = nullptr;
   // Store past the caches. Each destination is then written once, in order.
   bool streaming = false;
+  // What is known of the sources: they have left the last cache.
+  bool from_memory = false;
 };
 
 // A destination is the same address as a source, or overlaps none.

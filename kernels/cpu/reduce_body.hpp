@@ -188,7 +188,7 @@ class Reduction {
     // Many sources that are in the last cache come faster by longer steps.
     using Far = typename PastCaches<Codec>::Type;
     if constexpr (kFar && !std::is_same_v<Far, Codec>) {
-      if (args_.streaming) return add_many<kFar, Far>(i);
+      if (args_.from_memory) return add_many<kFar, Far>(i);
     }
     return add_many<kFar, Codec>(i);
   }

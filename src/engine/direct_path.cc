@@ -86,8 +86,9 @@ bool Executor::add_block(const Operation& o, size_t offset, size_t size) {
   work.dtype = o.desc.dtype;
   work.op = o.desc.op;
   work.divisor = context_.shape.num_ranks;
-  // What is pushed next must not have left the caches.
+  // What the kernel pulls and pushes stays in the caches meanwhile.
   work.streaming = o.bytes >= context_.limits.streaming_bytes && !o.by_kernel;
+  work.from_memory = work.streaming;
   context_.pool.run(work);
   const std::byte* sum = o.recvs[static_cast<size_t>(me_)] + offset;
   for (int r = 0; r < num_local_; ++r) {

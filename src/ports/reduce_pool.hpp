@@ -25,6 +25,7 @@ struct ReduceDescriptor {
   int divisor = 1;               // Op::kAvg only: the result is divided by it (1: a partial sum)
   uint64_t scales[kMaxSources];  // Op::kPremulSum only: each source's factor (base/types.hpp)
   bool streaming = false;        // store past the caches: nobody reads the result soon
+  bool from_memory = false;      // the sources have left the last cache
   bool demote = false;           // move the result to the last cache: a device reads it soon
   // A further destination that is stored past the caches while the others stay in them; null: none.
   void* streaming_dst = nullptr;

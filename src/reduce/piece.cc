@@ -25,6 +25,7 @@ void add(const KernelTable& kernels, const ReduceDescriptor& work, const void* c
   args.count = count;
   args.divisor = work.divisor;
   args.streaming = work.streaming;
+  args.from_memory = work.from_memory;
   // As kernels take them: packed, in the type that accumulates.
   alignas(uint64_t) std::byte scales[sizeof(work.scales)];
   if (work.op == Op::kPremulSum) {

@@ -28,6 +28,7 @@ struct Case {
   size_t shift = 0;      // how far from a cache line everything starts, in elements
   int first_alias = -1;  // destination d is source first_alias - d; -1: none is
   bool streaming = false;
+  bool from_memory = false;
   Data data = Data::kFinite;
 };
 
@@ -97,6 +98,7 @@ class Kernels : public testing::TestWithParam<const KernelTable*> {
     args.count = c.count;
     args.divisor = divisor;
     args.streaming = c.streaming;
+    args.from_memory = c.from_memory;
     const ScaleArray typed_scales(c.dtype, scales);
     if (c.op == Op::kPremulSum) args.scales = typed_scales.data();
     GetParam()->reduce[static_cast<int>(c.dtype)][static_cast<int>(c.op)](args);
@@ -110,7 +112,8 @@ class Kernels : public testing::TestWithParam<const KernelTable*> {
                              << c.num_srcs << " sources, destination " << d << " of " << c.num_dsts
                              << ", element " << i << " of " << c.count << ", divisor " << divisor
                              << ", shift " << c.shift << ", alias " << c.first_alias
-                             << (c.streaming ? ", streaming" : "") << ", data "
+                             << (c.streaming ? ", streaming" : "")
+                             << (c.from_memory ? ", from memory" : "") << ", data "
                              << static_cast<int>(c.data);
       }
     }
@@ -133,6 +136,7 @@ TEST_P(Kernels, EveryTypeOperationAndNumberOfSources) {
                .shift = static_cast<size_t>(num_srcs),
                .first_alias = num_srcs % 2 == 0 ? num_srcs - 1 : -1,
                .streaming = num_srcs % 4 == 1,
+               .from_memory = num_srcs % 8 == 5,
                .data = kEveryData[(num_srcs + op) % 3]});
         if (HasFatalFailure()) return;
       }
@@ -149,6 +153,7 @@ TEST_P(Kernels, PreMultipliedSums) {
                .num_srcs = num_srcs,
                .num_dsts = 1 + num_srcs % 2,
                .streaming = num_srcs == 3,
+               .from_memory = true,
                .data = data});
         if (HasFatalFailure()) return;
       }
@@ -168,7 +173,8 @@ TEST_P(Kernels, TailsAndAlignments) {
                .count = count,
                .num_dsts = 2,
                .shift = shift,
-               .streaming = true});
+               .streaming = true,
+               .from_memory = count % 2 == 1});
         if (HasFatalFailure()) return;
       }
     }
@@ -187,6 +193,7 @@ TEST_P(Kernels, EverySourceAsDestination) {
                  .shift = static_cast<size_t>(alias),
                  .first_alias = alias,
                  .streaming = streaming,
+                 .from_memory = alias % 2 == 0,
                  .data = Data::kAny});
           if (HasFatalFailure()) return;
         }
