@@ -47,6 +47,14 @@ Result<std::shared_ptr<MeetingPoint>> MeetingPoint::open(const std::string& host
   return point;
 }
 
+std::vector<std::shared_ptr<MeetingPoint>> Line::with_ancestors() const {
+  std::vector<std::shared_ptr<MeetingPoint>> points = ancestors;
+  points.push_back(point);
+  if (points.size() > kMostAncestors)
+    points.erase(points.begin(), points.end() - static_cast<std::ptrdiff_t>(kMostAncestors));
+  return points;
+}
+
 Decision Line::decide(const std::set<int>& members_left) const {
   return {id, random_id(), {members_left.begin(), members_left.end()}};
 }

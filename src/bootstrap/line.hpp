@@ -17,8 +17,9 @@
 
 namespace hfr {
 
-// Where a rank can be met as long as it has a communicator of the line: nobody accepts there but
-// during a shrink or a resume. While it listens the rank does not count as gone.
+// Where a rank can be met as long as it has a communicator of the line, or one that a split or a
+// growth made of such a one: nobody accepts there but during a shrink or a resume. While it listens
+// the rank does not count as gone.
 struct MeetingPoint {
   PrivateFd listener;
   HostPort address;
@@ -35,6 +36,7 @@ struct Decision {
 
 struct Line {
   static constexpr const char* kFirst = "first";  // the id of the line's first communicator
+  static constexpr size_t kMostAncestors = 8;     // each is a descriptor
 
   Secret secret;                    // the first communicator's
   std::vector<HostPort> addresses;  // of the meeting points, by first rank
@@ -43,7 +45,12 @@ struct Line {
   std::vector<int> members;       // first ranks, by rank in the communicator of this id
   std::vector<Decision> history;  // the newest last; older ones are known to all members
   std::shared_ptr<MeetingPoint> point;
+  // Of the lines that this one came out of, the newest last: who is late in one of them must not
+  // take this rank for gone while it goes on here.
+  std::vector<std::shared_ptr<MeetingPoint>> ancestors;
 
+  // The ancestors of a line that comes out of this one.
+  std::vector<std::shared_ptr<MeetingPoint>> with_ancestors() const;
   // The child with these members, with a new random id. This line does not follow it yet.
   Decision decide(const std::set<int>& members_left) const;
   // Follows decisions that begin at this id. Fails where one goes on without this rank.

@@ -3,6 +3,7 @@
 // again (docs/suspend.md).
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 
 #include "base/cancel.hpp"
 #include "base/pack.hpp"
@@ -36,6 +37,26 @@ std::string as_string(const std::vector<std::byte>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Set, too, once the parent knows that a rank of the part is gone: it will not join.
+class PartFlag : public CancelFlag {
+ public:
+  PartFlag(const CancelFlag& parent, Membership& membership, const Part& part)
+      : CancelFlag(&parent), membership_(membership), part_(part) {}
+  bool is_set() const override { return CancelFlag::is_set() || loss().has_value(); }
+  std::optional<Failure> loss() const {
+    auto failure = membership_.poll();
+    if (failure &&
+        std::find(part_.ranks.begin(), part_.ranks.end(), failure->rank) == part_.ranks.end()) {
+      failure.reset();
+    }
+    return failure;
+  }
+
+ private:
+  Membership& membership_;
+  const Part& part_;
+};
+
 Result<std::pair<int, int>> decode_color(const std::vector<std::byte>& bytes, int rank) {
   auto fields = unpack(bytes, 2);
   if (!fields) {
@@ -56,7 +77,6 @@ Result<std::shared_ptr<Communicator>> Communicator::split(int color, int key,
   std::vector<std::pair<int, int>> colors_and_keys;
   Part part;
   JoinSpec spec = heritage().spec(cat("split", ++num_splits_, "-", color));
-  spec.cancel = &cancel;
   HFR_RETURN_IF_ERROR(meet_all([&]() -> Status {
     HFR_ASSIGN_OR_RETURN(auto blobs,
                          membership.all_gather(pack({cat(color), cat(key)}), deadline_ns, stage));
@@ -83,7 +103,12 @@ Result<std::shared_ptr<Communicator>> Communicator::split(int color, int key,
   spec.num_ranks = static_cast<int>(part.ranks.size());
   spec.secret =
       parts_.line.communicator_secret().derive(cat("hfreduce split ", num_splits_, " ", color));
-  return create(std::move(spec));
+  const PartFlag flag(cancel, membership, part);
+  spec.cancel = &flag;
+  auto child = create(std::move(spec));
+  if (child.ok()) return child;
+  const auto loss = flag.loss();
+  return loss ? loss->status : child.status();
 }
 
 void Communicator::revoke(const std::string& call) {

@@ -27,6 +27,7 @@ JoinSpec spec_of_met(const Heritage& heritage, const std::string& kind, Gathered
 JoinSpec Heritage::spec(const std::string& kind) const {
   JoinSpec spec;
   spec.is_child = true;
+  spec.ancestors = line.with_ancestors();
   spec.config = config;
   if (!spec.config.trace.empty()) spec.config.trace += cat(".", kind);
   spec.cuda_context = cuda_context;

@@ -167,6 +167,7 @@ class SetUp {
     }
     parts_.line.secret = spec_.secret;
     parts_.line.self = spec_.rank;
+    parts_.line.ancestors = std::move(spec_.ancestors);
     HFR_ASSIGN_OR_RETURN(parts_.line.point,
                          MeetingPoint::open(parts_.membership->local_host(), spec_.num_ranks));
     return Status();

@@ -38,9 +38,10 @@ struct JoinSpec {
   UniqueFd listener;  // valid on the rank that hosts the rendezvous
   // After a shrink or a resume, instead of address and listener; `secret` is the child's own.
   Gathered gathered;
-  std::optional<Line> line;  // none: a new one begins
-  bool is_child = false;     // of a split or a shrink, or resumed
-  CommMetrics earlier;       // of the same communicator, before it was suspended
+  std::optional<Line> line;  // none: a new one begins, with these ancestors
+  std::vector<std::shared_ptr<MeetingPoint>> ancestors;
+  bool is_child = false;  // of a split or a shrink, or resumed
+  CommMetrics earlier;    // of the same communicator, before it was suspended
   Config config;
   uint64_t deadline_ns = 0;            // of set-up; 0: as long as an operation has
   const CancelFlag* cancel = nullptr;  // set from another thread: give up

@@ -233,6 +233,34 @@ TEST(Shrink, TooFewIsAnErrorInTimeAndCanBeTriedAgain) {
   });
 }
 
+// The others have destroyed the parent, and live on in a communicator that came out of it.
+TEST(Shrink, ALateRankIsNotAloneWhenTheOthersHaveSplitOff) {
+  constexpr int kRanks = 3;
+  hfr_comm_t comms[kRanks], children[kRanks] = {};
+  ASSERT_EQ(hfr_comm_init_all(comms, kRanks, nullptr), HFR_SUCCESS) << hfr_get_last_error(nullptr);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < kRanks; ++rank) {
+    threads.emplace_back([&, rank] {
+      EXPECT_EQ(hfr_comm_split(comms[rank], 0, rank, &children[rank]), HFR_SUCCESS);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (int rank : {1, 2}) EXPECT_EQ(hfr_comm_destroy(comms[rank]), HFR_SUCCESS);
+  hfr_shrink_options_t options = HFR_SHRINK_OPTIONS_INIT;
+  options.timeout_ms = 400;
+  hfr_comm_t alone = nullptr;
+  EXPECT_EQ(hfr_comm_shrink(comms[0], &options, &alone), HFR_TIMEOUT);
+  EXPECT_THAT(hfr_get_last_error(comms[0]), HasSubstr("nothing was heard of rank 1, 2"));
+  // Now they have ended.
+  for (int rank : {1, 2}) EXPECT_EQ(hfr_comm_destroy(children[rank]), HFR_SUCCESS);
+  options.timeout_ms = 60'000;
+  ASSERT_EQ(hfr_comm_shrink(comms[0], &options, &alone), HFR_SUCCESS)
+      << hfr_get_last_error(comms[0]);
+  EXPECT_EQ(size_of(alone), 1);
+  for (hfr_comm_t comm : {alone, comms[0], children[0]})
+    EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+}
+
 TEST(Shrink, AnAbortEndsTheCallWhichCanBeTriedAgain) {
   std::atomic<bool> ended{false};
   run_cluster({.ranks_per_node = {2}}, [&](int rank, hfr_comm_t comm) {
