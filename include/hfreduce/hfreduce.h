@@ -256,10 +256,11 @@ HFR_API hfr_status_t hfr_comm_get_unique_id(hfr_comm_t comm, hfr_unique_id_t* id
 HFR_API hfr_status_t hfr_comm_grow(hfr_comm_t comm, int num_ranks, hfr_comm_t* child);
 
 /* Lets go of what `comm` holds: threads, sockets, shared, pinned and device memory; it keeps one
- * listening socket. Collective over a communicator that has not failed; started operations are
- * completed first, so no stream may wait for something that comes after the call. Until
- * hfr_comm_resume only that, shrink, destroy, abort, queries, metrics and pre-multiplied sums are
- * allowed, and waiting for earlier requests, which are complete; all else is HFR_INVALID_USAGE.
+ * listening socket, and one more for each communicator that it came out of by split or grow (8 at
+ * most). Collective over a communicator that has not failed; started operations are completed
+ * first, so no stream may wait for something that comes after the call. Until hfr_comm_resume only
+ * that, shrink, destroy, abort, queries, metrics and pre-multiplied sums are allowed, and waiting
+ * for earlier requests, which are complete; all else is HFR_INVALID_USAGE.
  * Blocks for two deadlines of `comm` at most: one to complete, one to meet. Errors:
  * HFR_INVALID_USAGE on all ranks, and nothing has changed, while a rank has memory of hfr_mem_alloc
  * or CUDA graphs with operations of `comm`; those of an operation, after which `comm` has failed.
