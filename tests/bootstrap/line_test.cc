@@ -161,6 +161,23 @@ TEST(Line, FollowsDecisionsAndKnowsWhatOthersMissed) {
   EXPECT_EQ(a.since(first.id)->size(), 1u);
 }
 
+// Each child's line has the points of those before it, the newest last, and no more than it may.
+TEST(Line, KeepsTheMeetingPointsOfItsAncestors) {
+  std::vector<std::shared_ptr<MeetingPoint>> points;
+  Line line;
+  for (size_t generation = 0; generation < Line::kMostAncestors + 3; ++generation) {
+    points.push_back(std::make_shared<MeetingPoint>());
+    line.point = points.back();
+    Line child;
+    child.ancestors = line.with_ancestors();
+    const size_t most = std::min(points.size(), Line::kMostAncestors);
+    const std::vector<std::shared_ptr<MeetingPoint>> newest(
+        points.end() - static_cast<std::ptrdiff_t>(most), points.end());
+    EXPECT_EQ(child.ancestors, newest) << "generation " << generation;
+    line = std::move(child);
+  }
+}
+
 TEST(Line, WordsSurviveTheWayAndDamageIsNoticed) {
   const std::vector<Decision> decisions = {{"first", "abc", {0, 2, 17}}, {"abc", "d", {2}}};
   const std::string text = encode(decisions);
