@@ -120,10 +120,11 @@ class SetUp {
     enter_line();
     open_metrics();
     tell_what_was_made();
-    const bool reached =
-        parts_.peer_memory.available() || (parts_.one_process && parts_.config.direct);
-    parts_.limits =
-        size_limits(parts_.shape, parts_.staging, parts_.config, reached, last_level_cache_bytes());
+    Found found;
+    found.reached = parts_.peer_memory.available() || (parts_.one_process && parts_.config.direct);
+    found.rdma = parts_.transport != nullptr && parts_.transport->capabilities().rdma;
+    found.cache_bytes = last_level_cache_bytes();
+    parts_.limits = size_limits(parts_.shape, parts_.staging, parts_.config, found);
     return Status();
   }
 

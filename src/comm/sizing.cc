@@ -70,7 +70,12 @@ constexpr int kManyRanksLanes = 3;  // per rank
 // simulator (docs/simulator.md).
 constexpr int kShallowNodes = 2;
 constexpr size_t kDeepChunkBytes = size_t{1} << 20;
-constexpr int kDeepWindow = 48;  // with few ranks; many have lanes enough
+constexpr int kDeepWindow = 48;
+// A link of 200 Gb/s, and what a chunk takes from node to node beside its bytes: mostly waiting
+// behind others. The pair that misled the choice of forest least on simulated clusters
+// (docs/schedules.md).
+constexpr double kDeviceLinkBytesPerNs = 25;
+constexpr double kDeviceHopNs = 150'000;
 constexpr size_t kMinDeviceChunkBytes = size_t{512} << 10;
 constexpr size_t kDeviceStagingBudget = size_t{768} << 20;
 // Below, a group's further steps cost more than its fewer bytes save. Over NVLink; where ranks that
@@ -153,9 +158,7 @@ StagingShape size_staging(const Shape& shape, const Config& config) {
   int window = static_cast<int>(config.window);
   const int lanes_per_rank = many ? kManyRanksLanes : kLanesPerRank;
   if (window == 0) {
-    const int least = deep && !many         ? kDeepWindow
-                      : has_own_gpus(shape) ? kOwnGpuWindow
-                                            : kMinWindow;
+    const int least = deep ? kDeepWindow : has_own_gpus(shape) ? kOwnGpuWindow : kMinWindow;
     window = std::max(least, lanes_per_rank * shape.max_local());
   }
   const int multiple = trees_multiple(shape.num_nodes());
@@ -187,10 +190,10 @@ size_t peer_block_bytes(const Shape& shape) {
 }
 
 EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config,
-                         bool reached, size_t cache_bytes) {
+                         const Found& found) {
   EngineLimits limits;
   limits.flat_bytes = staging.flat_bytes;
-  if (reached && config.flat_bytes == 0 && !shape.crowded && !shape.any_on_device) {
+  if (found.reached && config.flat_bytes == 0 && !shape.crowded && !shape.any_on_device) {
     limits.flat_bytes = std::max(staging.flat_bytes / kFlatWhereReached, kMinFlatBytes);
   }
   if (config.check != "off") limits.flat_bytes = 0;  // only what goes through staging is checked
@@ -227,9 +230,13 @@ EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const 
   }
   // Inputs and results of all ranks that are twice what the cache holds have left it before anybody
   // comes back to them.
-  if (cache_bytes == 0) cache_bytes = kUsualCacheBytes;
+  const size_t cache_bytes = found.cache_bytes == 0 ? kUsualCacheBytes : found.cache_bytes;
   limits.streaming_bytes = cache_bytes / static_cast<size_t>(shape.num_local());
   if (shape.any_on_device) limits.streaming_bytes = kDeviceStreamingBytes;
+  if (shape.any_on_device && found.rdma) {
+    limits.link.hop_latency_ns = kDeviceHopNs;
+    limits.link.bytes_per_ns = kDeviceLinkBytesPerNs;
+  }
   limits.link.chunk_bytes = staging.slot_bytes;
   limits.link.least_chunk_bytes = limits.min_chunk_bytes;
   limits.timeout_ns = config.timeout_ms * 1'000'000;

@@ -14,10 +14,15 @@ namespace hfr {
 constexpr int kMaxRingNodes = 8;
 
 StagingShape size_staging(const Shape& shape, const Config& config);
-// `reached`: private buffers of the node's ranks can be reached without staging. `cache_bytes`:
-// what the processor's last cache holds; 0: unknown.
+
+// What set-up found, beside the ranks.
+struct Found {
+  bool reached = false;    // private buffers of the node's ranks can be reached without staging
+  bool rdma = false;       // as the transport says of itself
+  size_t cache_bytes = 0;  // of the processor's last cache; 0: unknown
+};
 EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config,
-                         bool reached, size_t cache_bytes);
+                         const Found& found);
 
 // Of each of the machine's `num_shares` CUDA ranks.
 int most_add_threads(const Shape& shape, int num_shares);

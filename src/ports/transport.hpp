@@ -43,6 +43,7 @@ struct TransportCapabilities {
   size_t max_inline_bytes = 0;     // puts up to this many bytes may reuse their source at once
   // A peer may need this side's poll() although nothing of this side's is under way.
   bool needs_attendance = false;
+  bool rdma = false;  // NICs move the bytes, not threads
 };
 
 // Connections that broke and were made anew.

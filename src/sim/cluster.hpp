@@ -62,6 +62,7 @@ struct NodeSpec {
   // Result and child slots lie on the socket of their owner's NIC, as the paper has them. The
   // library interleaves all of staging.
   bool results_near_nic = false;
+  bool inputs_near_gpu = false;  // input slots lie on the socket of their rank's GPU
 
   double copy_overhead_us = 0;  // of each copy in its queue; of each batch where ranks share a GPU
   double add_overhead_us = 0;   // from submitting a sum to its beginning

@@ -72,7 +72,10 @@ void Machine::place_ranks() {
                                   .socket == socket;
                  });
         });
-    if (!carried) ++copies_on_socket_[static_cast<size_t>(socket)];
+    if (!carried) {
+      ++copies_on_socket_[static_cast<size_t>(socket)];
+      ++num_copies_;
+    }
     if (node.nics.empty()) {
       nic_of_.push_back(0);
       home_of_.push_back(socket);
@@ -187,20 +190,30 @@ void Machine::through_nic(Path& path, const Node& node, int nic, bool to_host) c
   through_port(path, node, cluster_.node.nics[static_cast<size_t>(nic)].root_port, to_host);
 }
 
-void Machine::through_inputs(Path& path, const Node& node, int from, bool writes,
+void Machine::through_socket(Path& path, const Node& node, int socket, int from, bool writes,
                              double cost) const {
-  const auto num_sockets = static_cast<double>(node.memory.size());
-  for (ResourceId memory : node.memory) path.use(memory, cached_ ? 0 : cost / num_sockets);
-  if (node.memory.size() == 2) {
-    path.use(node.socket_link[static_cast<size_t>(writes ? from : 1 - from)], cost / 2);
+  path.use(node.memory[static_cast<size_t>(socket)], cached_ ? 0 : cost);
+  if (socket != from) path.use(node.socket_link[static_cast<size_t>(writes ? from : socket)], cost);
+}
+
+void Machine::through_all(Path& path, const Node& node, int from, bool writes, double cost) const {
+  const auto num_sockets = static_cast<int>(node.memory.size());
+  for (int s = 0; s < num_sockets; ++s)
+    through_socket(path, node, s, from, writes, cost / num_sockets);
+}
+
+void Machine::read_inputs(Path& path, const Node& node, int from, double cost) const {
+  if (!cluster_.node.inputs_near_gpu) return through_all(path, node, from, false, cost);
+  for (size_t s = 0; s < node.memory.size(); ++s) {
+    through_socket(path, node, static_cast<int>(s), from, false,
+                   cost * copies_on_socket_[s] / num_copies_);
   }
 }
 
 void Machine::through_home(Path& path, const Node& node, int home, int from, bool writes,
                            double cost) const {
-  if (!cluster_.node.results_near_nic) return through_inputs(path, node, from, writes, cost);
-  path.use(node.memory[static_cast<size_t>(home)], cached_ ? 0 : cost);
-  if (home != from) path.use(node.socket_link[static_cast<size_t>(writes ? from : home)], cost);
+  if (!cluster_.node.results_near_nic) return through_all(path, node, from, writes, cost);
+  through_socket(path, node, home, from, writes, cost);
 }
 
 void Machine::on_thread(Path& path, const Node& node, int local_rank, double rate) const {
@@ -218,7 +231,11 @@ Path Machine::copy_in(int node_idx, int local_rank) const {
   } else {
     through_gpu(path, node, static_cast<int>(cluster_.node.gpu_of(local_rank)), true);
   }
-  through_inputs(path, node, socket, true, 1);
+  if (cluster_.node.inputs_near_gpu) {
+    through_socket(path, node, socket, socket, true, 1);
+  } else {
+    through_all(path, node, socket, true, 1);
+  }
   return path;
 }
 
@@ -263,7 +280,7 @@ Path Machine::add(int node_idx, int owner, int num_inputs, int num_others) const
   const int num_srcs = num_inputs + num_others;
   if (on_host()) {
     on_thread(path, node, owner, cluster_.node.host.add_rate / num_srcs);
-    through_inputs(path, node, socket_of(owner), false, num_inputs);
+    read_inputs(path, node, socket_of(owner), num_inputs);
     through_home(path, node, home, socket_of(owner), false, num_others + 1);
     return path;
   }
@@ -272,7 +289,7 @@ Path Machine::add(int node_idx, int owner, int num_inputs, int num_others) const
   for (size_t s = 0; s < node.memory.size(); ++s) {
     const auto from = static_cast<int>(s);
     path.use(node.adding[s], num_srcs / num_sockets);
-    through_inputs(path, node, from, false, num_inputs / num_sockets);
+    read_inputs(path, node, from, num_inputs / num_sockets);
     through_home(path, node, home, from, false, num_others / num_sockets);
     through_home(path, node, home, from, true, 1 / num_sockets);
   }

@@ -108,9 +108,12 @@ class Machine {
   void through_port(Path& path, const Node& node, int port, bool to_host) const;
   void through_gpu(Path& path, const Node& node, int gpu, bool to_host) const;
   void through_nic(Path& path, const Node& node, int nic, bool to_host) const;
-  // Staging interleaved over the sockets; and results, which may be on one. `from`: the socket of
-  // who reads or writes.
-  void through_inputs(Path& path, const Node& node, int from, bool writes, double cost) const;
+  // Memory of one socket; of all, interleaved; and that of input slots and of results, which may be
+  // placed. `from`: the socket of who reads or writes.
+  void through_socket(Path& path, const Node& node, int socket, int from, bool writes,
+                      double cost) const;
+  void through_all(Path& path, const Node& node, int from, bool writes, double cost) const;
+  void read_inputs(Path& path, const Node& node, int from, double cost) const;
   void through_home(Path& path, const Node& node, int home, int from, bool writes,
                     double cost) const;
   void through_fabric(Path& path, int nic, int node, int to_node) const;
@@ -127,6 +130,7 @@ class Machine {
   std::vector<int> nic_of_;            // by local rank
   std::vector<int> home_of_;           // by owner: the socket with its result and child slots
   std::vector<int> copies_on_socket_;  // of a chunk: one for each GPU there, or group of GPUs
+  int num_copies_ = 0;
   std::vector<std::vector<ResourceId>> leaf_up_, leaf_down_;  // by leaf, by spine
   std::vector<ResourceId> zone_out_, zone_in_;
   int leaves_per_rail_ = 1;

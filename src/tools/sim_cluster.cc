@@ -159,6 +159,7 @@ void read_devices(Reader& in, sim::NodeSpec& node) {
   node.dma_uses_cache = in.flag_or("dma_uses_cache", false);
   node.copy_out_reads_once = in.flag_or("copy_out_reads_once_per_socket", false);
   node.results_near_nic = in.flag_or("results_near_nic", false);
+  node.inputs_near_gpu = in.flag_or("inputs_near_gpu", false);
   node.copy_overhead_us = in.number_or("copy_overhead_us", 0);
   node.add_overhead_us = in.number_or("add_overhead_us", 0);
 }

@@ -107,7 +107,7 @@ Result<SimPoint> simulate(const SimRequest& request, sim::SpanLog* log, const Si
   spec.num_nodes = num_nodes;
   spec.hosts = choose_hosts(request, num_nodes);
   spec.staging = size_staging(shape, config);
-  spec.limits = size_limits(shape, spec.staging, config, false, 0);
+  spec.limits = size_limits(shape, spec.staging, config, {.rdma = shape.any_on_device});
   spec.schedules = make_all_schedules(num_nodes, config);
   spec.use_groups = !request.cluster.node.gpu_groups.empty();
   HFR_ASSIGN_OR_RETURN(const auto buffer, sim::ReservedMemory::create(request.bytes));

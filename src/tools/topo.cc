@@ -26,10 +26,9 @@ Result<JobShape> lay_out_job(const TopoOptions& options) {
   job.ranks_per_node = options.ranks_per_node;
   const StagingShape staging = size_staging(shape, config);
   job.window = staging.window;
-  job.kind = schedules.is_forced
-                 ? schedules.forced
-                 : choose_forest(options.nodes, options.message_bytes,
-                                 size_limits(shape, staging, config, false, 0).link);
+  job.kind = schedules.is_forced ? schedules.forced
+                                 : choose_forest(options.nodes, options.message_bytes,
+                                                 size_limits(shape, staging, config, {}).link);
   if (schedules.ring.empty()) job.kind = ForestKind::kDoubleBinaryTree;
   job.forest =
       job.kind == ForestKind::kRing ? ring(options.nodes) : double_binary_tree(options.nodes);

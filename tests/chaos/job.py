@@ -366,12 +366,12 @@ class Job:
                 connection.close()
 
     def _fill_disk(self):
-        with open(os.path.join(self._disk, "filler"), "wb", buffering=0) as file:
-            try:
+        try:  # to create the file too: the ranks or a strike before may have left no room
+            with open(os.path.join(self._disk, "filler"), "ab", buffering=0) as file:
                 while True:
                     file.write(b"\0" * 65536)
-            except OSError:
-                pass
+        except OSError:
+            pass
 
     def _hangs(self, rank):
         _, _, since_ns, promise_ms, _ = self._page.rank(rank.number)

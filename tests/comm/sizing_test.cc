@@ -21,7 +21,7 @@ Shape one_node(int num_ranks, bool crowded) {
 size_t flat_bytes(const Shape& shape, bool reached, size_t set = 0) {
   Config config;
   config.flat_bytes = set;
-  return size_limits(shape, size_staging(shape, config), config, reached, 0).flat_bytes;
+  return size_limits(shape, size_staging(shape, config), config, {.reached = reached}).flat_bytes;
 }
 
 TEST(FlatBytes, FewerForMoreRanks) {
@@ -80,7 +80,7 @@ TEST(ChunkBytes, NoSmallOnesOnGpus) {
     shape.any_on_device = true;
     Config config;
     config.chunk_bytes = set;
-    return size_limits(shape, size_staging(shape, config), config, false, 0).min_chunk_bytes;
+    return size_limits(shape, size_staging(shape, config), config, {}).min_chunk_bytes;
   };
   EXPECT_EQ(smallest(4, 0), 512 * kKiB);
   EXPECT_EQ(smallest(8, 0), 2048 * kKiB);
@@ -98,7 +98,7 @@ TEST(OwnGpus, SmallerChunksInMoreLanes) {
     Config config;
     config.chunk_bytes = chunk_bytes;
     const StagingShape staging = size_staging(shape, config);
-    return std::pair(staging, size_limits(shape, staging, config, false, 0));
+    return std::pair(staging, size_limits(shape, staging, config, {}));
   };
   for (int num_ranks : {2, 4, 8}) {
     const auto [staging, own] = limits(num_ranks, true);
@@ -145,7 +145,7 @@ TEST(ChunkBytes, ManyNodesOfGpusTakeSmallerOnes) {
   EXPECT_EQ(staging(2, 4, {}).window, 8);
   for (int local : {1, 4, 8}) {
     EXPECT_EQ(staging(64, local, {}).slot_bytes, 1024 * kKiB) << local;
-    EXPECT_EQ(staging(64, local, {}).window, local < 5 ? 48 : 24) << local;
+    EXPECT_EQ(staging(64, local, {}).window, 48) << local;
   }
   Config set;
   set.chunk_bytes = 2048 * kKiB;
@@ -167,7 +167,7 @@ TEST(Forest, IsChosenByTheChunksThatThePlanMakes) {
     for (int rank = 0; rank < num_nodes * local; ++rank) node_of_rank.push_back(rank / local);
     Shape shape = make_shape(0, node_of_rank);
     shape.any_on_device = on_device;
-    return size_limits(shape, size_staging(shape, {}), {}, false, 0).link;
+    return size_limits(shape, size_staging(shape, {}), {}, {.rdma = true}).link;
   };
   for (int num_nodes = 3; num_nodes <= 8; ++num_nodes) {
     for (size_t bytes = kKiB; bytes <= kKiB << 20; bytes *= 2) {
@@ -178,6 +178,28 @@ TEST(Forest, IsChosenByTheChunksThatThePlanMakes) {
   }
   EXPECT_EQ(choose_forest(8, 4 * kKiB * kKiB, {}), ForestKind::kRing);
   EXPECT_EQ(choose_forest(8, 4 * kKiB * kKiB, link(8, 8, true)), ForestKind::kDoubleBinaryTree);
+}
+
+// GPUs over RDMA: the ring pays with few nodes and large messages only (docs/schedules.md).
+TEST(Forest, OfGpusOverRdmaIsARingForFewNodes) {
+  const LinkModel link =
+      size_limits(make_shape(0, std::vector<int>{0, 1, 2, 3}), {.slot_bytes = 1024 * kKiB}, {}, {})
+          .link;
+  EXPECT_EQ(link.bytes_per_ns, LinkModel().bytes_per_ns) << "of sockets, and of host memory";
+  auto first_ring = [](int num_nodes) {
+    std::vector<int> node_of_rank;
+    for (int rank = 0; rank < num_nodes * 8; ++rank) node_of_rank.push_back(rank / 8);
+    Shape shape = make_shape(0, node_of_rank);
+    shape.any_on_device = true;
+    const LinkModel model = size_limits(shape, size_staging(shape, {}), {}, {.rdma = true}).link;
+    size_t mib = 1;
+    while (choose_forest(num_nodes, mib * kKiB * kKiB, model) != ForestKind::kRing) mib *= 2;
+    return mib;
+  };
+  EXPECT_EQ(first_ring(3), 64U);
+  EXPECT_EQ(first_ring(4), 32U);
+  EXPECT_EQ(first_ring(6), 128U);
+  EXPECT_EQ(first_ring(8), 256U);
 }
 
 TEST(FlatBytes, ThePostsHoldThem) {

@@ -302,7 +302,7 @@ class EngineCluster {
     rank->context.reset(new hfr::EngineContext{
         .shape = shape,
         .staging = staging,
-        .limits = hfr::size_limits(shape, sizes, config_, config_.direct, 0),
+        .limits = hfr::size_limits(shape, sizes, config_, {.reached = config_.direct}),
         .schedules = hfr::make_schedules(shape, config_),
         .one_process = true,
         .direct = config_.direct,

@@ -47,7 +47,7 @@ inline hfr::sim::WorldSpec world_spec(const hfr::sim::ClusterSpec& cluster, int 
   spec.num_nodes = num_nodes;
   const hfr::Shape shape = hfr::sim::make_world_shape(cluster, num_nodes);
   spec.staging = hfr::size_staging(shape, config);
-  spec.limits = hfr::size_limits(shape, spec.staging, config, false, 0);
+  spec.limits = hfr::size_limits(shape, spec.staging, config, {.rdma = shape.any_on_device});
   spec.schedules = hfr::make_all_schedules(num_nodes, config);
   return spec;
 }

@@ -138,6 +138,23 @@ TEST(World, MemoryCountsEveryReadAndWrite) {
   EXPECT_LT(one_sided, 17.0 * static_cast<double>(bytes) * 1.1);
 }
 
+// Each way between the sockets, for each byte of a message: half of what four GPUs write and read,
+// half of the eight inputs for half of the adding, and a quarter of the sum. Inputs near their GPUs
+// are written on their own side.
+TEST(World, TheSocketLinkCountsWhatCrosses) {
+  const size_t bytes = size_t{256} << 20;
+  ClusterSpec cluster = gpu_cluster(8);
+  cluster.node.sockets[0].memory_rate = cluster.node.sockets[1].memory_rate = 1000 * kG;
+  cluster.node.socket_link_rate = 10 * kG;
+  const double interleaved = seconds(time_of(world_spec(cluster, 1), bytes)) * 10 * kG;
+  EXPECT_GT(interleaved, 6.24 * static_cast<double>(bytes));
+  EXPECT_LT(interleaved, 6.25 * static_cast<double>(bytes) * 1.1);
+  cluster.node.inputs_near_gpu = true;
+  const double near = seconds(time_of(world_spec(cluster, 1), bytes)) * 10 * kG;
+  EXPECT_GT(near, 4.24 * static_cast<double>(bytes));
+  EXPECT_LT(near, 4.25 * static_cast<double>(bytes) * 1.1);
+}
+
 TEST(World, SameSpecSameTimeToTheBit) {
   const WorldSpec spec = world_spec(gpu_cluster(8), 6);
   uint64_t turns = 0, again = 0;

@@ -44,7 +44,8 @@ class VerbsTransport : public Transport {
     return {.name = "verbs",
             .preferred_put_bytes = size_t{512} << 10,
             .max_inline_bytes = verbs::kMaxSmallBytes,
-            .needs_attendance = true};
+            .needs_attendance = true,
+            .rdma = true};
   }
 
   const LinkMeters* link_meters() const override { return &shared_.links; }
