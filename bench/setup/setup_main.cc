@@ -1,6 +1,7 @@
-// How long set-up, suspending and resuming take, and what a communicator costs each rank while it
-// lives and while it is suspended, as the number of ranks grows: all ranks on this machine, as
-// threads of one process and as processes. Through the public C interface only.
+// How long set-up, suspending, resuming, splitting, growing and shrinking take, and what a
+// communicator costs each rank while it lives and while it is suspended, as the number of ranks
+// grows: all ranks on this machine, as threads of one process and as processes. Through the public
+// C interface only.
 //
 //   bench_setup [--ranks-per-node N] [--max-threads N] [--max-processes N]
 //
@@ -50,14 +51,16 @@ struct Cost {
   double suspend_ms = 0;
   double resume_ms = 0;
   double split_ms = 0;   // all ranks, one color
+  double grow_ms = 0;    // all but one, whom the last joins
   double shrink_ms = 0;  // nobody gone: the calls and a communicator as large
   double tear_down_ms = 0;
   Holdings live;
   Holdings suspended;
 
   void take_slowest(const Cost& other) {
-    for (double Cost::*time : {&Cost::set_up_ms, &Cost::suspend_ms, &Cost::resume_ms,
-                               &Cost::split_ms, &Cost::shrink_ms, &Cost::tear_down_ms}) {
+    for (double Cost::*time :
+         {&Cost::set_up_ms, &Cost::suspend_ms, &Cost::resume_ms, &Cost::split_ms, &Cost::grow_ms,
+          &Cost::shrink_ms, &Cost::tear_down_ms}) {
       this->*time = std::max(this->*time, other.*time);
     }
   }
@@ -91,6 +94,31 @@ Holdings Holdings::now() {
 void check(hfr_status_t status, hfr_comm_t comm) {
   if (status == HFR_SUCCESS) return;
   throw std::runtime_error(hfr_get_last_error(comm));
+}
+
+// All ranks of `comm` but the last make a part of it, which grows by that one.
+double grow_ms(hfr_comm_t comm, int rank, int num_ranks, const hfr_comm_options_t& options) {
+  const bool joins = rank == num_ranks - 1;
+  hfr_comm_t part = nullptr;
+  check(hfr_comm_split(comm, joins ? HFR_SPLIT_NOCOLOR : 0, rank, &part), comm);
+  hfr_unique_id_t id{};
+  if (rank == 0) check(hfr_comm_get_unique_id(part, &id), part);
+  // To whom joins: a sum with zeros. Nobody begins before it is there.
+  check(hfr_all_reduce(&id, &id, sizeof(id), HFR_UINT8, HFR_SUM, comm, nullptr, nullptr), comm);
+  hfr_comm_t grown = nullptr;
+  const double start = now_ms();
+  if (joins) {
+    check(hfr_comm_init_rank(&grown, num_ranks, &id, rank, &options), nullptr);
+  } else {
+    check(hfr_comm_grow(part, num_ranks, &grown), part);
+  }
+  const double time = now_ms() - start;
+  for (hfr_comm_t child : {grown, part}) {
+    if (child == nullptr) continue;
+    check(hfr_comm_finalize(child), child);
+    check(hfr_comm_destroy(child), nullptr);
+  }
+  return time;
 }
 
 // One rank's life; `meet()` waits for the others before and after it looks at what it holds.
@@ -132,6 +160,8 @@ Cost live(const hfr_unique_id_t& id, int rank, int num_ranks, int ranks_per_node
   cost.split_ms = now_ms() - start;
   check(hfr_comm_finalize(child), child);
   check(hfr_comm_destroy(child), nullptr);
+  meet();
+  cost.grow_ms = grow_ms(comm, rank, num_ranks, options);
   meet();
   start = now_ms();
   check(hfr_comm_shrink(comm, nullptr, &child), comm);
@@ -193,7 +223,7 @@ class ProcessGate {
   }
 
  private:
-  static constexpr size_t kMeetings = 9;
+  static constexpr size_t kMeetings = 10;
   int num_ranks_;
   int up_[2];
   int down_[kMeetings][2];
@@ -300,8 +330,8 @@ void print_runs(const char* kind, Cost (*run)(int, int), int most, int ranks_per
     std::printf("%-9s %5d %5d", kind, ranks, (ranks + per_node - 1) / per_node);
     for (double Cost::*time : {&Cost::set_up_ms, &Cost::suspend_ms, &Cost::resume_ms})
       print_spread(time);
-    std::printf(" %7.1f %7.1f %7.1f", median(&Cost::split_ms), median(&Cost::shrink_ms),
-                median(&Cost::tear_down_ms));
+    std::printf(" %7.1f %7.1f %7.1f %7.1f", median(&Cost::split_ms), median(&Cost::grow_ms),
+                median(&Cost::shrink_ms), median(&Cost::tear_down_ms));
     print_holdings(&Cost::live);
     print_holdings(&Cost::suspended);
     std::printf("\n");
@@ -321,10 +351,11 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[i], "--max-threads") == 0) max_threads = value;
     if (std::strcmp(argv[i], "--max-processes") == 0) max_processes = value;
   }
-  std::printf("%75s%24s |   of a rank, live    |   suspended\n", "", "");
-  std::printf("%-9s %5s %5s %21s %21s %21s %7s %7s %7s | %6s %6s %6s | %6s %6s %6s\n", "ranks as",
-              "ranks", "nodes", "set-up ms, spread", "suspend ms, spread", "resume ms, spread",
-              "split", "shrink", "end ms", "KiB", "files", "threads", "KiB", "files", "threads");
+  std::printf("%75s%32s |   of a rank, live    |   suspended\n", "", "");
+  std::printf("%-9s %5s %5s %21s %21s %21s %7s %7s %7s %7s | %6s %6s %6s | %6s %6s %6s\n",
+              "ranks as", "ranks", "nodes", "set-up ms, spread", "suspend ms, spread",
+              "resume ms, spread", "split", "grow", "shrink", "end ms", "KiB", "files", "threads",
+              "KiB", "files", "threads");
   try {
     print_runs("threads", run_threads, max_threads, ranks_per_node);
     print_runs("processes", run_processes, max_processes, ranks_per_node);

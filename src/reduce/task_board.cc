@@ -61,12 +61,14 @@ std::optional<uint64_t> TaskBoard::post(const ReduceDescriptor& work, const std:
     const auto distance = reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(base);
     return reinterpret_cast<decltype(address)>(distance);
   });
-  mine.num_pieces = count_pieces(work);
-  mine.unfinished.store(mine.num_pieces, std::memory_order_relaxed);
-  const uint64_t pieces = (uint64_t{1} << mine.num_pieces) - 1;
+  const uint32_t num_pieces = count_pieces(work);
+  mine.num_pieces = num_pieces;
+  mine.unfinished.store(num_pieces, std::memory_order_relaxed);
+  const uint64_t pieces = (uint64_t{1} << num_pieces) - 1;
   mine.claims.store(uint64_t{tag(number)} << kTagShift | pieces, std::memory_order_release);
+  // From here on the task may be done, and another in its place.
   // A sleeper announces itself before it looks at `posted_` for the last time: one sees the other.
-  if (sleepers_.load() != 0) wake(static_cast<int>(mine.num_pieces));
+  if (sleepers_.load() != 0) wake(static_cast<int>(num_pieces));
   return number;
 }
 
