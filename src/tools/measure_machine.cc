@@ -6,12 +6,14 @@
 #include <array>
 #include <barrier>
 #include <memory>
+#include <new>
 #include <numeric>
 #include <span>
 #include <thread>
 #include <vector>
 
 #include "base/net.hpp"
+#include "base/shared_memory.hpp"
 #include "bootstrap/auth.hpp"
 #include "cpu/copy.hpp"
 #include "cpu/reduce.hpp"
@@ -26,7 +28,10 @@ namespace {
 constexpr size_t kChunkBytes = size_t{512} << 10;  // as between nodes
 constexpr size_t kBufferBytes = size_t{64} << 20;
 constexpr uint64_t kMeasureNs = 300'000'000;
-constexpr size_t kNumSlots = 8;
+constexpr size_t kNumSlots = 8;  // lanes between two nodes
+// A chunk keeps its lane on its way up and down, so each direction has half of them.
+constexpr size_t kPutsAhead = kNumSlots / 2;
+constexpr size_t kNumChunks = kBufferBytes / kChunkBytes;
 constexpr size_t kFewPuts = 64;
 constexpr uint64_t kPatienceNs = 20'000'000'000;
 constexpr int kRoundTrips = 2000;
@@ -66,13 +71,22 @@ double mean(const std::vector<double>& rates) {
 }
 ThreadCpus anywhere(int num_threads) { return ThreadCpus(static_cast<size_t>(num_threads)); }
 
+// As the library's staging: in huge pages where the system has them.
+SharedMemory make_staging() {
+  auto memory = SharedMemory::create("hfreduce measure", kNumSlots * kChunkBytes);
+  if (!memory.ok()) throw std::bad_alloc();
+  memory->collapse(0, memory->size());
+  std::fill_n(memory->data(), memory->size(), std::byte{1});
+  return std::move(*memory);
+}
+
 // A user's buffer and pieces of staging, used by turns.
 struct Buffers {
   std::vector<std::byte> user = std::vector<std::byte>(kBufferBytes, std::byte{1});
-  std::vector<std::byte> staging = std::vector<std::byte>(kNumSlots * kChunkBytes, std::byte{1});
+  SharedMemory staging = make_staging();
   size_t turn = 0;
 
-  std::byte* chunk() { return user.data() + turn % (kBufferBytes / kChunkBytes) * kChunkBytes; }
+  std::byte* chunk() { return user.data() + turn % kNumChunks * kChunkBytes; }
   std::byte* slot() { return staging.data() + turn % kNumSlots * kChunkBytes; }
 };
 
@@ -107,8 +121,9 @@ std::vector<double> add_rates(const ThreadCpus& cpus, const KernelTable& kernels
   });
 }
 
-// Both ends of the shipped TCP transport, each sending to the other as it receives, from and into
-// what the engine would: with all else that it does for a put, in both directions at once.
+// Both ends of the shipped TCP transport, each sending to the other as it receives, in both
+// directions at once, with all else that it does for a put. From and into what the engine would: by
+// turns from a user's buffer into staging, as a chunk goes up, and the other way, as it comes down.
 class Exchange {
  public:
   static Result<std::unique_ptr<Exchange>> open(uint64_t deadline) {
@@ -119,9 +134,14 @@ class Exchange {
                                                         .handshake = exchange->handshakes_[side],
                                                         .congestion = {},
                                                         .logger = {}});
+      Buffers& buffers = exchange->buffers_[side];
       for (uint32_t slot = 0; slot < kNumSlots; ++slot) {
+        exchange->transports_[side]->set_landing(slot, buffers.staging.data() + slot * kChunkBytes,
+                                                 kChunkBytes);
+      }
+      for (uint32_t chunk = 0; chunk < kNumChunks; ++chunk) {
         exchange->transports_[side]->set_landing(
-            slot, exchange->buffers_[side].staging.data() + slot * kChunkBytes, kChunkBytes);
+            kNumSlots + chunk, buffers.user.data() + chunk * kChunkBytes, kChunkBytes);
       }
     }
     HFR_RETURN_IF_ERROR(
@@ -155,10 +175,13 @@ class Exchange {
     std::array<TransportEvent, 32> events;
     size_t put = 0, left = 0, arrived = 0;
     while (left < num_puts || arrived < num_puts) {
-      // As far ahead as slots that the other side has seen emptied.
-      while (put < num_puts && put < arrived + kNumSlots &&
-             transport.put(1 - side, buffers.chunk(), kChunkBytes,
-                           PutTag{.landing = static_cast<uint32_t>(put % kNumSlots)}, 0)) {
+      while (put < num_puts && put < arrived + kPutsAhead) {
+        const bool up = put % 2 == 0;
+        const size_t landing = up ? put % kNumSlots : kNumSlots + buffers.turn % kNumChunks;
+        if (!transport.put(1 - side, up ? buffers.chunk() : buffers.slot(), kChunkBytes,
+                           PutTag{.landing = static_cast<uint32_t>(landing)}, 0)) {
+          break;
+        }
         ++put;
         ++buffers.turn;
       }
