@@ -74,8 +74,7 @@ struct CopyDescriptor {
   Op op = Op::kSum;
   int divisor = 1;
 
-  // It may not go at once.
-  bool waits() const { return wait != nullptr || !step.counters.empty(); }
+  // Once so, always so.
   bool may_go() const {
     if (wait != nullptr && wait->load() < wait_value) return false;
     for (const Counter* counter : wait_also) {

@@ -69,7 +69,7 @@ CUresult CopyQueue::hand_over() {
   kept_ = 0;
   CUresult result = CUDA_SUCCESS;
   bool waits = false;
-  for (size_t i = first; i <= idx; ++i) waits |= ring_[i % kCapacity].waits();
+  for (size_t i = first; i <= idx; ++i) waits |= !may_go(i);
   if (waits) {
     result = context_.driver().cuStreamWaitValue64(stream_, turn_on_device_, idx + 1,
                                                    CU_STREAM_WAIT_VALUE_GEQ);

@@ -8,8 +8,9 @@
 //   late     the copy is handed to the driver when it may go, several ahead of the copy engine. The
 //            stream never holds a wait. For operations in host order, whose caller waits.
 //   early    [wait until turn >= n] [copies] [signals] is handed over at once, and whoever polls
-//            advances `turn`, a word of this queue alone. No driver call is needed afterwards. For
-//            operations in the order of a stream, whose caller goes on.
+//            advances `turn`, a word of this queue alone. No driver call is needed afterwards. What
+//            may go at once is not waited for. For operations in the order of a stream, whose
+//            caller goes on.
 //
 // Copies that say so (CopyDescriptor::more) go with the next one: together they cost the link what
 // one does (docs/cuda.md). Where ranks of a process share a GPU, their team hands over both kinds

@@ -118,6 +118,26 @@ TEST_F(Queue, EarlyCopiesThatSaySoGoWithTheNextOne) {
   EXPECT_EQ(calls_since(), "") << "no driver call once all is handed over";
 }
 
+TEST_F(Queue, EarlyCopiesThatMayGoAlreadyAreNotWaitedFor) {
+  for (uint64_t n = 0; n < 6; ++n) queue_->push_early(copy(n, n == 2 || n == 4));
+  gate_.store(4);
+  for (uint64_t n = 0; n < 6; ++n) EXPECT_EQ(queue_->hand_over(), CUDA_SUCCESS);
+  // Of the last batch, 4 and 5, neither may go yet; 2 and 3 go together, as both may.
+  EXPECT_EQ(calls_since(), cat("c s c s ", kTwo, "w6 ", kTwo));
+  poll();
+  EXPECT_EQ(turn_.load(), 4u);
+  gate_.store(6);
+  poll();
+  EXPECT_EQ(turn_.load(), 6u);
+}
+
+TEST_F(Queue, ABatchOfWhichOneMayNotGoWaits) {
+  for (uint64_t n = 0; n < 2; ++n) queue_->push_early(copy(n, n == 0));
+  gate_.store(1);
+  for (uint64_t n = 0; n < 2; ++n) EXPECT_EQ(queue_->hand_over(), CUDA_SUCCESS);
+  EXPECT_EQ(calls_since(), cat("w2 ", kTwo));
+}
+
 TEST_F(Queue, LateCopiesThatMayGoGoTogether) {
   for (uint64_t n = 0; n < 6; ++n) ASSERT_TRUE(queue_->push(copy(n, n % 2 == 0)));
   poll();
