@@ -38,6 +38,10 @@ class Waiter {
     sleep_ns_ = kShortestSleepNs;
   }
 
+  // Somebody else needs this CPU: no more spinning in this wait, once pause() has looked at the
+  // clock.
+  void give_way() { yielding_ = true; }
+
   // One step of waiting. Returns the time when it looked at the clock, else 0.
   uint64_t pause() {
     return pause([](uint64_t ns) { sleep(ns); });
@@ -56,7 +60,7 @@ class Waiter {
       yielding_ = policy_.spin_ns == 0;
     }
     uint64_t waited = now - since_ns_;
-    if (waited < policy_.spin_ns) return now;
+    if (!yielding_ && waited < policy_.spin_ns) return now;
     yielding_ = true;
     if (waited < policy_.sleep_after_ns) {
       sched_yield();

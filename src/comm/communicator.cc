@@ -82,6 +82,7 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .ranges = ranges_.get(),
                .checksum = parts_.config.check == "off" ? nullptr : crc32c},
       executor_(context_),
+      cpu_sharing_(context_.staging, parts_.shape.local_rank),
       flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0),
       first_ranks_(parts_.line.members) {
   context_.heap.bytes = parts_.memory->heap_bytes();
@@ -212,7 +213,7 @@ Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t
 Status Communicator::all_reduce_now(const OpDescriptor& desc) {
   engine_.lock(*this);
   std::optional<uint64_t> number;
-  if (takes_operations()) number = executor_.submit_and_finish(desc, flat_looks_);
+  if (takes_operations()) number = executor_.submit_and_finish(desc, flat_looks());
   if (number && executor_.completed(*number)) {
     engine_.unlock();
     return Status();

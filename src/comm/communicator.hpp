@@ -25,6 +25,7 @@
 #include "comm/host_stream.hpp"
 #include "comm/setup.hpp"
 #include "device/cuda/gpu_memory.hpp"
+#include "engine/cpu_sharing.hpp"
 #include "engine/executor.hpp"
 #include "ports/reduce_pool.hpp"
 
@@ -119,6 +120,12 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
   }
   Result<uint64_t> submit(const OpDescriptor& desc);
+  // How often to look for the others' posts before a wait begins. Holding the engine.
+  uint32_t flat_looks() {
+    if (calls_that_yield_ == 0) return flat_looks_;
+    --calls_that_yield_;
+    return 0;
+  }
   // On host memory, and the caller waits for it.
   Status all_reduce_now(const OpDescriptor& desc);
   // What an operation on host memory must be, before it is submitted; else why it is not.
@@ -209,10 +216,12 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   const std::unique_ptr<Ranges> ranges_;      // null: no profiler is attached
   EngineContext context_;
   Executor executor_;
+  const CpuSharing cpu_sharing_;
   std::unique_ptr<GraphOps> graph_ops_;  // null where there are no graphs
   // Something was captured: from then on calls with a stream may come after a graph.
   std::atomic<bool> captured_{false};
   const uint32_t flat_looks_;
+  uint32_t calls_that_yield_ = 0;  // so many more, as another rank was found on this CPU
   EngineLock engine_;
   // Threads that drive while they wait: the progress thread leaves the work to them. A blocking
   // operation counts itself only when that thread has been started.

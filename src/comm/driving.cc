@@ -10,6 +10,8 @@ namespace hfr {
 namespace {
 
 constexpr uint64_t kLookAroundNs = 1'000'000;
+// Before a shared CPU may turn out to be shared no longer.
+constexpr uint32_t kCallsThatYield = 64;
 
 }  // namespace
 
@@ -30,6 +32,10 @@ void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
     }
   });
   if (now == 0) return;
+  if (cpu_sharing_.look()) {
+    waiter.give_way();
+    calls_that_yield_ = kCallsThatYield;
+  }
   if (last_look_ns == 0) {
     last_look_ns = now;
     executor_.check(now);  // deadlines start

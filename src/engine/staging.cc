@@ -10,7 +10,7 @@ Staging::Staging(const StagingShape& shape, std::byte* memory) : shape_(shape), 
   post_stride_ =
       round_up(sizeof(Post) - Post::kInlineBytes + shape.flat_bytes, kCacheLine) + kCacheLine;
   counters_offset_ = round_up(posts_offset_ + local * kPostRing * post_stride_, kPageBytes);
-  size_t num_counters = 3 * local + window * static_cast<size_t>(counters_per_lane());
+  size_t num_counters = 4 * local + window * static_cast<size_t>(counters_per_lane());
   board_offset_ = round_up(counters_offset_ + num_counters * sizeof(Counter), kPageBytes);
   lanes_offset_ = round_up(board_offset_ + shape.board_bytes, kHugePageBytes);
   // A page and a few lines more than a power of two: slots that are added together would push each

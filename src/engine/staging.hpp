@@ -3,14 +3,14 @@
 //   +----------------------------------------------------------------------------+
 //   | FailureCell        the first failure on this node, in words                |
 //   | posts[rank][ring]  what each rank has started; small messages ride along   |
-//   | counters           per rank: read, sliced, busy; per lane: added,          |
+//   | counters           per rank: read, sliced, busy, cpu; per lane: added,     |
 //   |                    published, landed[rank], drained[rank], summed[rank],   |
 //   |                    carried[rank], checksums         (a cache line each)    |
 //   | board              adds that wait for a thread: the reduce pool's own      |
 //   | lanes[window]      input[rank] | result | child[n] | round[2 * rounds]     |
 //   +----------------------------------------------------------------------------+
 //
-// Every counter is written by one rank and only grows. A slot is free for its next use when the
+// Every counter is written by one rank and, but for busy and cpu, only grows. A slot is free for its next use when the
 // counter named beside it says so:
 //   post      op - ring has completed on every rank (at most ring / 2 operations of a rank are
 //   open) input     added[lane]      >= the lane's previous chunk + 1 result    drained[lane][*] >=
@@ -97,6 +97,8 @@ class Staging {
   Counter& read(int local_rank) const { return counter(local_rank); }
   Counter& sliced(int local_rank) const { return counter(shape_.num_local + local_rank); }
   Counter& busy(int local_rank) const { return counter(2 * shape_.num_local + local_rank); }
+  // Where it last waited: the CPU's number + 1 (engine/cpu_sharing.hpp).
+  Counter& cpu(int local_rank) const { return counter(3 * shape_.num_local + local_rank); }
   Counter& added(int lane) const { return lane_counter(lane, 0); }
   Counter& published(int lane) const { return lane_counter(lane, 1); }
   Counter& landed(int lane, int local_rank) const { return lane_counter(lane, 2 + local_rank); }
@@ -138,7 +140,7 @@ class Staging {
     return reinterpret_cast<Counter*>(memory_ + counters_offset_)[idx];
   }
   Counter& lane_counter(int lane, int idx) const {
-    return counter(3 * shape_.num_local + lane * counters_per_lane() + idx);
+    return counter(4 * shape_.num_local + lane * counters_per_lane() + idx);
   }
   std::byte* lane_memory(int lane) const {
     return memory_ + lanes_offset_ + static_cast<size_t>(lane) * lane_stride_;
