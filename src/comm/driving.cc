@@ -47,6 +47,7 @@ void Communicator::pause_driving(Waiter& waiter, uint64_t& last_look_ns) {
 
 void Communicator::look_around(uint64_t now_ns) {
   if (executor_.failed()) return;
+  if (parts_.transport != nullptr) parts_.transport->watch(now_ns);
   if (auto failure = parts_.membership->poll()) {
     fail(in_context(*failure));
     return;

@@ -87,6 +87,10 @@ class Transport {
   // Moves everything on and fills `events`; returns how many. Never blocks.
   virtual size_t poll(std::span<TransportEvent> events) = 0;
 
+  // Now and then while poll() finds nothing, with the time, which poll() does not look at: whether
+  // a connection has been silent for too long.
+  virtual void watch(uint64_t /*now_ns*/) {}
+
   // Sleeps until poll() may have something, at most `timeout_ns`. For long waits only.
   virtual void sleep(uint64_t timeout_ns) = 0;
 

@@ -5,7 +5,6 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <iostream>
 #include <string>
 
 namespace hfr_tests {
@@ -33,8 +32,8 @@ TEST(RdmaDatapath, NoAllocation) {
 
 // Soft-RoCE has no doorbell that a process could write to: its provider rings by a write to the
 // device's file, once for each post. Hardware's providers store to a mapped page instead. That
-// write may show here, and now and then a look at the clock: what an emulated machine answers by a
-// system call, a machine with a steady cycle counter answers in user space (vdso(7)).
+// write alone may show here; a look at the clock would, as an emulated machine answers it by a
+// system call.
 TEST(RdmaDatapath, NoSystemCallButTheProvidersDoorbell) {
   if (run("command -v strace > /dev/null") != 0) GTEST_SKIP() << "there is no strace";
   const std::string trace = "/dev/shm/hfreduce_steady_trace";
@@ -43,7 +42,7 @@ TEST(RdmaDatapath, NoSystemCallButTheProvidersDoorbell) {
             0);
   std::ifstream file(trace);
   bool begun = false, ended = false;
-  uint64_t doorbells = 0, clock_reads = 0;
+  uint64_t doorbells = 0;
   std::string others;
   for (std::string line; std::getline(file, line) && !ended;) {
     const bool doorbell = line.find("</dev/infiniband/uverbs") != std::string::npos &&
@@ -54,17 +53,13 @@ TEST(RdmaDatapath, NoSystemCallButTheProvidersDoorbell) {
       begun = true;
     } else if (begun && doorbell) {
       ++doorbells;
-    } else if (begun && line.find("clock_gettime(CLOCK_MONOTONIC") != std::string::npos) {
-      ++clock_reads;
     } else if (begun && others.size() < 2'000) {
       others += line + "\n";
     }
   }
   ASSERT_TRUE(begun && ended) << "the trace lacks its marks";
   EXPECT_EQ(others, "");
-  std::cout << doorbells << " doorbells, " << clock_reads << " reads of the clock\n";
   EXPECT_GT(doorbells, 0u) << "the trace shows no work";
-  EXPECT_LT(clock_reads, doorbells / 20) << "more than now and then";
 }
 
 }  // namespace

@@ -21,7 +21,6 @@ using verbs::Region;
 constexpr uint64_t kTurnsBetweenLooks = 8;
 constexpr unsigned kMostShortTurns = 8;
 constexpr uint64_t kMendLookNs = 1'000'000;
-constexpr uint64_t kTurnsBetweenWatches = 256;
 constexpr uint64_t kWatchNs = 50'000'000;
 constexpr uint64_t kShortNapNs = 50'000;
 constexpr uint64_t kLongNapNs = 500'000;
@@ -116,9 +115,15 @@ class VerbsTransport : public Transport {
     num_short_turns_ = 0;
     look_around();
     if (++turn_ % kTurnsBetweenLooks == 0 || awaits_completion()) take_completions();
-    if (turn_ % kTurnsBetweenWatches == 0) watch(monotonic_ns());
     return count + for_each_endpoint(events.subspan(count),
                                      [](Endpoint& e, auto room) { return e.move_on(room); });
+  }
+
+  void watch(uint64_t now_ns) override {
+    if (stopped_ || now_ns < next_watch_ns_) return;
+    next_watch_ns_ = now_ns + kWatchNs;
+    take_completions();  // what came in while nobody looked is no silence
+    for (auto& endpoint : endpoints_) endpoint->watch(now_ns);
   }
 
   // What arrives in memory wakes nobody: looks at it, and naps.
@@ -193,13 +198,6 @@ class VerbsTransport : public Transport {
     for (auto& endpoint : endpoints_) endpoint->attend(now);
     shared_.alarm = needs_mending();
     if (raised) watcher_.rearm();
-  }
-
-  // After completions were taken: what came in while nobody looked is no silence.
-  void watch(uint64_t now_ns) {
-    if (now_ns < next_watch_ns_) return;
-    next_watch_ns_ = now_ns + kWatchNs;
-    for (auto& endpoint : endpoints_) endpoint->watch(now_ns);
   }
 
   void tell_all(size_t rail_idx, const Rail::News& news) {
