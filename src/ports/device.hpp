@@ -86,7 +86,8 @@ struct CopyDescriptor {
 
 // Two words, each 0 or 1, between the engine and a copy that the device was given ahead of time.
 struct Gate {
-  std::atomic<uint64_t> go{0};    // engine: 1. The device waits for that, clears it, and copies
+  std::atomic<uint64_t> go{0};    // engine: 1. The device waits for that and copies. In graphs it
+                                  // clears it, else whoever takes `done` does
   std::atomic<uint64_t> done{0};  // device: 1, it has copied. The engine clears it
 
   void open() { go.store(1, std::memory_order_release); }

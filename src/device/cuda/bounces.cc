@@ -1,6 +1,5 @@
 #include "device/cuda/bounces.hpp"
 
-#include <array>
 #include <new>
 
 #include "base/shared_memory.hpp"
@@ -87,18 +86,8 @@ CUresult Bounces::copy_out(CUstream stream, Bounce& bounce, void* to, size_t byt
   if (gated) {
     place(bounce).gated = true;
     num_gated_.fetch_add(1, std::memory_order_relaxed);
-    std::array<CUstreamBatchMemOpParams, 2> wait_and_clear{};
-    auto& wait = wait_and_clear[0].waitValue;
-    wait.operation = CU_STREAM_MEM_OP_WAIT_VALUE_64;
-    wait.address = address(bounce.out->go);
-    wait.value64 = 1;
-    wait.flags = CU_STREAM_WAIT_VALUE_GEQ;
-    auto& clear = wait_and_clear[1].writeValue;
-    clear.operation = CU_STREAM_MEM_OP_WRITE_VALUE_64;
-    clear.address = wait.address;
-    clear.value64 = 0;
-    clear.flags = CU_STREAM_WRITE_VALUE_DEFAULT;
-    const CUresult waits = driver.cuStreamBatchMemOp(stream, 2, wait_and_clear.data(), 0);
+    const CUresult waits =
+        driver.cuStreamWaitValue64(stream, address(bounce.out->go), 1, CU_STREAM_WAIT_VALUE_GEQ);
     if (waits != CUDA_SUCCESS) return waits;
   }
   if (bytes > 0) {
@@ -120,6 +109,12 @@ CUresult Bounces::mark(CUstream stream, Way& way, const Gate& gate) {
   const CUresult result = driver.cuEventRecord(way.event, stream);
   if (result == CUDA_SUCCESS) way.under_way.store(true, std::memory_order_release);
   return result;
+}
+
+bool Bounces::left(Bounce& bounce) {
+  if (!finished(place(bounce).way_out, *bounce.out)) return false;
+  bounce.out->go.store(0, std::memory_order_relaxed);  // for the place's next use
+  return true;
 }
 
 bool Bounces::finished(Way& way, Gate& gate) {

@@ -2,9 +2,8 @@
 // where each one is. A small message needs no staging and no stream of ours: its copies stand in
 // the caller's stream.
 //
-//   caller's stream   ... D2H, in.done = 1 | (wait out.go, clear it) H2D, out.done = 1 | ...
-//   engine                                in.done: add ... out.go = 1              out.done:
-//   complete
+//   caller's stream   ... D2H, in.done = 1 | (wait out.go) H2D, out.done = 1 | ...
+//   engine                       in.done: add ... out.go = 1    out.done: complete, out.go = 0
 //
 // In host order both copies go to a stream of the rank's own, the second one when the result is
 // there. Without stream memory operations an event follows each copy instead of a word.
@@ -40,7 +39,7 @@ class Bounces {
   CUresult copy_in(CUstream stream, Bounce& bounce, const void* from, size_t bytes);
   CUresult copy_out(CUstream stream, Bounce& bounce, void* to, size_t bytes, bool gated);
   bool came(Bounce& bounce) { return finished(place(bounce).way_in, *bounce.in); }
-  bool left(Bounce& bounce) { return finished(place(bounce).way_out, *bounce.out); }
+  bool left(Bounce& bounce);
 
   // A copy waits for its gate. Any thread.
   bool any_gated() const { return num_gated_.load(std::memory_order_relaxed) > 0; }
