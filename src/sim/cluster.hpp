@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,14 +36,20 @@ struct NicSpec {
   double each_way_rate = 0;
 };
 
+// What one core does, in bytes a second.
+struct CoreRates {
+  double copy = 0;     // to and from staging
+  double add = 0;      // of inputs
+  double send = 0;     // into a socket
+  double receive = 0;  // out of it
+};
+
 // Ranks in host memory, each a thread of at most one core, that share `cores`.
 struct HostSpec {
   int ranks = 0;
   double cores = 0;
-  double copy_rate = 0;     // of one core, to and from staging
-  double add_rate = 0;      // of one core, bytes of inputs
-  double send_rate = 0;     // of one core, into a socket
-  double receive_rate = 0;  // of one core, out of it
+  CoreRates rates;
+  std::optional<CoreRates> cached;  // of messages that stay in the caches; none: they are alike
 };
 
 struct NodeSpec {

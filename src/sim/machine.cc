@@ -226,7 +226,7 @@ Path Machine::copy_in(int node_idx, int local_rank) const {
   const Node& node = node_at(node_idx);
   const int socket = socket_of(local_rank);
   if (on_host()) {
-    on_thread(path, node, local_rank, cluster_.node.host.copy_rate);
+    on_thread(path, node, local_rank, cluster_.node.host.rates.copy);
     path.use(node.memory[static_cast<size_t>(socket)], 1);
   } else {
     through_gpu(path, node, static_cast<int>(cluster_.node.gpu_of(local_rank)), true);
@@ -245,7 +245,7 @@ Path Machine::copy_out(int node_idx, int local_rank, int owner) const {
   const int socket = socket_of(local_rank);
   double reads = 1;
   if (on_host()) {
-    on_thread(path, node, local_rank, cluster_.node.host.copy_rate);
+    on_thread(path, node, local_rank, cluster_.node.host.rates.copy);
     path.use(node.memory[static_cast<size_t>(socket)], 1);
   } else {
     through_gpu(path, node, static_cast<int>(cluster_.node.gpu_of(local_rank)), false);
@@ -279,7 +279,7 @@ Path Machine::add(int node_idx, int owner, int num_inputs, int num_others) const
   const int home = home_of(owner);
   const int num_srcs = num_inputs + num_others;
   if (on_host()) {
-    on_thread(path, node, owner, cluster_.node.host.add_rate / num_srcs);
+    on_thread(path, node, owner, cluster_.node.host.rates.add / num_srcs);
     read_inputs(path, node, socket_of(owner), num_inputs);
     through_home(path, node, home, socket_of(owner), false, num_others + 1);
     return path;
@@ -300,7 +300,7 @@ double Machine::add_seconds_per_byte(int num_srcs) const {
   // A thread of its own gets what one of 16 cores of a socket adds.
   constexpr double kCores = 16;
   const NodeSpec& node = cluster_.node;
-  return num_srcs / (on_host() ? node.host.add_rate : node.sockets[0].add_rate / kCores);
+  return num_srcs / (on_host() ? node.host.rates.add : node.sockets[0].add_rate / kCores);
 }
 
 int Machine::leaf(int nic, int host) const {
@@ -329,8 +329,8 @@ Path Machine::put(int node_idx, int owner, int to_node, int to_owner) const {
   const Node& from = node_at(node_idx);
   const Node& to = node_at(to_node);
   if (on_host()) {
-    on_thread(path, from, owner, cluster_.node.host.send_rate);
-    on_thread(path, to, to_owner, cluster_.node.host.receive_rate);
+    on_thread(path, from, owner, cluster_.node.host.rates.send);
+    on_thread(path, to, to_owner, cluster_.node.host.rates.receive);
     through_home(path, from, home_of(owner), socket_of(owner), false, 1);
     through_home(path, to, home_of(to_owner), socket_of(to_owner), true, 1);
     return path;

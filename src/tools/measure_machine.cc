@@ -27,11 +27,12 @@ namespace {
 
 constexpr size_t kChunkBytes = size_t{512} << 10;  // as between nodes
 constexpr size_t kBufferBytes = size_t{64} << 20;
+constexpr size_t kCachedBytes = size_t{1} << 20;
 constexpr uint64_t kMeasureNs = 300'000'000;
-constexpr size_t kNumSlots = 8;  // lanes between two nodes
+constexpr double kMeasureTcpS = 1;  // how fast it is changes from moment to moment
+constexpr size_t kNumSlots = 8;     // lanes between two nodes
 // A chunk keeps its lane on its way up and down, so each direction has half of them.
 constexpr size_t kPutsAhead = kNumSlots / 2;
-constexpr size_t kNumChunks = kBufferBytes / kChunkBytes;
 constexpr size_t kFewPuts = 64;
 constexpr uint64_t kPatienceNs = 20'000'000'000;
 constexpr int kRoundTrips = 2000;
@@ -82,18 +83,21 @@ SharedMemory make_staging() {
 
 // A user's buffer and pieces of staging, used by turns.
 struct Buffers {
-  std::vector<std::byte> user = std::vector<std::byte>(kBufferBytes, std::byte{1});
+  explicit Buffers(size_t user_bytes) : user(user_bytes, std::byte{1}) {}
+
+  std::vector<std::byte> user;
   SharedMemory staging = make_staging();
   size_t turn = 0;
 
-  std::byte* chunk() { return user.data() + turn % kNumChunks * kChunkBytes; }
+  size_t num_chunks() const { return user.size() / kChunkBytes; }
+  std::byte* chunk() { return user.data() + turn % num_chunks() * kChunkBytes; }
   std::byte* slot() { return staging.data() + turn % kNumSlots * kChunkBytes; }
 };
 
 // Into staging and back.
-double copy_rate(int num_threads) {
-  return mean(rates_of(anywhere(num_threads), kChunkBytes, [] {
-    return [buffers = Buffers()]() mutable {
+double copy_rate(int num_threads, size_t user_bytes) {
+  return mean(rates_of(anywhere(num_threads), kChunkBytes, [user_bytes] {
+    return [buffers = Buffers(user_bytes)]() mutable {
       if (buffers.turn % 2 == 0) {
         copy_bytes(buffers.slot(), buffers.chunk(), kChunkBytes, false);
       } else {
@@ -105,9 +109,10 @@ double copy_rate(int num_threads) {
 }
 
 // What has arrived, and the user's own, in place.
-std::vector<double> add_rates(const ThreadCpus& cpus, const KernelTable& kernels) {
+std::vector<double> add_rates(const ThreadCpus& cpus, const KernelTable& kernels,
+                              size_t user_bytes) {
   return rates_of(cpus, 2 * kChunkBytes, [&] {
-    return [buffers = Buffers(), pool = InlinePool(kernels)]() mutable {
+    return [buffers = Buffers(user_bytes), pool = InlinePool(kernels)]() mutable {
       ReduceDescriptor work;
       work.dsts[0] = buffers.chunk();
       work.srcs[0] = buffers.chunk();
@@ -126,8 +131,8 @@ std::vector<double> add_rates(const ThreadCpus& cpus, const KernelTable& kernels
 // turns from a user's buffer into staging, as a chunk goes up, and the other way, as it comes down.
 class Exchange {
  public:
-  static Result<std::unique_ptr<Exchange>> open(uint64_t deadline) {
-    std::unique_ptr<Exchange> exchange(new Exchange);
+  static Result<std::unique_ptr<Exchange>> open(size_t user_bytes, uint64_t deadline) {
+    std::unique_ptr<Exchange> exchange(new Exchange(user_bytes));
     for (int side = 0; side < 2; ++side) {
       exchange->transports_[side] = make_tcp_transport({.bind_host = "127.0.0.1",
                                                         .rank = side,
@@ -139,7 +144,7 @@ class Exchange {
         exchange->transports_[side]->set_landing(slot, buffers.staging.data() + slot * kChunkBytes,
                                                  kChunkBytes);
       }
-      for (uint32_t chunk = 0; chunk < kNumChunks; ++chunk) {
+      for (uint32_t chunk = 0; chunk < buffers.num_chunks(); ++chunk) {
         exchange->transports_[side]->set_landing(
             kNumSlots + chunk, buffers.user.data() + chunk * kChunkBytes, kChunkBytes);
       }
@@ -167,7 +172,7 @@ class Exchange {
   }
 
  private:
-  Exchange() = default;
+  explicit Exchange(size_t user_bytes) : buffers_{Buffers(user_bytes), Buffers(user_bytes)} {}
 
   bool move(int side, size_t num_puts, uint64_t deadline) {
     Transport& transport = *transports_[side];
@@ -177,7 +182,8 @@ class Exchange {
     while (left < num_puts || arrived < num_puts) {
       while (put < num_puts && put < arrived + kPutsAhead) {
         const bool up = put % 2 == 0;
-        const size_t landing = up ? put % kNumSlots : kNumSlots + buffers.turn % kNumChunks;
+        const size_t landing =
+            up ? put % kNumSlots : kNumSlots + buffers.turn % buffers.num_chunks();
         if (!transport.put(1 - side, up ? buffers.chunk() : buffers.slot(), kChunkBytes,
                            PutTag{.landing = static_cast<uint32_t>(landing)}, 0)) {
           break;
@@ -223,6 +229,19 @@ Status measure_latency(int one, int other, uint64_t deadline, MachineRates& rate
   return echoed;
 }
 
+// Puts both ways.
+Result<double> put_rate(int num_threads, size_t user_bytes, uint64_t deadline) {
+  HFR_ASSIGN_OR_RETURN(const auto exchange, Exchange::open(user_bytes, deadline));
+  HFR_ASSIGN_OR_RETURN(double seconds, exchange->run(kFewPuts, deadline));
+  const auto num_puts =
+      static_cast<size_t>(std::clamp(kFewPuts * kMeasureTcpS / seconds, 1.0, 400.0 * kFewPuts));
+  HFR_ASSIGN_OR_RETURN(seconds, exchange->run(num_puts, deadline));
+  // Each side's core sends and receives all the while; to tell the two apart would change nothing,
+  // as an all-reduce's owners send as much as they receive.
+  const double cores = num_threads > 1 ? 1 : 0.5;
+  return 2 * static_cast<double>(num_puts * kChunkBytes) / (seconds * cores);
+}
+
 Status measure_tcp(int num_threads, MachineRates& rates) {
   HFR_ASSIGN_OR_RETURN(UniqueFd listener, listen_tcp({"127.0.0.1", 0}));
   HFR_ASSIGN_OR_RETURN(const HostPort address, local_address(listener.get()));
@@ -231,15 +250,10 @@ Status measure_tcp(int num_threads, MachineRates& rates) {
   HFR_ASSIGN_OR_RETURN(UniqueFd in, accept_tcp(listener.get(), deadline));
   HFR_RETURN_IF_ERROR(measure_latency(out.get(), in.get(), deadline, rates));
 
-  HFR_ASSIGN_OR_RETURN(const auto exchange, Exchange::open(deadline));
-  HFR_ASSIGN_OR_RETURN(double seconds, exchange->run(kFewPuts, deadline));
-  const auto num_puts = static_cast<size_t>(std::clamp(
-      kFewPuts * static_cast<double>(kMeasureNs) * 1e-9 / seconds, 1.0, 100.0 * kFewPuts));
-  HFR_ASSIGN_OR_RETURN(seconds, exchange->run(num_puts, deadline));
-  // Each side's core sends and receives all the while; to tell the two apart would change nothing,
-  // as an all-reduce's owners send as much as they receive.
-  const double cores = num_threads > 1 ? 1 : 0.5;
-  rates.send = rates.receive = 2 * static_cast<double>(num_puts * kChunkBytes) / (seconds * cores);
+  HFR_ASSIGN_OR_RETURN(rates.core.send, put_rate(num_threads, kBufferBytes, deadline));
+  HFR_ASSIGN_OR_RETURN(rates.cached.send, put_rate(num_threads, kCachedBytes, deadline));
+  rates.core.receive = rates.core.send;
+  rates.cached.receive = rates.cached.send;
   return Status();
 }
 
@@ -247,7 +261,7 @@ Status measure_tcp(int num_threads, MachineRates& rates) {
 
 Result<std::vector<double>> add_rates(const ThreadCpus& threads) {
   HFR_ASSIGN_OR_RETURN(const KernelTable* kernels, select_kernel_table("auto"));
-  return add_rates(threads, *kernels);
+  return add_rates(threads, *kernels, kBufferBytes);
 }
 
 std::vector<double> memory_rates(const ThreadCpus& threads) {
@@ -262,8 +276,12 @@ std::vector<double> memory_rates(const ThreadCpus& threads) {
 Result<MachineRates> measure_machine(int num_threads) {
   MachineRates rates;
   HFR_ASSIGN_OR_RETURN(const KernelTable* kernels, select_kernel_table("auto"));
-  rates.copy = copy_rate(num_threads);
-  rates.add = mean(add_rates(anywhere(num_threads), *kernels));
+  for (const bool cached : {false, true}) {
+    sim::CoreRates& core = cached ? rates.cached : rates.core;
+    const size_t user_bytes = cached ? kCachedBytes : kBufferBytes;
+    core.copy = copy_rate(num_threads, user_bytes);
+    core.add = mean(add_rates(anywhere(num_threads), *kernels, user_bytes));
+  }
   rates.memory = mean(memory_rates(anywhere(num_threads))) * num_threads;
   HFR_RETURN_IF_ERROR(measure_tcp(num_threads, rates));
   return rates;

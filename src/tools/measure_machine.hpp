@@ -1,20 +1,21 @@
 // What this machine's cores and memory give, for a cluster file of it (docs/simulator.md). Takes
-// about two seconds.
+// some four seconds.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "base/status.hpp"
+#include "sim/cluster.hpp"
 
 namespace hfr::tools {
 
-// Bytes per second; of one core while all are at work, but for the memory.
+// Bytes per second.
 struct MachineRates {
-  double copy = 0;        // between memory and a piece of staging
-  double add = 0;         // inputs, of two that are summed
-  double send = 0;        // of a put over loopback TCP, by who sends; receiving comes beside it
-  double receive = 0;     // likewise
+  // Of one core while all are at work. Copies are between a user's buffer and a piece of staging,
+  // sums of two inputs, puts over loopback TCP, both ways at once.
+  sim::CoreRates core;    // buffers lie in memory
+  sim::CoreRates cached;  // buffers of 1 MiB, which stay in the caches
   double latency_us = 0;  // of a small message over loopback TCP, one way
   double memory = 0;      // reads and writes of all cores together
 };

@@ -164,14 +164,23 @@ void read_devices(Reader& in, sim::NodeSpec& node) {
   node.add_overhead_us = in.number_or("add_overhead_us", 0);
 }
 
+sim::CoreRates read_core_rates(Reader& in) {
+  return {.copy = in.rate("copy_gbytes_per_core_s"),
+          .add = in.rate("add_gbytes_per_core_s"),
+          .send = in.rate("send_gbytes_per_core_s"),
+          .receive = in.rate("receive_gbytes_per_core_s")};
+}
+
 void read_host(Reader in, sim::HostSpec& host) {
   host.ranks = in.integer("ranks");
   if (host.ranks < 1 || host.ranks > 64) in.fail("ranks", "must be from 1 to 64");
   host.cores = in.number("cores");
-  host.copy_rate = in.rate("copy_gbytes_per_core_s");
-  host.add_rate = in.rate("add_gbytes_per_core_s");
-  host.send_rate = in.rate("send_gbytes_per_core_s");
-  host.receive_rate = in.rate("receive_gbytes_per_core_s");
+  host.rates = read_core_rates(in);
+  if (in.has("cached")) {
+    Reader cached = in.object("cached");
+    host.cached = read_core_rates(cached);
+    cached.done();
+  }
   in.done();
 }
 
@@ -260,12 +269,16 @@ std::string machine_cluster_text(const Topology& topology, const MachineRates& r
   // One socket: the kernel moves ranks as it likes.
   file["node"]["sockets"] = {
       {{"memory_gbytes_per_s", gbytes(rates.memory)}, {"cache_mib", cache_bytes >> 20}}};
-  file["node"]["host"] = {{"ranks", ranks_per_node},
-                          {"cores", topology.usable_cpus},
-                          {"copy_gbytes_per_core_s", gbytes(rates.copy)},
-                          {"add_gbytes_per_core_s", gbytes(rates.add)},
-                          {"send_gbytes_per_core_s", gbytes(rates.send)},
-                          {"receive_gbytes_per_core_s", gbytes(rates.receive)}};
+  auto put_rates = [&](nlohmann::ordered_json& host, const sim::CoreRates& core) {
+    host["copy_gbytes_per_core_s"] = gbytes(core.copy);
+    host["add_gbytes_per_core_s"] = gbytes(core.add);
+    host["send_gbytes_per_core_s"] = gbytes(core.send);
+    host["receive_gbytes_per_core_s"] = gbytes(core.receive);
+  };
+  auto& host = file["node"]["host"];
+  host = {{"ranks", ranks_per_node}, {"cores", topology.usable_cpus}};
+  put_rates(host, rates.core);
+  put_rates(host["cached"], rates.cached);
   file["fabric"] = {{"base_latency_us", std::round(rates.latency_us * 10) / 10}};
   file["one_machine"] = true;
   return file.dump(2) + "\n";

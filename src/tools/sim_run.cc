@@ -57,6 +57,17 @@ Status check(const SimRequest& request, int per_node) {
   return Status();
 }
 
+// Buffers that stay in the caches: inputs and results of all ranks that share them fill a quarter
+// at most, as staging and the kernel's own are there as well.
+void choose_core_rates(const SimRequest& request, int num_nodes, sim::NodeSpec& node) {
+  if (!node.host.cached) return;
+  size_t caches = 0;
+  for (const sim::SocketSpec& socket : node.sockets) caches += socket.cache_bytes;
+  const int num_ranks = node.num_ranks() * (request.cluster.one_machine ? num_nodes : 1);
+  if (2 * request.bytes * static_cast<size_t>(num_ranks) <= caches / 4)
+    node.host.rates = *node.host.cached;
+}
+
 void fill_utilisation(const sim::World& world, SimPoint& point) {
   point.utilisation.fill(-1);
   double most = 0;
@@ -104,6 +115,7 @@ Result<SimPoint> simulate(const SimRequest& request, sim::SpanLog* log, const Si
 
   sim::WorldSpec spec;
   spec.cluster = request.cluster;
+  choose_core_rates(request, num_nodes, spec.cluster.node);
   spec.num_nodes = num_nodes;
   spec.hosts = choose_hosts(request, num_nodes);
   spec.staging = size_staging(shape, config);

@@ -246,7 +246,7 @@ TEST(Faults, ARankThatStoodStillPastItsDeadlineEndsInTime) {
 // Small sums on one node are made by the rank's own thread, which a fault slows and stops.
 TEST(Faults, SmallSumsInHostMemoryKeepThePaceOfTheirRank) {
   ClusterSpec cluster = host_cluster(2);
-  cluster.node.host.add_rate = 1e6;  // 2 x 512 bytes in 1024 us
+  cluster.node.host.rates.add = 1e6;  // 2 x 512 bytes in 1024 us
   Job job(cluster, 1, hfr::Config(), {64});
   const SimTime clean = job.run({}).duration;
   EXPECT_GE(clean, 1024 * kPsPerUs);

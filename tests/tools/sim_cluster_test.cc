@@ -123,7 +123,10 @@ TEST(SimCluster, AMachineAsMeasuredIsValid) {
   topology.usable_cpus = 6;
   topology.caches = {{1, 32 << 10, 4, 1}, {3, 16 << 20, 2, 2}};
   const hfr::tools::MachineRates rates{
-      .copy = 10e9, .add = 20e9, .send = 3e9, .receive = 4e9, .latency_us = 12.5, .memory = 50e9};
+      .core = {.copy = 10e9, .add = 20e9, .send = 3e9, .receive = 4e9},
+      .cached = {.copy = 11e9, .add = 30e9, .send = 5e9, .receive = 6e9},
+      .latency_us = 12.5,
+      .memory = 50e9};
   const auto cluster =
       hfr::tools::parse_cluster(hfr::tools::machine_cluster_text(topology, rates, 3, 2));
   ASSERT_TRUE(cluster.ok()) << cluster.status().message();
@@ -131,7 +134,9 @@ TEST(SimCluster, AMachineAsMeasuredIsValid) {
   EXPECT_TRUE(cluster->one_machine);
   EXPECT_EQ(cluster->node.num_ranks(), 2);
   EXPECT_EQ(cluster->node.host.cores, 6);
-  EXPECT_EQ(cluster->node.host.receive_rate, 4e9);
+  EXPECT_EQ(cluster->node.host.rates.receive, 4e9);
+  ASSERT_TRUE(cluster->node.host.cached.has_value());
+  EXPECT_EQ(cluster->node.host.cached->add, 30e9);
   EXPECT_EQ(cluster->node.sockets[0].cache_bytes, 32u << 20);
   EXPECT_EQ(cluster->fabric.base_latency_us, 12.5);
 }

@@ -62,6 +62,30 @@ TEST(SimRun, ScatteredNodesAreTheSeeds) {
   EXPECT_NE(hfr::tools::simulate(scattered, nullptr, {})->seconds, one);
 }
 
+TEST(SimRun, BuffersThatStayInTheCachesMoveAtTheirRates) {
+  SimRequest with;
+  with.cluster = *hfr::tools::parse_cluster(R"({"name": "m", "nodes": 2, "one_machine": true,
+      "node": {"sockets": [{"memory_gbytes_per_s": 1000, "cache_mib": 32}], "host": {"ranks": 1, "cores": 2,
+        "copy_gbytes_per_core_s": 5, "add_gbytes_per_core_s": 5, "send_gbytes_per_core_s": 5, "receive_gbytes_per_core_s": 5,
+        "cached": {"copy_gbytes_per_core_s": 10, "add_gbytes_per_core_s": 10, "send_gbytes_per_core_s": 10,
+                   "receive_gbytes_per_core_s": 10}}},
+      "fabric": {"base_latency_us": 1}})");
+  with.num_gpus = 2;
+  SimRequest without = with;
+  without.cluster.node.host.cached.reset();
+  const auto seconds = [](SimRequest request, size_t mib) {
+    request.bytes = mib << 20;
+    return hfr::tools::simulate(request, nullptr, {})->seconds;
+  };
+  // Input and result of two ranks: a quarter of 32 MiB, then more.
+  EXPECT_LT(seconds(with, 2), 0.6 * seconds(without, 2));
+  EXPECT_EQ(seconds(with, 4), seconds(without, 4));
+  // Nodes of their own have caches of their own.
+  with.cluster.one_machine = without.cluster.one_machine = false;
+  EXPECT_LT(seconds(with, 4), 0.6 * seconds(without, 4));
+  EXPECT_EQ(seconds(with, 8), seconds(without, 8));
+}
+
 TEST(SimReport, SaysTheSameInAllForms) {
   const SimRequest what = request(32, 16 << 20);
   hfr::sim::SpanLog log(16);
