@@ -10,12 +10,14 @@
 //   | lanes[window]      input[rank] | result | child[n] | round[2 * rounds]     |
 //   +----------------------------------------------------------------------------+
 //
-// Every counter is written by one rank and, but for busy and cpu, only grows. A slot is free for its next use when the
-// counter named beside it says so:
-//   post      op - ring has completed on every rank (at most ring / 2 operations of a rank are
-//   open) input     added[lane]      >= the lane's previous chunk + 1 result    drained[lane][*] >=
-//   the lane's previous chunk + 1 child     our contribution's parent role: the tree's own rule
-//   (docs/schedules.md)
+// Every counter is written by one rank and, but for busy and cpu, only grows. A slot is free for
+// its next use when the counter named beside it says so:
+//
+//   | post   | op - ring has completed on every rank (kMaxOpenOps)              |
+//   | input  | added[lane] >= the lane's previous chunk + 1                     |
+//   | result | drained[lane][*] >= the lane's previous chunk + 1                |
+//   | child  | our contribution's parent role: the tree's own rule              |
+//   |        | (docs/schedules.md)                                              |
 #pragma once
 
 #include <cstddef>
