@@ -1,4 +1,4 @@
-// Where records lie, who keeps them, and what readers take from their bytes.
+// Where records lie, and who keeps them.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,13 +13,13 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
 #include <thread>
 
 #include "base/record_file.hpp"
 #include "base/record_reader.hpp"
 #include "base/record_signal.hpp"
 #include "base/text.hpp"
+#include "record_calls.hpp"
 
 namespace hfr_tests {
 namespace {
@@ -79,11 +79,6 @@ class Records : public testing::Test {
 
   std::string folder_;
 };
-
-void call(hfr::record::File& file, uint64_t number, uint64_t signature) {
-  file.calls[number % hfr::record::kNumCalls] = signature;
-  file.progress.called = number + 1;
-}
 
 TEST_F(Records, AreTheUsersAloneAndGoWithTheirOwner) {
   {
@@ -237,74 +232,6 @@ TEST_F(Records, SweepingKeepsTheLatest) {
   EXPECT_FALSE(fs::exists(folder_ + "/copy0.record"));
 }
 
-uint64_t start_of(pid_t pid) {
-  std::ifstream stat_file(hfr::cat("/proc/", pid, "/stat"));
-  std::string field;
-  for (int i = 1; i <= 22; ++i) stat_file >> field;
-  return std::stoull(field);
-}
-
-TEST(Process, IsRunningStoppedOrDead) {
-  const pid_t child = fork();
-  if (child == 0) {
-    while (true) pause();
-  }
-  hfr::ProcessIdentity identity = hfr::this_process();
-  identity.pid = child;
-  identity.start = start_of(child);
-  const hfr::ProcessIdentity here = hfr::this_process();
-  EXPECT_EQ(hfr::look_at(identity, here), ProcessState::kRunning);
-  kill(child, SIGSTOP);
-  waitpid(child, nullptr, WUNTRACED);
-  EXPECT_EQ(hfr::look_at(identity, here), ProcessState::kStopped);
-  hfr::ProcessIdentity other = identity;
-  other.start += 1;
-  EXPECT_EQ(hfr::look_at(other, here), ProcessState::kDead) << "its number was given again";
-  other = identity;
-  other.boot_id = "another machine";
-  EXPECT_EQ(hfr::look_at(other, here), ProcessState::kUnknown);
-  kill(child, SIGKILL);
-  siginfo_t info{};
-  waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT);
-  EXPECT_EQ(hfr::look_at(identity, here), ProcessState::kDead) << "a zombie";
-  waitpid(child, nullptr, 0);
-  EXPECT_EQ(hfr::look_at(identity, here), ProcessState::kDead);
-}
-
-// A process may vanish between any two looks at what the system says of it.
-TEST(Process, MayVanishWhileItIsLookedAt) {
-  const hfr::ProcessIdentity here = hfr::this_process();
-  std::mutex mutex;
-  hfr::ProcessIdentity latest = here;
-  std::atomic<bool> stop{false};
-  std::vector<std::thread> lookers;
-  for (int i = 0; i < 3; ++i) {
-    lookers.emplace_back([&] {
-      while (!stop.load()) {
-        std::unique_lock lock(mutex);
-        const hfr::ProcessIdentity process = latest;
-        lock.unlock();
-        EXPECT_NO_THROW(hfr::look_at(process, here));
-      }
-    });
-  }
-  for (int i = 0; i < 300; ++i) {
-    const pid_t child = fork();
-    if (child == 0) {
-      while (true) pause();
-    }
-    {
-      const std::lock_guard lock(mutex);
-      latest.pid = child;
-      latest.start = start_of(child);
-    }
-    kill(child, SIGKILL);
-    waitpid(child, nullptr, 0);
-  }
-  stop = true;
-  for (std::thread& looker : lookers) looker.join();
-}
-
 // What a reader takes while the file is written, again and again, is what was written.
 TEST_F(Records, AreReadWhileTheyAreWritten) {
   auto file = RecordFile::create(folder_, {.communicator = 7});
@@ -330,128 +257,6 @@ TEST_F(Records, AreReadWhileTheyAreWritten) {
   }
   stop = true;
   writer.join();
-}
-
-std::vector<std::byte> bytes_of(const hfr::record::File& file) {
-  const auto bytes = std::as_bytes(std::span(&file, 1));
-  return {bytes.begin(), bytes.end()};
-}
-
-class ReadingBytes : public testing::Test {
- protected:
-  ReadingBytes() : file_(std::make_unique<hfr::record::File>()) {
-    auto& identity = file_->identity;
-    identity.magic = hfr::record::kMagic;
-    identity.version = hfr::record::kVersion;
-    identity.num_ranks = 4;
-    identity.num_nodes = identity.num_local = 1;
-    identity.pid = 77;
-  }
-  hfr::Result<Record> read() const {
-    const auto bytes = bytes_of(*file_);
-    return hfr::read_record(bytes, bytes);
-  }
-  std::unique_ptr<hfr::record::File> file_;
-};
-
-TEST_F(ReadingBytes, OnlyWhatWasWholeInBothReadings) {
-  for (uint64_t n = 0; n < 1000; ++n) call(*file_, n, 1000 + n);
-  const auto before = bytes_of(*file_);
-  auto record = hfr::read_record(before, before);
-  ASSERT_TRUE(record.ok());
-  EXPECT_EQ(record->first_call, 1000 - hfr::record::kNumCalls + 1);
-  EXPECT_EQ(record->calls.front(), 1000 + record->first_call);
-  EXPECT_EQ(record->calls.back(), 1999u);
-  file_->progress.called = 1100;
-  record = hfr::read_record(before, bytes_of(*file_));
-  EXPECT_EQ(record->first_call, 1100 - hfr::record::kNumCalls + 1) << "the others were overwritten";
-  EXPECT_EQ(record->calls.back(), 1999u);
-  file_->progress.called = 5000;
-  record = hfr::read_record(before, bytes_of(*file_));
-  EXPECT_THAT(record->calls, IsEmpty());
-}
-
-TEST_F(ReadingBytes, AWaitThatWasBeingWrittenOrIsOverIsNone) {
-  auto& wait = file_->wait;
-  call(*file_, 0, 1);
-  wait.seq = 2;
-  wait.since_ns = 5;
-  wait.looked_ns = 9;
-  wait.rank_and_stage = uint64_t{3 + 1} << 8 | 1;
-  auto record = read();
-  ASSERT_TRUE(record->wait);
-  EXPECT_EQ(record->wait->wait.rank, 3);
-  EXPECT_EQ(record->wait->wait.stage, hfr::WaitStage::kStarting);
-  const auto before = bytes_of(*file_);
-  wait.seq = 4;
-  EXPECT_FALSE(hfr::read_record(before, bytes_of(*file_))->wait) << "it changed meanwhile";
-  wait.seq = 3;
-  EXPECT_FALSE(read()->wait) << "being written";
-  wait.seq = 4;
-  file_->progress.completed = 1;
-  EXPECT_FALSE(read()->wait) << "the operation has completed";
-  file_->progress.completed = 0;
-  wait.rank_and_stage = uint64_t{4 + 1} << 8 | 1;
-  EXPECT_FALSE(read()->wait) << "no such rank";
-  wait.rank_and_stage = hfr::kNumWaitStages;
-  EXPECT_FALSE(read()->wait) << "no such stage";
-}
-
-TEST_F(ReadingBytes, EndsAreReadUpToWhatCannotBe) {
-  auto& ends = file_->ends;
-  EXPECT_FALSE(read()->hosts_rendezvous);
-  ends.watched = 1;
-  ends.num = UINT64_MAX;  // of 32 places
-  for (size_t i = 0; i < hfr::record::kMostEnds; ++i) {
-    ends.list[i].rank_plus_one = 4 - i % 4;
-    ends.list[i].at_ns = 100 + i;
-  }
-  auto record = read();
-  EXPECT_TRUE(record->hosts_rendezvous);
-  ASSERT_EQ(record->ends.size(), hfr::record::kMostEnds);
-  EXPECT_EQ(record->ends[1].rank, 2);
-  EXPECT_EQ(record->ends[1].at_ns, 101u);
-  ends.list[7].at_ns = 105;
-  EXPECT_EQ(read()->ends.size(), 7u) << "time runs forward";
-  ends.list[5].rank_plus_one = 5;
-  EXPECT_EQ(read()->ends.size(), 5u) << "no such rank";
-  ends.num = 3;
-  EXPECT_EQ(read()->ends.size(), 3u);
-}
-
-TEST_F(ReadingBytes, WhatCannotBeIsRefused) {
-  EXPECT_TRUE(read().ok());
-  file_->identity.version = 2;
-  EXPECT_THAT(read().status().message(), HasSubstr("version 2"));
-  file_->identity.version = 1;
-  file_->identity.rank = 4;
-  EXPECT_FALSE(read().ok());
-  file_->identity.rank = 0;
-  file_->identity.num_ranks = 1 << 30;
-  EXPECT_FALSE(read().ok());
-  file_->identity.num_ranks = 4;
-  file_->progress.called = UINT64_MAX;
-  EXPECT_FALSE(read().ok());
-  file_->progress.called = 0;
-  const auto bytes = bytes_of(*file_);
-  EXPECT_FALSE(hfr::read_record(std::span(bytes).first(4095), bytes).ok());
-  EXPECT_FALSE(hfr::read_record(bytes, std::span(bytes).first(4095)).ok());
-  EXPECT_TRUE(hfr::read_record(std::span(bytes).first(4096), bytes).ok()) << "a front alone";
-}
-
-TEST_F(ReadingBytes, TextsAreCutOffAndShownAsATerminalTakesThem) {
-  auto& ending = file_->ending;
-  ending.state = 1;
-  ending.code = 5;
-  ending.rank = 9;
-  std::memset(ending.text, 'x', sizeof(ending.text));
-  std::memcpy(ending.text, "\x1b[31m\xff", 6);
-  const auto record = read();
-  ASSERT_TRUE(record->failure);
-  EXPECT_EQ(record->failure->rank, -1) << "no such rank";
-  EXPECT_EQ(record->failure->status.code(), hfr::Code::kTimeout);
-  EXPECT_EQ(record->failure->status.message().size(), sizeof(ending.text));
-  EXPECT_EQ(record->failure->status.message().substr(0, 7), "?[31m?x");
 }
 
 std::atomic<int> g_earlier_calls{0};
