@@ -100,7 +100,7 @@ std::optional<uint64_t> CopyTeam::add_gates() {
   const uint64_t batch = num_batches_++;
   const size_t before = next_gate_;
   for (const CopyDescriptor& copy : collected_) {
-    if (copy.may_go()) continue;
+    if (copy.wait == nullptr || copy.wait->load() >= copy.wait_value) continue;
     const Gate& last = gates_[(next_gate_ - 1) % gates_.size()];
     const bool again =
         next_gate_ > before && last.wait == copy.wait && last.value == copy.wait_value;

@@ -11,8 +11,9 @@
 // takes the lowest chunks of all ranks. Early ones: a batch is a chunk of every rank, and whichever
 // rank's engine first sees that what they wait for is there advances `turn`; the stream waits only
 // where something was missing when the batch was handed over. They wait for the same counters but
-// in groups, so nobody's copies go sooner than his own engine would let them; after a failure one
-// rank lets go all ranks', which is why no operation counts as complete then.
+// in groups, so nobody's copies go sooner than his own engine would let them (but for
+// CopyDescriptor::step, which is for speed alone: a batch of everybody's does not wait for it);
+// after a failure one rank lets go all ranks', which is why no operation counts as complete then.
 //
 // Threads: poll() and let_go() by any rank's engine; whoever finds another at it goes on. join()
 // and leave() wait for that one. collect() and hand_over_collected() by one thread at a time.

@@ -6,57 +6,12 @@
 #include <atomic>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "base/text.hpp"
-#include "made_up_driver.hpp"
+#include "noted_calls.hpp"
 
 namespace hfr {
 namespace {
-
-// Since the last look: w<n> the stream waits until turn is n, c a copy, b<n> a batch of so many,
-// s and s<n> signals.
-std::string& calls() {
-  static std::string text;
-  return text;
-}
-std::string calls_since() { return std::exchange(calls(), ""); }
-
-Driver that_notes_calls() {
-  Driver driver = made_up_driver();
-  driver.cuStreamCreateWithPriority = [](CUstream* stream, unsigned, int) {
-    *stream = reinterpret_cast<CUstream>(0x10);
-    return CUDA_SUCCESS;
-  };
-  driver.cuStreamDestroy = [](CUstream) { return CUDA_SUCCESS; };
-  driver.cuStreamWaitValue64 = [](CUstream, CUdeviceptr, cuuint64_t value, unsigned) {
-    calls() += cat("w", value, " ");
-    return CUDA_SUCCESS;
-  };
-  driver.cuMemcpyDtoHAsync = [](void*, CUdeviceptr, size_t, CUstream) {
-    calls() += "c ";
-    return CUDA_SUCCESS;
-  };
-  driver.cuStreamWriteValue64 = [](CUstream, CUdeviceptr, cuuint64_t, unsigned) {
-    calls() += "s ";
-    return CUDA_SUCCESS;
-  };
-  driver.cuStreamBatchMemOp = [](CUstream, unsigned count, CUstreamBatchMemOpParams*, unsigned) {
-    calls() += cat("s", count, " ");
-    return CUDA_SUCCESS;
-  };
-#if CUDA_VERSION >= 13000
-  driver.cuMemcpyBatchAsync = [](CUdeviceptr*, CUdeviceptr*, size_t*, size_t count,
-                                 CUmemcpyAttributes*, size_t*, size_t, CUstream) {
-    calls() += cat("b", count, " ");
-    return CUDA_SUCCESS;
-  };
-#endif
-  return driver;
-}
-
-// A batch of two copies.
-const std::string kTwo = CUDA_VERSION >= 13000 ? "b2 s2 " : "c c s2 ";
 
 class Queue : public testing::Test {
  protected:
