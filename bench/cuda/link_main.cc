@@ -15,6 +15,7 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -26,6 +27,7 @@ namespace hfr_bench {
 namespace {
 
 constexpr size_t kMiB = size_t{1} << 20;
+constexpr size_t kLeastBatches = 4;
 
 struct Shape {
   int num_ranks;
@@ -168,9 +170,14 @@ void run(const std::vector<int>& ranks, size_t mib, size_t num_streams, int roun
     const Shape shape{num_ranks, many ? 2 * kMiB : 4 * kMiB,
                       many ? 3 * static_cast<size_t>(num_ranks) : 8,
                       num_ranks * std::clamp(16 / num_ranks - 1, 1, 4), num_streams};
+    const size_t num_batches = mib * kMiB / shape.chunk_bytes;
+    if (num_batches < kLeastBatches) {
+      throw std::runtime_error("--mib: at least " +
+                               std::to_string(kLeastBatches * shape.chunk_bytes / kMiB) + " with " +
+                               std::to_string(num_ranks) + " ranks, so that batches have a middle");
+    }
     Link link(gpu, shape);
     std::vector<double> copies, batches, adds, waits;
-    const size_t num_batches = mib * kMiB / shape.chunk_bytes;
     for (int round = 0; round < rounds; ++round) {
       copies.push_back(limit.measure());
       batches.push_back(link.measure(num_batches, Load::kBatches));

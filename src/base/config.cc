@@ -155,7 +155,8 @@ std::vector<ConfigVariable> make_variables() {
              "Bind the library's own threads and memory to NUMA nodes. Callers' threads are never "
              "bound."),
       number("HFREDUCE_SPIN_US", "chosen", 0, 10'000'000, &Config::spin_us,
-             "How long a waiter spins before it yields, in microseconds."),
+             "How long a waiter spins before it yields, in microseconds; less where another rank "
+             "waits on its CPU."),
       choice("HFREDUCE_TRANSPORT", "auto", {"auto", "tcp", "verbs", "loopback"}, &Config::transport,
              "What joins nodes: loopback when all ranks are threads of one process, else verbs "
              "when all have a usable device, else TCP. Agreed by all ranks."),

@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
-#include <cstring>
+#include <utility>
 #include <vector>
 
-#include "base/counter.hpp"
+#include "base/shared_memory.hpp"
 
 namespace hfr {
 namespace {
