@@ -1,5 +1,6 @@
 # hfr_module(NAME SOURCES ... [DEPS ...]): one folder of src/ as a static library, PIC and hidden.
 # hfr_test(NAME SOURCES ... [DEPS ...] [LABELS ...] [ENVIRONMENT ...]): a GoogleTest program, one CTest entry a case.
+# hfr_test_cases(NAME PREFIX P [FILTER F] [ENVIRONMENT ...]): its cases, or some, once more in another environment, as P.CASE.
 
 add_library(hfr_build_flags INTERFACE)
 target_compile_features(hfr_build_flags INTERFACE cxx_std_20)
@@ -44,10 +45,23 @@ function(hfr_test name)
   if(ARG_LABELS)
     list(APPEND properties LABELS ${ARG_LABELS})
   endif()
-  if(ARG_ENVIRONMENT)
-    list(APPEND properties ENVIRONMENT ${ARG_ENVIRONMENT})
+  set_target_properties(${name} PROPERTIES HFR_TEST_PROPERTIES "${properties}")
+  hfr_test_cases(${name} ENVIRONMENT ${ARG_ENVIRONMENT})
+endfunction()
+
+function(hfr_test_cases name)
+  cmake_parse_arguments(ARG "" "PREFIX;FILTER" "ENVIRONMENT" ${ARGN})
+  get_target_property(properties ${name} HFR_TEST_PROPERTIES)
+  set(list ${name}_${ARG_PREFIX}_cases)
+  if(ARG_PREFIX)
+    string(APPEND ARG_PREFIX .)
   endif()
-  # Tests fail communicators by the hundred: their records stay out of the user's folders.
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES ${properties} ENVIRONMENT_MODIFICATION
-                       HFREDUCE_RECORDER_DIR=set:${PROJECT_BINARY_DIR}/records)
+  gtest_discover_tests(${name} TEST_PREFIX "${ARG_PREFIX}" TEST_FILTER "${ARG_FILTER}" TEST_LIST ${list}
+                       DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
+  # It would keep the first one of several variables. Tests fail communicators by the hundred: their records stay out of
+  # the user's folders.
+  set(environment HFREDUCE_RECORDER_DIR=${PROJECT_BINARY_DIR}/records ${ARG_ENVIRONMENT})
+  file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${list}.cmake
+       CONTENT "if(${list})\n  set_tests_properties(\${${list}} PROPERTIES ENVIRONMENT \"${environment}\")\nendif()\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${CMAKE_CURRENT_BINARY_DIR}/${list}.cmake)
 endfunction()
