@@ -77,6 +77,20 @@ ConfigVariable gid_index() {
           "The GID that every port uses; auto: chosen by which can reach each other.", set};
 }
 
+ConfigVariable gdr_copy_bytes() {
+  auto set = [](const std::string& text, Config& config) {
+    const auto value = parse_size(text);
+    if (text != "auto" && (!value || *value > (uint64_t{1} << 30))) return false;
+    config.gdr_copy_bytes = text == "auto" ? std::nullopt : value;
+    return true;
+  };
+  return {"HFREDUCE_GDRCOPY_BYTES", "auto",
+          "auto or bytes from 0 to 1073741824, with K, M or G for powers of 1024",
+          "Largest small message of a GPU that the CPU copies through GDRCopy, which must be there "
+          "then; auto: where it is there, up to where it was faster in a trial; 0: none.",
+          set};
+}
+
 ConfigVariable recorder_dir() {
   auto set = [](const std::string& text, Config& config) {
     if (text.empty() || text.size() > 4000) return false;
@@ -188,6 +202,7 @@ std::vector<ConfigVariable> make_variables() {
       on_off("HFREDUCE_CUDA_MEMOPS", true, &Config::cuda_memops,
              "Order GPU work by stream memory operations; 0: by events, as on devices that lack "
              "them."),
+      gdr_copy_bytes(),
       number("HFREDUCE_ADD_THREADS", "chosen", 1, 32, &Config::add_threads,
              "Threads that add, of each CUDA rank."),
       number("HFREDUCE_COPY_STEP", "2", 0, 64, &Config::copy_step,

@@ -19,19 +19,20 @@ namespace hfr {
 
 struct Config {
   uint64_t timeout_ms = 300'000;
-  size_t chunk_bytes = 0;          // 0: chosen per communicator
-  uint64_t window = 0;             // 0: chosen per communicator
-  std::string host_id;             // empty: the machine's own
-  std::string rendezvous;          // "host:port" or empty
-  std::string secret;              // for HFREDUCE_RENDEZVOUS
-  std::string socket_ifname;       // empty: the first one up
-  std::string device = "host";     // host, cuda: where this rank's buffers are
-  bool cuda_memops = true;         // stream memory operations where the GPU has them
-  uint64_t add_threads = 0;        // of a CUDA rank; 0: chosen
-  uint64_t copy_step = 2;          // chunks, before other processes on the GPU; 0: any
-  std::string gpu_group = "auto";  // 0, auto, 2, 4, 8: GPUs that add among themselves first
-  size_t gpu_group_from = 0;       // smallest message for which they do; 0: chosen
-  uint64_t gpu_group_blocks = 16;  // most thread blocks of the adding kernel
+  size_t chunk_bytes = 0;                // 0: chosen per communicator
+  uint64_t window = 0;                   // 0: chosen per communicator
+  std::string host_id;                   // empty: the machine's own
+  std::string rendezvous;                // "host:port" or empty
+  std::string secret;                    // for HFREDUCE_RENDEZVOUS
+  std::string socket_ifname;             // empty: the first one up
+  std::string device = "host";           // host, cuda: where this rank's buffers are
+  bool cuda_memops = true;               // stream memory operations where the GPU has them
+  std::optional<size_t> gdr_copy_bytes;  // largest message copied by GDRCopy; none: measured
+  uint64_t add_threads = 0;              // of a CUDA rank; 0: chosen
+  uint64_t copy_step = 2;                // chunks, before other processes on the GPU; 0: any
+  std::string gpu_group = "auto";        // 0, auto, 2, 4, 8: GPUs that add among themselves first
+  size_t gpu_group_from = 0;             // smallest message for which they do; 0: chosen
+  uint64_t gpu_group_blocks = 16;        // most thread blocks of the adding kernel
   std::string isa = "auto";
   std::string forest = "auto";  // auto, tree, ring
   std::string bind = "auto";    // auto, none

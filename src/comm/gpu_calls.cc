@@ -106,7 +106,6 @@ Status Communicator::all_reduce_bounced(const OpDescriptor& desc, void* stream, 
   small.bounced = true;
   small.undecided = may_be_early && parts_.mates != nullptr;
   small.gated = may_be_early && !small.undecided;
-  small.gpu_recv = desc.recv;
   small.gpu_stream = stream;
   engine_.lock(*this);
   if (may_be_early) hand_over_late_copies(0);
@@ -117,8 +116,10 @@ Status Communicator::all_reduce_bounced(const OpDescriptor& desc, void* stream, 
   // Without the engine, as a driver call may wait for an earlier operation's stream.
   const size_t bytes = desc.count * dtype_size(desc.dtype);
   Bounce& bounce = executor_.bounce(*op);
-  if (Status status = user_side_->bounce_in(stream, bounce, desc.send, bytes); !status.ok())
+  if (Status status = user_side_->bounce_in(stream, bounce, desc.send, desc.recv, bytes);
+      !status.ok()) {
     return fail_device(status);
+  }
   bool gated = small.gated;
   if (small.undecided) {
     wake_progress_thread();
@@ -127,7 +128,7 @@ Status Communicator::all_reduce_bounced(const OpDescriptor& desc, void* stream, 
     arrive(*op, false);
   }
   if (gated) {
-    Status status = user_side_->bounce_out(stream, bounce, desc.recv, bytes, true);
+    Status status = user_side_->bounce_out(stream, bounce, true);
     if (!status.ok()) return fail_device(status);
   }
   const bool waits = stream != nullptr ? !gated : request == nullptr;

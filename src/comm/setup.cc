@@ -333,6 +333,7 @@ class SetUp {
     options.mapping = parts_.memory;
     options.staging_bytes = parts_.memory->staging().size();
     options.bounce_bytes = parts_.staging.flat_bytes;
+    options.gdr_copy_bytes = parts_.config.gdr_copy_bytes;
     options.once_per_mapping = [this](const NodeMemory::Maker& make) {
       return parts_.memory->once(make);
     };
@@ -342,7 +343,8 @@ class SetUp {
     findings_.group = {{opened.identity, opened.reaches}, group_side_ != nullptr};
     parts_.logger.of(Subsystem::kDevice)
         .log(LogLevel::kInfo, "GPU ", opened.identity, ", ordered by ",
-             opened.memory_operations ? "stream memory operations" : "events");
+             opened.memory_operations ? "stream memory operations" : "events",
+             "; small messages are copied ", opened.small_messages);
     share_cpus();
     return Status();
   }

@@ -89,9 +89,10 @@ bool Executor::all_ready() {
 bool Executor::input_ready(Operation& o) {
   if (o.ready.load(std::memory_order_acquire)) return true;
   UserSide* user = context_.device.user_side();
-  const bool came = o.desc.bounced ? user->bounce_came(*o.desc.bounce)
-                                   : o.desc.on_device && user->input_ready(o.number);
-  if (!came) return false;
+  Result<bool> came = o.desc.bounced ? user->bounce_came(*o.desc.bounce)
+                                     : o.desc.on_device && user->input_ready(o.number);
+  if (!came.ok()) fail_device(came.status());
+  if (!came.ok() || !*came) return false;
   o.ready.store(true, std::memory_order_relaxed);
   return true;
 }

@@ -136,14 +136,13 @@ bool Executor::leave_host(Operation& o) {
     return true;
   }
   if (o.state == OpState::kAdded && o.desc.gated) {
-    o.desc.bounce->out->open();
+    if (Status status = user.bounce_go(*o.desc.bounce); !status.ok()) fail_device(status);
     o.state = OpState::kLeaving;
     return true;
   }
   // A driver call may wait for a stream that waits for an earlier operation (docs/cuda.md).
   if (o.state == OpState::kAdded && completed_.load(std::memory_order_relaxed) == o.number) {
-    Status status =
-        user.bounce_out(o.desc.gpu_stream, *o.desc.bounce, o.desc.gpu_recv, o.bytes, false);
+    Status status = user.bounce_out(o.desc.gpu_stream, *o.desc.bounce, false);
     if (!status.ok()) {
       fail_device(status);
       return true;

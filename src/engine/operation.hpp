@@ -29,13 +29,12 @@ struct OpDescriptor {
   bool on_device = false;  // that stream is the device's own (UserSide)
 
   // A small message of a GPU goes through host memory, which submit() takes: send and recv are that
-  // then, and the result goes on to `gpu_recv`, in the order of `gpu_stream`.
+  // then, and the result goes on in the order of `gpu_stream`.
   bool bounced = false;
   // Until decide() its copies stay where they are: whether they are handed over early is not known.
   bool undecided = false;
   bool gated = false;  // the copy back stands in the stream; false: the engine hands it over
   Bounce* bounce = nullptr;
-  void* gpu_recv = nullptr;
   void* gpu_stream = nullptr;
 
   // Its copies stand in a graph.

@@ -193,13 +193,17 @@ class UserSide {
   virtual Bounce* take_bounce() = 0;
   virtual void free_bounce(Bounce* bounce) = 0;
   // The caller's thread: the input is on its way, behind the stream's earlier entries (stream null:
-  // at once); bounce_came() tells.
-  virtual Status bounce_in(void* stream, Bounce& bounce, const void* send, size_t bytes) = 0;
-  // The way back. `gated`: by the caller's thread after bounce_in, once takes_early(); the copy
-  // stands in the stream and goes when the gate opens. Else by the executor's thread, at once.
-  virtual Status bounce_out(void* stream, Bounce& bounce, void* recv, size_t bytes, bool gated) = 0;
+  // at once); bounce_came() tells. `recv` is where the result will go.
+  virtual Status bounce_in(void* stream, Bounce& bounce, const void* send, void* recv,
+                           size_t bytes) = 0;
+  // The way back. `gated`: by the caller's thread after bounce_in, once takes_early(); it stands in
+  // the stream until bounce_go(). Else by the executor's thread, at once.
+  virtual Status bounce_out(void* stream, Bounce& bounce, bool gated) = 0;
+  // The executor's thread, once the result is there; maybe before the caller has come to
+  // bounce_out.
+  virtual Status bounce_go(Bounce& bounce) = 0;
   // The executor's thread. Each says so once.
-  virtual bool bounce_came(Bounce& bounce) = 0;
+  virtual Result<bool> bounce_came(Bounce& bounce) = 0;
   virtual bool bounce_left(Bounce& bounce) = 0;
 
   // The executor's thread.

@@ -106,6 +106,7 @@ TEST(Config, EveryVariableRefusesWhatIsNotAllowed) {
       {"HFREDUCE_IB_QPS", "17"},
       {"HFREDUCE_DEVICE", "fpga"},
       {"HFREDUCE_CUDA_MEMOPS", "maybe"},
+      {"HFREDUCE_GDRCOPY_BYTES", "some"},
       {"HFREDUCE_ADD_THREADS", "33"},
       {"HFREDUCE_COPY_STEP", "65"},
       {"HFREDUCE_GPU_GROUP", "3"},

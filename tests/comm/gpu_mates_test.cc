@@ -57,11 +57,12 @@ class FakeSide : public hfr::UserSide {
   bool begun = false;
   hfr::Bounce* take_bounce() override { return nullptr; }
   void free_bounce(hfr::Bounce*) override {}
-  hfr::Status bounce_in(void*, hfr::Bounce&, const void*, size_t) override { return hfr::Status(); }
-  hfr::Status bounce_out(void*, hfr::Bounce&, void*, size_t, bool) override {
+  hfr::Status bounce_in(void*, hfr::Bounce&, const void*, void*, size_t) override {
     return hfr::Status();
   }
-  bool bounce_came(hfr::Bounce&) override { return true; }
+  hfr::Status bounce_out(void*, hfr::Bounce&, bool) override { return hfr::Status(); }
+  hfr::Status bounce_go(hfr::Bounce&) override { return hfr::Status(); }
+  hfr::Result<bool> bounce_came(hfr::Bounce&) override { return true; }
   bool bounce_left(hfr::Bounce&) override { return true; }
   bool input_ready(uint64_t) override { return true; }
 

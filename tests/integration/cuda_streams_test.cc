@@ -3,8 +3,13 @@
 // processes that share GPU 0, so that each is handed to the GPU whole (docs/cuda.md). CTest runs
 // this with several numbers of hardware queues (CUDA_DEVICE_MAX_CONNECTIONS), and with calls that
 // return when the operation is complete (HFREDUCE_CUDA_MEMOPS=0).
+#include <array>
+#include <cstring>
 #include <memory>
 #include <random>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "../gpu/ranks.hpp"
 #include "cuda_chain.hpp"
@@ -193,6 +198,27 @@ TEST_P(Streams, DestroyedWhileTheInputIsStillComing) {
   });
 }
 
+// More bytes than are copied ahead of the adds, and than a window, on several communicators at
+// once.
+TEST_P(Streams, LargeOnSeveralCommunicators) {
+  run(kMostComms, [n = GetParam().first](int rank, const Ranks::Comms& comms, const Ranks::Say&) {
+    GpuStream streams[kMostComms];
+    std::vector<std::unique_ptr<Chain>> chains;
+    for (size_t i = 0; i < kMostComms; ++i)
+      chains.push_back(std::make_unique<Chain>(rank, n, 20'000'003 + i));
+    std::string wrong;
+    for (int round = 0; round < 2; ++round) {
+      for (size_t i = 0; i < kMostComms; ++i) {
+        const bool late = i % static_cast<size_t>(n) == static_cast<size_t>(rank);
+        chains[i]->enqueue(comms[i], streams[i], late ? kLong / 10 : 0);
+      }
+      for (GpuStream& stream : streams) stream.synchronize();
+      for (const auto& chain : chains) wrong += chain->check();
+    }
+    return wrong;
+  });
+}
+
 std::string shape_name(const testing::TestParamInfo<std::pair<int, int>>& info) {
   return std::to_string(info.param.first) + "ranks" + std::to_string(info.param.second) + "nodes";
 }
@@ -201,6 +227,61 @@ INSTANTIATE_TEST_SUITE_P(Cuda, Streams,
                          testing::Values(std::pair{1, 1}, std::pair{2, 1}, std::pair{4, 1},
                                          std::pair{4, 2}),
                          shape_name);
+
+constexpr int kThreads = 2;
+constexpr int kProcesses = 2;
+constexpr int kRanks = kThreads * kProcesses;
+
+// Two processes of two ranks each, which are threads: those of one hand over together, and keep
+// step with the other's.
+TEST(ProcessesOfThreads, SumInStreams) {
+  Ranks processes({.num_ranks = kProcesses},
+                  [](int process, const Ranks::Comms& comms, const Ranks::Say&) -> std::string {
+                    // The id reaches the other process as a sum with zeros.
+                    hfr_unique_id_t id{};
+                    if (process == 0 && hfr_get_unique_id(&id) != HFR_SUCCESS) return "no id";
+                    DeviceBuffer bytes(sizeof(id));
+                    const auto* begin = reinterpret_cast<const std::byte*>(&id);
+                    bytes.upload({begin, begin + sizeof(id)});
+                    if (hfr_all_reduce(bytes.data(), bytes.data(), sizeof(id), HFR_UINT8, HFR_SUM,
+                                       comms[0], nullptr, nullptr) != HFR_SUCCESS) {
+                      return hfr_get_last_error(comms[0]);
+                    }
+                    std::memcpy(&id, bytes.download().data(), sizeof(id));
+                    std::array<std::string, kThreads> wrong;
+                    std::vector<std::thread> threads;
+                    for (int thread = 0; thread < kThreads; ++thread) {
+                      threads.emplace_back([&, thread, rank = process * kThreads + thread] {
+                        use_gpu();
+                        std::string& mine = wrong[static_cast<size_t>(thread)];
+                        hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+                        options.device = HFR_DEVICE_CUDA;
+                        options.timeout_ms = 30'000;
+                        hfr_comm_t comm = nullptr;
+                        if (hfr_comm_init_rank(&comm, kRanks, &id, rank, &options) != HFR_SUCCESS) {
+                          mine = hfr_get_last_error(nullptr);
+                          return;
+                        }
+                        GpuStream stream;
+                        std::vector<std::unique_ptr<Chain>> chains;
+                        for (size_t count : {77u, 3'000'000u, 20'000'003u})
+                          chains.push_back(std::make_unique<Chain>(rank, kRanks, count));
+                        meet(comm);  // making buffers waits for the device
+                        for (int round = 0; round < 3; ++round) {
+                          for (const auto& chain : chains)
+                            chain->enqueue(comm, stream, round == rank ? kLong / 10 : 0);
+                          stream.synchronize();
+                          for (const auto& chain : chains) mine += chain->check();
+                          meet(comm);
+                        }
+                        hfr_comm_destroy(comm);
+                      });
+                    }
+                    for (std::thread& thread : threads) thread.join();
+                    return wrong[0] + wrong[1];
+                  });
+  if (const std::string skip = processes.expect_all_well(); !skip.empty()) GTEST_SKIP() << skip;
+}
 
 }  // namespace
 }  // namespace hfr_tests

@@ -6,26 +6,36 @@
 
 namespace hfr {
 
+Bounces::Bounces(const CudaContext& context, bool memory_operations, GdrMappings& mappings)
+    : context_(context),
+      memory_operations_(memory_operations),
+      mappings_(mappings),
+      cpu_first_(context.sees_cpu_writes() || context.can_flush_cpu_writes()),
+      wait_flags_(CU_STREAM_WAIT_VALUE_GEQ |
+                  (context.sees_cpu_writes() ? 0U : unsigned{CU_STREAM_WAIT_VALUE_FLUSH})),
+      places_(kNum + 1) {}
+
 Status Bounces::open(size_t bytes) {
   if (bytes == 0) return Status();
+  bytes_ = bytes;
   const Driver& driver = context_.driver();
   ContextScope scope(context_);
   HFR_RETURN_IF_ERROR(driver.status("cuCtxPushCurrent", scope.result()));
   const size_t stride = round_up(bytes, kPageBytes);
   // A line for each place's gates.
-  const size_t gates_bytes = round_up(kNum * kCacheLine, kPageBytes);
+  const size_t gates_bytes = round_up(places_.size() * kCacheLine, kPageBytes);
   static_assert(2 * sizeof(Gate) <= kCacheLine);
   void* memory = nullptr;
   HFR_RETURN_IF_ERROR(
       driver.status("cuMemHostAlloc for small messages",
-                    driver.cuMemHostAlloc(&memory, gates_bytes + kNum * stride,
+                    driver.cuMemHostAlloc(&memory, gates_bytes + places_.size() * stride,
                                           CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP)));
   memory_ = static_cast<std::byte*>(memory);
   HFR_RETURN_IF_ERROR(driver.status("cuMemHostGetDevicePointer",
                                     driver.cuMemHostGetDevicePointer(&on_device_, memory, 0)));
   HFR_RETURN_IF_ERROR(driver.status(
       "cuStreamCreate", driver.cuStreamCreateWithPriority(&own_, CU_STREAM_NON_BLOCKING, 0)));
-  for (size_t i = 0; i < kNum; ++i) {
+  for (size_t i = 0; i < places_.size(); ++i) {
     Place& place = places_[i];
     place.data = memory_ + gates_bytes + i * stride;
     place.in = new (memory_ + i * kCacheLine) Gate;
@@ -65,43 +75,63 @@ void Bounces::give_back(Bounce* bounce) {
   given.in_use = false;
   if (given.gated) num_gated_.fetch_sub(1, std::memory_order_relaxed);
   given.gated = false;
+  given.reader = given.writer = nullptr;
 }
 
-CUresult Bounces::copy_in(CUstream stream, Bounce& bounce, const void* from, size_t bytes) {
+void Bounces::aim(Bounce& bounce, const void* from, void* to, size_t bytes) {
+  Place& p = place(bounce);
+  p.from = from;
+  p.to = to;
+  p.bytes = bytes;
+  if (bytes == 0) return;
+  p.reader = mappings_.reader(from, bytes);
+  p.writer = mappings_.writer(to, bytes);
+}
+
+CUresult Bounces::copy_in(CUstream stream, Bounce& bounce) {
+  Place& p = place(bounce);
+  if (p.reader != nullptr && stream == nullptr) return mark_by_cpu(p.way_in);
   if (stream == nullptr) stream = own_;
   const Driver& driver = context_.driver();
   ContextScope scope(context_);
-  if (bytes > 0) {
-    const CUresult copied =
-        driver.cuMemcpyDtoHAsync(bounce.data, reinterpret_cast<CUdeviceptr>(from), bytes, stream);
+  if (p.bytes > 0 && p.reader == nullptr) {
+    const CUresult copied = driver.cuMemcpyDtoHAsync(
+        bounce.data, reinterpret_cast<CUdeviceptr>(p.from), p.bytes, stream);
     if (copied != CUDA_SUCCESS) return copied;
   }
-  return mark(stream, place(bounce).way_in, *bounce.in);
+  return mark(stream, p.way_in, *bounce.in);
 }
 
-CUresult Bounces::copy_out(CUstream stream, Bounce& bounce, void* to, size_t bytes, bool gated) {
+CUresult Bounces::copy_out(CUstream stream, Bounce& bounce, bool gated) {
+  Place& p = place(bounce);
+  if (!gated && p.writer != nullptr) {
+    write(p);
+    return mark_by_cpu(p.way_out);
+  }
   if (stream == nullptr) stream = own_;
   const Driver& driver = context_.driver();
   ContextScope scope(context_);
+  const bool ahead = gated && writes_ahead(p);
   if (gated) {
-    place(bounce).gated = true;
+    p.gated = true;
     num_gated_.fetch_add(1, std::memory_order_relaxed);
     const CUresult waits =
-        driver.cuStreamWaitValue64(stream, address(bounce.out->go), 1, CU_STREAM_WAIT_VALUE_GEQ);
+        driver.cuStreamWaitValue64(stream, address(bounce.out->go), 1,
+                                   ahead ? wait_flags_ : unsigned{CU_STREAM_WAIT_VALUE_GEQ});
     if (waits != CUDA_SUCCESS) return waits;
   }
-  if (bytes > 0) {
+  if (p.bytes > 0 && !ahead) {
     const CUresult copied =
-        driver.cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(to), bounce.data, bytes, stream);
+        driver.cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(p.to), bounce.data, p.bytes, stream);
     if (copied != CUDA_SUCCESS) return copied;
   }
-  return mark(stream, place(bounce).way_out, *bounce.out);
+  return mark(stream, p.way_out, *bounce.out);
 }
 
 CUresult Bounces::mark(CUstream stream, Way& way, const Gate& gate) {
   const Driver& driver = context_.driver();
   if (memory_operations_) {
-    way.under_way.store(true, std::memory_order_relaxed);
+    way.under_way.store(true, std::memory_order_release);
     return driver.cuStreamWriteValue64(stream, address(gate.done), 1,
                                        CU_STREAM_WRITE_VALUE_DEFAULT);
   }
@@ -111,6 +141,32 @@ CUresult Bounces::mark(CUstream stream, Way& way, const Gate& gate) {
   return result;
 }
 
+CUresult Bounces::mark_by_cpu(Way& way) {
+  way.by_cpu = true;
+  way.under_way.store(true, std::memory_order_release);
+  return CUDA_SUCCESS;
+}
+
+bool Bounces::came(Bounce& bounce) {
+  Place& p = place(bounce);
+  if (!finished(p.way_in, *bounce.in)) return false;
+  if (p.reader != nullptr &&
+      !p.reader->read(bounce.data, reinterpret_cast<CUdeviceptr>(p.from), p.bytes))
+    refused_ = true;
+  return true;
+}
+
+void Bounces::let_go(Bounce& bounce) {
+  Place& p = place(bounce);
+  if (writes_ahead(p)) write(p);
+  bounce.out->open();
+}
+
+void Bounces::write(Place& place) {
+  if (!place.writer->write(reinterpret_cast<CUdeviceptr>(place.to), place.data, place.bytes))
+    refused_ = true;
+}
+
 bool Bounces::left(Bounce& bounce) {
   if (!finished(place(bounce).way_out, *bounce.out)) return false;
   bounce.out->go.store(0, std::memory_order_relaxed);  // for the place's next use
@@ -118,10 +174,12 @@ bool Bounces::left(Bounce& bounce) {
 }
 
 bool Bounces::finished(Way& way, Gate& gate) {
-  if (memory_operations_) {
+  if (!way.under_way.load(std::memory_order_acquire)) return false;
+  if (way.by_cpu) {
+    way.by_cpu = false;
+  } else if (memory_operations_) {
     if (!gate.take()) return false;
   } else {
-    if (!way.under_way.load(std::memory_order_acquire)) return false;
     ContextScope scope(context_);
     if (context_.driver().cuEventQuery(way.event) != CUDA_SUCCESS) return false;
   }

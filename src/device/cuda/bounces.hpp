@@ -7,6 +7,9 @@
 //
 // In host order both copies go to a stream of the rank's own, the second one when the result is
 // there. Without stream memory operations an event follows each copy instead of a word.
+//
+// Where GDRCopy reaches the buffer the thread that asks for `done`, or lets the result go, copies
+// instead; in the caller's stream stand the words alone.
 #pragma once
 
 #include <atomic>
@@ -14,6 +17,7 @@
 #include <vector>
 
 #include "device/cuda/context.hpp"
+#include "device/cuda/gdr_mappings.hpp"
 #include "ports/device.hpp"
 
 namespace hfr {
@@ -22,8 +26,7 @@ class Bounces {
  public:
   static constexpr size_t kNum = 64;  // in use at a time
 
-  Bounces(const CudaContext& context, bool memory_operations)
-      : context_(context), memory_operations_(memory_operations), places_(kNum) {}
+  Bounces(const CudaContext& context, bool memory_operations, GdrMappings& mappings);
   Bounces(const Bounces&) = delete;
   Bounces& operator=(const Bounces&) = delete;
 
@@ -35,11 +38,21 @@ class Bounces {
   Bounce* take();
   void give_back(Bounce* bounce);
 
+  // One that take() never returns.
+  Bounce& spare() { return places_.back(); }
+  size_t bytes() const { return bytes_; }
+
+  // What it is used for: before all that follows.
+  void aim(Bounce& bounce, const void* from, void* to, size_t bytes);
   // `stream` null: the rank's own.
-  CUresult copy_in(CUstream stream, Bounce& bounce, const void* from, size_t bytes);
-  CUresult copy_out(CUstream stream, Bounce& bounce, void* to, size_t bytes, bool gated);
-  bool came(Bounce& bounce) { return finished(place(bounce).way_in, *bounce.in); }
+  CUresult copy_in(CUstream stream, Bounce& bounce);
+  CUresult copy_out(CUstream stream, Bounce& bounce, bool gated);
+  bool came(Bounce& bounce);
+  // Lets a gated copy go.
+  void let_go(Bounce& bounce);
   bool left(Bounce& bounce);
+  // The CPU was refused a copy.
+  bool refused() const { return refused_; }
 
   // A copy waits for its gate. Any thread.
   bool any_gated() const { return num_gated_.load(std::memory_order_relaxed) > 0; }
@@ -52,17 +65,28 @@ class Bounces {
   struct Way {
     std::atomic<bool> under_way{false};
     CUevent event = nullptr;  // null with memory operations
+    bool by_cpu = false;      // nothing in a stream has to be waited for
   };
   struct Place : Bounce {
     Way way_in;
     Way way_out;
     bool in_use = false;
     bool gated = false;
+    const void* from = nullptr;
+    void* to = nullptr;
+    size_t bytes = 0;
+    // Null: the copy engine copies.
+    std::shared_ptr<const GdrCopy::Mapping> reader;
+    std::shared_ptr<const GdrCopy::Mapping> writer;
   };
   static Place& place(Bounce& bounce) { return static_cast<Place&>(bounce); }
   bool finished(Way& way, Gate& gate);
   // The gate's `done` is set when the stream comes there.
   CUresult mark(CUstream stream, Way& way, const Gate& gate);
+  CUresult mark_by_cpu(Way& way);
+  // A stream's later entries see what the CPU wrote before it let the stream go.
+  bool writes_ahead(const Place& place) const { return place.writer != nullptr && cpu_first_; }
+  void write(Place& place);
   CUdeviceptr address(const std::atomic<uint64_t>& word) const {
     return on_device_ +
            static_cast<CUdeviceptr>(reinterpret_cast<const std::byte*>(&word) - memory_);
@@ -70,6 +94,11 @@ class Bounces {
 
   const CudaContext& context_;
   const bool memory_operations_;
+  GdrMappings& mappings_;
+  const bool cpu_first_;       // the CPU's writes come before what it tells a stream
+  const unsigned wait_flags_;  // of a wait for that word
+  size_t bytes_ = 0;
+  bool refused_ = false;
   std::byte* memory_ = nullptr;  // the gates, then the places
   CUdeviceptr on_device_ = 0;
   CUstream own_ = nullptr;

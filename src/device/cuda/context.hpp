@@ -31,6 +31,15 @@ class CudaContext {
   // Bus ids of the other GPUs visible to the process that this one reaches over NVLink.
   Result<std::vector<std::string>> gpus_over_nvlink() const;
   int attribute(CUdevice_attribute which) const;
+  // What a stream does after a word told it to go on sees what the CPU wrote to the GPU's memory
+  // before the word: by itself, or when the wait for the word asks for it.
+  bool sees_cpu_writes() const {
+    return attribute(CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING) >=
+           CU_GPU_DIRECT_RDMA_WRITES_ORDERING_OWNER;
+  }
+  bool can_flush_cpu_writes() const {
+    return attribute(CU_DEVICE_ATTRIBUTE_CAN_FLUSH_REMOTE_WRITES) != 0;
+  }
   // Whether work can be ordered in the stream: it is of this context's device. The driver's own
   // streams (CU_STREAM_LEGACY, CU_STREAM_PER_THREAD) are of the calling thread's current context.
   Status check_stream(CUstream stream) const;

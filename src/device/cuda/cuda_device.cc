@@ -12,6 +12,9 @@
 #include "device/cuda/bounces.hpp"
 #include "device/cuda/copy_queue.hpp"
 #include "device/cuda/cuda_graphs.hpp"
+#include "device/cuda/gdr_mappings.hpp"
+#include "device/cuda/gdr_trial.hpp"
+#include "device/cuda/gpu_buffers.hpp"
 #include "device/cuda/gpu_group.hpp"
 #include "device/cuda/pinned.hpp"
 #include "device/cuda/slots.hpp"
@@ -61,12 +64,16 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
         to_device_(to_device),
         patience_ns_(patience_ns),
         slots_(context_),
-        bounces_(context_, memory_operations),
+        mappings_(context_),
+        buffers_(context_, mappings_),
+        bounces_(context_, memory_operations, mappings_),
         graphs_(context_),
         teams_(teams) {}
   ~CudaDevice() override;
 
   Status open(size_t bounce_bytes);
+  // From now on the CPU copies small messages; `limit`: as CudaOptions has it.
+  Result<GdrLimits> use_gdr_copy(GdrCopy& gdr, std::optional<size_t> limit);
 
   bool host_accessible() const override { return false; }
   bool submit(CopyDirection direction, const CopyDescriptor& copy) override {
@@ -96,10 +103,12 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   Result<std::vector<std::byte*>> join(const Seat& seat, size_t& unreached) override;
 
  private:
-  Status check_buffer(const void* buffer, size_t bytes) override;
+  Status check_buffer(const void* buffer, size_t bytes) override {
+    return buffers_.check(buffer, bytes);
+  }
   Status check_stream(void* stream) override;
-  Result<void*> allocate(size_t bytes) override;
-  Status free(void* ptr) override;
+  Result<void*> allocate(size_t bytes) override { return buffers_.allocate(bytes); }
+  Status free(void* ptr) override { return buffers_.free(ptr); }
   Status mark_input(void* stream, uint64_t op) override;
   bool takes_early() const override { return memory_operations_; }
   bool can_enqueue(size_t copies) const override {
@@ -120,18 +129,34 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   GraphSide* graphs() override { return memory_operations_ ? &graphs_ : nullptr; }
   Bounce* take_bounce() override { return bounces_.take(); }
   void free_bounce(Bounce* bounce) override { bounces_.give_back(bounce); }
-  Status bounce_in(void* stream, Bounce& bounce, const void* send, size_t bytes) override {
+  Status bounce_in(void* stream, Bounce& bounce, const void* send, void* recv,
+                   size_t bytes) override {
+    bounces_.aim(bounce, send, recv, bytes);
     return driver_.status("copying a small message from the GPU",
-                          bounces_.copy_in(static_cast<CUstream>(stream), bounce, send, bytes));
+                          bounces_.copy_in(static_cast<CUstream>(stream), bounce));
   }
-  Status bounce_out(void* stream, Bounce& bounce, void* recv, size_t bytes, bool gated) override {
-    return driver_.status(
-        "copying a small message to the GPU",
-        bounces_.copy_out(static_cast<CUstream>(stream), bounce, recv, bytes, gated));
+  Status bounce_out(void* stream, Bounce& bounce, bool gated) override {
+    const CUresult result = bounces_.copy_out(static_cast<CUstream>(stream), bounce, gated);
+    HFR_RETURN_IF_ERROR(driver_.status("copying a small message to the GPU", result));
+    return refusal();
   }
-  bool bounce_came(Bounce& bounce) override { return bounces_.came(bounce); }
+  Status bounce_go(Bounce& bounce) override {
+    bounces_.let_go(bounce);
+    return refusal();
+  }
+  Result<bool> bounce_came(Bounce& bounce) override {
+    const bool came = bounces_.came(bounce);
+    HFR_RETURN_IF_ERROR(refusal());
+    return came;
+  }
   bool bounce_left(Bounce& bounce) override { return bounces_.left(bounce); }
 
+  // Of a copy by the CPU.
+  Status refusal() const {
+    if (!bounces_.refused()) return Status();
+    return Status(Code::kSystemError,
+                  "GDRCopy refused to copy a small message; HFREDUCE_GDRCOPY_BYTES=0 goes without");
+  }
   std::unique_ptr<CopyQueue>& queue(CopyDirection direction) {
     return queues_[static_cast<size_t>(direction)];
   }
@@ -154,7 +179,6 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   }
   // Waits at most so long for the streams to have nothing left of this rank's.
   bool drain(uint64_t patience_ns);
-  Status check_address(const void* address) const;
 
   Lasting lasting_;
   const CudaContext& context_;
@@ -163,7 +187,10 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   const uint64_t to_device_;
   const uint64_t patience_ns_;
   Slots slots_;
+  GdrMappings mappings_;
+  GpuBuffers buffers_;
   Bounces bounces_;
+  std::unique_ptr<GdrTrial> trial_;
   CudaGraphs graphs_;
   const CopyTeams teams_;
   std::array<std::unique_ptr<CopyQueue>, kNumDirections> queues_;  // null: not in a group
@@ -179,8 +206,6 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   std::array<CUevent, Slots::kReady> inputs_{};
   std::array<std::atomic<uint64_t>, Slots::kReady> marked_{};
   CUresult result_ = CUDA_SUCCESS;  // the first refusal
-  std::mutex mutex_;
-  std::map<void*, CUdeviceptr> allocated_;  // what allocate() returned, and what it got
 };
 
 Status CudaDevice::open(size_t bounce_bytes) {
@@ -197,6 +222,13 @@ Status CudaDevice::open(size_t bounce_bytes) {
   if (memory_operations_) return Status();
   for (CUevent& event : inputs_) HFR_RETURN_IF_ERROR(make(event));
   return Status();
+}
+
+Result<GdrLimits> CudaDevice::use_gdr_copy(GdrCopy& gdr, std::optional<size_t> limit) {
+  trial_ = std::make_unique<GdrTrial>(context_, gdr, bounces_);
+  HFR_ASSIGN_OR_RETURN(const GdrLimits limits, trial_->run(limit));
+  mappings_.use(gdr, limits);
+  return limits;
 }
 
 Status CudaDevice::open_queue(CopyDirection direction) {
@@ -219,7 +251,7 @@ CudaDevice::~CudaDevice() {
     return;
   }
   ContextScope scope(context_);
-  for (const auto& [ptr, memory] : allocated_) driver_.cuMemFree(memory);
+  buffers_.free_all();
   for (CUevent event : inputs_) {
     if (event != nullptr) driver_.cuEventDestroy(event);
   }
@@ -229,6 +261,7 @@ CudaDevice::~CudaDevice() {
   slots_.free();
   bounces_.free();
   graphs_.free();
+  if (trial_ != nullptr) trial_->free();
 }
 
 bool CudaDevice::drain(uint64_t patience_ns) {
@@ -356,84 +389,20 @@ Result<std::vector<std::byte*>> CudaDevice::join(const Seat& seat, size_t& unrea
   return boxes;
 }
 
-Status CudaDevice::check_buffer(const void* buffer, size_t bytes) {
-  HFR_RETURN_IF_ERROR(check_address(buffer));
-  if (bytes < kPageBytes) return Status();
-  Status last = check_address(static_cast<const std::byte*>(buffer) + bytes - 1);
-  if (last.ok()) return last;
-  return Status(last.code(), cat("'s last byte, ", bytes_text(bytes), " on", last.message()));
-}
-
-Status CudaDevice::check_address(const void* address) const {
-  std::array<CUpointer_attribute, 3> names = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
-                                              CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
-                                              CU_POINTER_ATTRIBUTE_IS_MANAGED};
-  unsigned type = 0;
-  int device = -1;
-  int managed = 0;
-  std::array<void*, 3> values = {&type, &device, &managed};
-  ContextScope scope(context_);
-  const CUresult result =
-      driver_.cuPointerGetAttributes(static_cast<unsigned>(names.size()), names.data(),
-                                     values.data(), reinterpret_cast<CUdeviceptr>(address));
-  if (result != CUDA_SUCCESS) {
-    return Status(Code::kInvalidArgument, driver_.text(" cannot be looked up", result));
+// What copies small messages, for the log.
+Result<std::string> open_gdr_copy(const CudaOptions& options, CudaDevice& device) {
+  if (options.bounce_bytes == 0 || options.gdr_copy_bytes == size_t{0})
+    return std::string("by copy engines");
+  const Result<GdrCopy*>& found = gdr_copy();
+  Result<GdrLimits> limits =
+      found.ok() ? device.use_gdr_copy(**found, options.gdr_copy_bytes) : found.status();
+  if (limits.ok()) {
+    return cat("through GDRCopy up to ", bytes_text(limits->read), " from the GPU and ",
+               bytes_text(limits->write), " to it, else by copy engines");
   }
-  if (managed != 0) {
-    return Status(Code::kInvalidArgument,
-                  " is managed memory, which may move under a copy; allocate it with cuMemAlloc, "
-                  "cudaMalloc or hfr_mem_alloc");
-  }
-  if (type != CU_MEMORYTYPE_DEVICE) {
-    return Status(Code::kInvalidArgument,
-                  " is no memory of a GPU, but this rank's communicator was made for CUDA; pass a "
-                  "device pointer, or make the communicator with HFR_DEVICE_HOST");
-  }
-  if (device != context_.device()) {
-    return Status(Code::kInvalidArgument,
-                  cat(" is on CUDA device ", device,
-                      ", but this rank's communicator was made on "
-                      "device ",
-                      context_.device(), "; make that device current before hfr_comm_init_*"));
-  }
-  return Status();
-}
-
-Result<void*> CudaDevice::allocate(size_t bytes) {
-  // The driver aligns small blocks to less than a page.
-  const size_t size = round_up(bytes == 0 ? 1 : bytes, kPageBytes) + kPageBytes;
-  ContextScope scope(context_);
-  CUdeviceptr memory = 0;
-  if (CUresult refused = driver_.cuMemAlloc(&memory, size); refused != CUDA_SUCCESS) {
-    return driver_.status(cat("hfr_mem_alloc of ", bytes_text(bytes), " on the GPU"), refused);
-  }
-  const CUresult result = run_in_own_stream(
-      driver_, [&](CUstream stream) { return driver_.cuMemsetD8Async(memory, 0, size, stream); });
-  if (result != CUDA_SUCCESS) {
-    driver_.cuMemFree(memory);
-    return driver_.status("hfr_mem_alloc", result);
-  }
-  auto* ptr = reinterpret_cast<void*>(round_up(memory, kPageBytes));
-  std::lock_guard lock(mutex_);
-  allocated_.emplace(ptr, memory);
-  return ptr;
-}
-
-Status CudaDevice::free(void* ptr) {
-  CUdeviceptr memory = 0;
-  {
-    std::lock_guard lock(mutex_);
-    auto found = allocated_.find(ptr);
-    if (found == allocated_.end()) {
-      return Status(
-          Code::kInvalidArgument,
-          "hfr_mem_free: this address is not one that hfr_mem_alloc of this communicator returned");
-    }
-    memory = found->second;
-    allocated_.erase(found);
-  }
-  ContextScope scope(context_);
-  return driver_.status("hfr_mem_free", driver_.cuMemFree(memory));
+  if (!options.gdr_copy_bytes) return cat("by copy engines (", limits.status().message(), ")");
+  return Status(limits.status().code(),
+                cat("HFREDUCE_GDRCOPY_BYTES asks for GDRCopy, but ", limits.status().message()));
 }
 
 }  // namespace
@@ -473,6 +442,7 @@ Result<CudaDeviceInfo> open_cuda_device(const CudaOptions& options) {
       Lasting{context, options.mapping, shared, std::make_shared<GpuGroup>(context)},
       info.memory_operations, teams, to_device, options.patience_ns);
   HFR_RETURN_IF_ERROR(device->open(options.bounce_bytes));
+  HFR_ASSIGN_OR_RETURN(info.small_messages, open_gdr_copy(options, *device));
   if (GroupKernel::is_built()) {
     info.group_side = device.get();
     HFR_ASSIGN_OR_RETURN(info.reaches, context->gpus_over_nvlink());

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ struct CudaOptions {
   std::shared_ptr<const void> mapping;  // what keeps it mapped
   size_t staging_bytes = 0;
   size_t bounce_bytes = 0;  // of the largest small message; 0: there are none
+  // The largest that the CPU copies through GDRCopy, or set-up fails; none: as it turns out.
+  std::optional<size_t> gdr_copy_bytes;
   // Makes one thing for all ranks of the process that share the staging's mapping, or returns the
   // one that is there.
   using Maker = std::function<Result<std::shared_ptr<void>>()>;
@@ -57,6 +60,7 @@ struct CudaDeviceInfo {
   std::string identity;                 // equal for ranks of a machine that use one GPU
   std::vector<std::string> reaches;     // identities of the GPUs that it reaches over NVLink
   bool memory_operations = false;
+  std::string small_messages;  // how they are copied, for the log
 };
 
 // The GPU that open_cuda_device() would use, as CudaDeviceInfo::identity names it; makes no

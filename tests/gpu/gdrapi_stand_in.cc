@@ -1,0 +1,209 @@
+// A stand-in for GDRCopy's library, for machines without its kernel module. What it maps cannot be
+// touched but by its own copies, which go by the CUDA driver in a stream of their own, or, without
+// a GPU, from and to the process' own memory. So it shows who copies what when, and not how fast.
+#include "gdrapi_stand_in.hpp"
+
+#include <cuda.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+using hfr_tests::GdrStandIn;
+
+constexpr size_t kPageBytes = size_t{64} << 10;
+
+GdrStandIn& state() {
+  static GdrStandIn only;
+  return only;
+}
+
+#define HFR_STAND_IN_FUNCTIONS(X)      \
+  X(cuThreadExchangeStreamCaptureMode) \
+  X(cuCtxGetCurrent)                   \
+  X(cuCtxPushCurrent)                  \
+  X(cuCtxPopCurrent)                   \
+  X(cuStreamCreate)                    \
+  X(cuStreamDestroy)                   \
+  X(cuStreamSynchronize)               \
+  X(cuMemcpyDtoHAsync)                 \
+  X(cuMemcpyHtoDAsync)
+
+struct Cuda {
+#define HFR_DECLARE(name) decltype(&::name) name = nullptr;
+  HFR_STAND_IN_FUNCTIONS(HFR_DECLARE)
+#undef HFR_DECLARE
+  static const Cuda& get() {
+    static const Cuda kCuda = [] {
+      Cuda cuda;
+      void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+      if (driver == nullptr) std::abort();
+#define HFR_NAME(name) #name
+#define HFR_LOAD(name) \
+  cuda.name = reinterpret_cast<decltype(cuda.name)>(dlsym(driver, HFR_NAME(name)));
+      HFR_STAND_IN_FUNCTIONS(HFR_LOAD)
+#undef HFR_LOAD
+#undef HFR_NAME
+      return cuda;
+    }();
+    return kCuda;
+  }
+};
+
+struct Pin {
+  CUdeviceptr address = 0;
+  size_t bytes = 0;
+  char* mapped = nullptr;
+  CUcontext context = nullptr;
+  CUstream stream = nullptr;
+};
+
+// In the pin's context, whatever the thread's own one is and whoever captures.
+template <typename Body>
+void in_context(const Pin& pin, const Body& body) {
+  const Cuda& cuda = Cuda::get();
+  CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+  cuda.cuThreadExchangeStreamCaptureMode(&mode);
+  cuda.cuCtxPushCurrent(pin.context);
+  body(cuda);
+  CUcontext popped = nullptr;
+  cuda.cuCtxPopCurrent(&popped);
+  cuda.cuThreadExchangeStreamCaptureMode(&mode);
+}
+
+[[noreturn]] void misused(const char* what) {
+  std::fprintf(stderr, "the stand-in for GDRCopy: %s\n", what);
+  std::abort();
+}
+
+CUdeviceptr on_gpu(const Pin& pin, const void* mapped, size_t bytes) {
+  const char* at = static_cast<const char*>(mapped);
+  if (pin.mapped == nullptr || at < pin.mapped || at + bytes > pin.mapped + pin.bytes)
+    misused("a copy outside of what is mapped");
+  return pin.address + static_cast<CUdeviceptr>(at - pin.mapped);
+}
+
+void be_slow(size_t bytes) {
+  const int from = state().slow_from;
+  if (from > 0 && bytes >= static_cast<size_t>(from)) usleep(10'000);
+}
+
+}  // namespace
+
+#define HFR_EXPORT extern "C" __attribute__((visibility("default")))
+
+struct gdr_mh_t {
+  unsigned long h;
+};
+
+HFR_EXPORT GdrStandIn* gdr_stand_in() { return &state(); }
+
+HFR_EXPORT void* gdr_open() {
+  if (state().no_module) return nullptr;
+  ++state().sessions;
+  return &state();
+}
+
+HFR_EXPORT int gdr_close(void*) {
+  --state().sessions;
+  return 0;
+}
+
+HFR_EXPORT int gdr_pin_buffer(void*, unsigned long address, size_t bytes, uint64_t, uint32_t,
+                              gdr_mh_t* handle) {
+  if (address % kPageBytes != 0 || bytes % kPageBytes != 0) misused("pages that are not whole");
+  if (state().refuses_pins) return EINVAL;
+  Pin* pin = new Pin;
+  pin->address = address;
+  pin->bytes = bytes;
+  if (!state().host_memory) {
+    if (Cuda::get().cuCtxGetCurrent(&pin->context) != CUDA_SUCCESS || pin->context == nullptr)
+      misused("there is no current context");
+    in_context(
+        *pin, [&](const Cuda& cuda) { cuda.cuStreamCreate(&pin->stream, CU_STREAM_NON_BLOCKING); });
+  }
+  ++state().pinned;
+  ++state().pins;
+  handle->h = reinterpret_cast<unsigned long>(pin);
+  return 0;
+}
+
+HFR_EXPORT int gdr_unpin_buffer(void*, gdr_mh_t handle) {
+  Pin* pin = reinterpret_cast<Pin*>(handle.h);
+  if (pin->mapped != nullptr) misused("unpinned before it was unmapped");
+  if (pin->stream != nullptr)
+    in_context(*pin, [&](const Cuda& cuda) { cuda.cuStreamDestroy(pin->stream); });
+  delete pin;
+  --state().pinned;
+  return 0;
+}
+
+HFR_EXPORT int gdr_map(void*, gdr_mh_t handle, void** mapped, size_t bytes) {
+  if (state().refuses_maps) return ENOMEM;
+  void* reserved =
+      mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) return errno;
+  reinterpret_cast<Pin*>(handle.h)->mapped = static_cast<char*>(reserved);
+  *mapped = reserved;
+  ++state().mapped;
+  return 0;
+}
+
+HFR_EXPORT int gdr_unmap(void*, gdr_mh_t handle, void* mapped, size_t bytes) {
+  munmap(mapped, bytes);
+  reinterpret_cast<Pin*>(handle.h)->mapped = nullptr;
+  --state().mapped;
+  return 0;
+}
+
+HFR_EXPORT int gdr_copy_to_mapping(gdr_mh_t handle, void* mapped, const void* from, size_t bytes) {
+  if (state().refuses_copies) return EINVAL;
+  const Pin& pin = *reinterpret_cast<Pin*>(handle.h);
+  const CUdeviceptr to = on_gpu(pin, mapped, bytes);
+  be_slow(bytes);
+  ++state().writes;
+  if (state().host_memory) {
+    auto* bytes_there = reinterpret_cast<unsigned char*>(to);
+    std::memcpy(bytes_there, from, bytes);
+    if (state().breaks_bytes) bytes_there[bytes - 1] ^= 1;
+    return 0;
+  }
+  CUresult result = CUDA_SUCCESS;
+  in_context(pin, [&](const Cuda& cuda) {
+    result = cuda.cuMemcpyHtoDAsync(to, from, bytes, pin.stream);
+    if (result == CUDA_SUCCESS) result = cuda.cuStreamSynchronize(pin.stream);
+  });
+  return result == CUDA_SUCCESS ? 0 : EIO;
+}
+
+HFR_EXPORT int gdr_copy_from_mapping(gdr_mh_t handle, void* to, const void* mapped, size_t bytes) {
+  if (state().refuses_copies) return EINVAL;
+  const Pin& pin = *reinterpret_cast<Pin*>(handle.h);
+  const CUdeviceptr from = on_gpu(pin, mapped, bytes);
+  be_slow(bytes);
+  ++state().reads;
+  if (state().host_memory) {
+    std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
+    if (state().breaks_bytes) static_cast<unsigned char*>(to)[bytes - 1] ^= 1;
+    return 0;
+  }
+  CUresult result = CUDA_SUCCESS;
+  in_context(pin, [&](const Cuda& cuda) {
+    result = cuda.cuMemcpyDtoHAsync(to, from, bytes, pin.stream);
+    if (result == CUDA_SUCCESS) result = cuda.cuStreamSynchronize(pin.stream);
+  });
+  return result == CUDA_SUCCESS ? 0 : EIO;
+}
+
+HFR_EXPORT int gdr_get_attribute(void*, int which, int* value) {
+  if (which != 1) return EINVAL;
+  *value = state().persistent ? 1 : 0;
+  return 0;
+}
