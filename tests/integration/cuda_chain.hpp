@@ -44,6 +44,7 @@ class Chain {
     const Cuda& cuda = Cuda::get();
     if (spin_ns > 0) stream.spin(spin_ns);
     cuda.cuMemcpyDtoDAsync(data_.address(), source_.address(), bytes_, stream.get());
+    comm_ = comm;
     if (hfr_all_reduce(data_.data(), data_.data(), count_, HFR_FLOAT32, HFR_SUM, comm, stream.get(),
                        request) != HFR_SUCCESS) {
       error_ = hfr_get_last_error(comm);
@@ -52,15 +53,20 @@ class Chain {
     // What comes after must not reach back.
     cuda.cuMemsetD8Async(data_.address(), 0xee, bytes_, stream.get());
   }
-  // What was wrong.
+  // What was wrong, with the error by which the stream was let go, if any.
   std::string check() const {
     if (!error_.empty()) return error_;
-    return copy_.download() == want_ ? "" : "wrong sum of " + std::to_string(count_) + "; ";
+    if (copy_.download() == want_) return "";
+    hfr_status_t status = HFR_SUCCESS;
+    if (hfr_comm_get_async_error(comm_, &status) != HFR_SUCCESS) status = HFR_INVALID_ARGUMENT;
+    return "wrong sum of " + std::to_string(count_) +
+           (status != HFR_SUCCESS ? std::string(" after ") + hfr_get_last_error(comm_) : "") + "; ";
   }
 
  private:
   size_t count_, bytes_;
   std::string error_;
+  hfr_comm_t comm_ = nullptr;
   std::vector<std::byte> want_;
   DeviceBuffer source_, data_, copy_;
 };

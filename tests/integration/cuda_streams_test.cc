@@ -206,15 +206,13 @@ TEST_P(Streams, LargeOnSeveralCommunicators) {
     std::vector<std::unique_ptr<Chain>> chains;
     for (size_t i = 0; i < kMostComms; ++i)
       chains.push_back(std::make_unique<Chain>(rank, n, 20'000'003 + i));
-    std::string wrong;
-    for (int round = 0; round < 2; ++round) {
-      for (size_t i = 0; i < kMostComms; ++i) {
-        const bool late = i % static_cast<size_t>(n) == static_cast<size_t>(rank);
-        chains[i]->enqueue(comms[i], streams[i], late ? kLong / 10 : 0);
-      }
-      for (GpuStream& stream : streams) stream.synchronize();
-      for (const auto& chain : chains) wrong += chain->check();
+    for (size_t i = 0; i < kMostComms; ++i) {
+      const bool late = i % static_cast<size_t>(n) == static_cast<size_t>(rank);
+      chains[i]->enqueue(comms[i], streams[i], late ? kLong / 10 : 0);
     }
+    for (GpuStream& stream : streams) stream.synchronize();
+    std::string wrong;
+    for (const auto& chain : chains) wrong += chain->check();
     return wrong;
   });
 }
