@@ -30,8 +30,10 @@ Status hand_over_chunks(std::span<UserSide* const> ranks, size_t chunks, size_t 
   };
   for (UserSide* rank : ranks) HFR_RETURN_IF_ERROR(rank->begin_chunks());
   for (size_t i = 0; i < chunks + window; ++i) {
-    if (i < chunks) HFR_RETURN_IF_ERROR(along(kWayThere, i));
+    // In a group that is all of the communicator a push waits for the pulls of the lane's previous
+    // chunk, and may stand in one hardware queue with them.
     if (i >= window) HFR_RETURN_IF_ERROR(along(kWayBack, i - window));
+    if (i < chunks) HFR_RETURN_IF_ERROR(along(kWayThere, i));
   }
   return Status();
 }

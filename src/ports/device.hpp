@@ -178,7 +178,7 @@ class UserSide {
   // Without the engine, and it may block as the device's own queues do: the copies to come go
   // behind the stream's earlier entries; what was submitted in a direction for the operation's
   // chunk `idx`, if anything, is handed to the device, in any thread; the stream's later entries go
-  // behind all of them. The ways of a chunk in their order, and its way back behind the way there
+  // behind all of them. The ways of a chunk in their order, and its way back before the way there
   // of the one `window` later. From then on poll() calls no driver.
   virtual Status begin_hand_over(void* stream, uint64_t op) = 0;
   virtual Status hand_over_chunk(CopyDirection direction, size_t idx) = 0;

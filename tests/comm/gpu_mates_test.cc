@@ -93,7 +93,7 @@ TEST(GpuMates, KnowWhoHasCalledAndHow) {
   EXPECT_TRUE(mates.all_in_streams(5));
 }
 
-// The copy-out of a chunk after all copy-ins of the one a window later, whoever comes last.
+// The copy-out of a chunk before all copy-ins of the one a window later, whoever comes last.
 TEST(GpuMates, OneOrderForAll) {
   constexpr size_t kMates = 3;
   constexpr int kRounds = 500;
@@ -115,11 +115,12 @@ TEST(GpuMates, OneOrderForAll) {
   }
   for (std::thread& thread : threads) thread.join();
   std::string want;
-  for (int i = 0; i < kRounds; ++i) want += "abc|abc|abc|ABC|ABC|ABC|";
+  for (int i = 0; i < kRounds; ++i) want += "abc|abc|ABC|abc|ABC|ABC|";
   EXPECT_EQ(log, want);
 }
 
-// Each step of a chunk by all ranks before the next one by any.
+// Each step of a chunk by all ranks before the next one by any; what it waits for, the lane's
+// previous chunk, before it.
 TEST(GpuMates, StepsOfAGroup) {
   std::string log;
   FakeSide a('a', log), b('b', log);
@@ -127,8 +128,8 @@ TEST(GpuMates, StepsOfAGroup) {
   const std::array<hfr::UserSide*, 2> sides = {&a, &b};
   EXPECT_TRUE(hfr::hand_over_chunks(sides, 2, 1).ok());
   const std::string there = "22|33|ab|", back = "AB|44|";  // push, add, in; out, pull
-  EXPECT_EQ(log, there + there + back + back);
-  EXPECT_EQ(a.chunks, (std::vector<size_t>{0, 0, 0, 1, 1, 1, 0, 0, 1, 1}));
+  EXPECT_EQ(log, there + back + there + back);
+  EXPECT_EQ(a.chunks, (std::vector<size_t>{0, 0, 0, 0, 0, 1, 1, 1, 1, 1}));
 }
 
 TEST(GpuMates, ARefusalReachesAll) {
