@@ -14,6 +14,10 @@
 #include <cstdlib>
 #include <cstring>
 
+struct gdr_mh_t {
+  unsigned long h;
+};
+
 namespace {
 
 using hfr_tests::GdrStandIn;
@@ -83,25 +87,41 @@ void in_context(const Pin& pin, const Body& body) {
   std::abort();
 }
 
-CUdeviceptr on_gpu(const Pin& pin, const void* mapped, size_t bytes) {
+const Pin& pin_of(gdr_mh_t handle) { return *reinterpret_cast<Pin*>(handle.h); }
+
+// Where on the GPU it is; 0: refused.
+CUdeviceptr begin_copy(gdr_mh_t handle, const void* mapped, size_t bytes, std::atomic<int>& count) {
+  if (state().refuses_copies) return 0;
+  const Pin& pin = pin_of(handle);
   const char* at = static_cast<const char*>(mapped);
   if (pin.mapped == nullptr || at < pin.mapped || at + bytes > pin.mapped + pin.bytes)
     misused("a copy outside of what is mapped");
+  const int slow_from = state().slow_from;
+  if (slow_from > 0 && bytes >= static_cast<size_t>(slow_from)) usleep(10'000);
+  ++count;
   return pin.address + static_cast<CUdeviceptr>(at - pin.mapped);
 }
 
-void be_slow(size_t bytes) {
-  const int from = state().slow_from;
-  if (from > 0 && bytes >= static_cast<size_t>(from)) usleep(10'000);
+int copy_host(void* to, const void* from, size_t bytes) {
+  std::memcpy(to, from, bytes);
+  if (state().breaks_bytes) static_cast<unsigned char*>(to)[bytes - 1] ^= 1;
+  return 0;
+}
+
+template <typename Enqueue>
+int copy_gpu(gdr_mh_t handle, const Enqueue& enqueue) {
+  const Pin& pin = pin_of(handle);
+  CUresult result = CUDA_SUCCESS;
+  in_context(pin, [&](const Cuda& cuda) {
+    result = enqueue(cuda, pin.stream);
+    if (result == CUDA_SUCCESS) result = cuda.cuStreamSynchronize(pin.stream);
+  });
+  return result == CUDA_SUCCESS ? 0 : EIO;
 }
 
 }  // namespace
 
 #define HFR_EXPORT extern "C" __attribute__((visibility("default")))
-
-struct gdr_mh_t {
-  unsigned long h;
-};
 
 HFR_EXPORT GdrStandIn* gdr_stand_in() { return &state(); }
 
@@ -164,42 +184,21 @@ HFR_EXPORT int gdr_unmap(void*, gdr_mh_t handle, void* mapped, size_t bytes) {
 }
 
 HFR_EXPORT int gdr_copy_to_mapping(gdr_mh_t handle, void* mapped, const void* from, size_t bytes) {
-  if (state().refuses_copies) return EINVAL;
-  const Pin& pin = *reinterpret_cast<Pin*>(handle.h);
-  const CUdeviceptr to = on_gpu(pin, mapped, bytes);
-  be_slow(bytes);
-  ++state().writes;
-  if (state().host_memory) {
-    auto* bytes_there = reinterpret_cast<unsigned char*>(to);
-    std::memcpy(bytes_there, from, bytes);
-    if (state().breaks_bytes) bytes_there[bytes - 1] ^= 1;
-    return 0;
-  }
-  CUresult result = CUDA_SUCCESS;
-  in_context(pin, [&](const Cuda& cuda) {
-    result = cuda.cuMemcpyHtoDAsync(to, from, bytes, pin.stream);
-    if (result == CUDA_SUCCESS) result = cuda.cuStreamSynchronize(pin.stream);
+  const CUdeviceptr to = begin_copy(handle, mapped, bytes, state().writes);
+  if (to == 0) return EINVAL;
+  if (state().host_memory) return copy_host(reinterpret_cast<void*>(to), from, bytes);
+  return copy_gpu(handle, [&](const Cuda& cuda, CUstream stream) {
+    return cuda.cuMemcpyHtoDAsync(to, from, bytes, stream);
   });
-  return result == CUDA_SUCCESS ? 0 : EIO;
 }
 
 HFR_EXPORT int gdr_copy_from_mapping(gdr_mh_t handle, void* to, const void* mapped, size_t bytes) {
-  if (state().refuses_copies) return EINVAL;
-  const Pin& pin = *reinterpret_cast<Pin*>(handle.h);
-  const CUdeviceptr from = on_gpu(pin, mapped, bytes);
-  be_slow(bytes);
-  ++state().reads;
-  if (state().host_memory) {
-    std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
-    if (state().breaks_bytes) static_cast<unsigned char*>(to)[bytes - 1] ^= 1;
-    return 0;
-  }
-  CUresult result = CUDA_SUCCESS;
-  in_context(pin, [&](const Cuda& cuda) {
-    result = cuda.cuMemcpyDtoHAsync(to, from, bytes, pin.stream);
-    if (result == CUDA_SUCCESS) result = cuda.cuStreamSynchronize(pin.stream);
+  const CUdeviceptr from = begin_copy(handle, mapped, bytes, state().reads);
+  if (from == 0) return EINVAL;
+  if (state().host_memory) return copy_host(to, reinterpret_cast<const void*>(from), bytes);
+  return copy_gpu(handle, [&](const Cuda& cuda, CUstream stream) {
+    return cuda.cuMemcpyDtoHAsync(to, from, bytes, stream);
   });
-  return result == CUDA_SUCCESS ? 0 : EIO;
 }
 
 HFR_EXPORT int gdr_get_attribute(void*, int which, int* value) {

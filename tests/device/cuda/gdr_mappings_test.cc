@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "gdr_fixture.hpp"
+#include "made_up_engine.hpp"
 
 namespace hfr {
 namespace {
@@ -13,20 +13,15 @@ constexpr size_t kLimit = 4096;
 constexpr size_t kLarge = size_t{4} << 20;  // more than is mapped whole
 static_assert(kLarge > GdrMappings::kWhole);
 
-class Mappings : public WithGdrCopy {
+class Mappings : public WithEngine {
  protected:
   void SetUp() override {
-    WithGdrCopy::SetUp();
-    driver_.cuPointerGetAttributes = look_up;
-    auto opened = CudaContext::open(driver_, made_up_context(1), 0);
-    ASSERT_TRUE(opened.ok()) << opened.status().message();
-    context_ = *opened;
+    WithEngine::SetUp();
     begin();
   }
   void TearDown() override {
     mappings_.reset();
-    WithGdrCopy::TearDown();
-    current_contexts().clear();
+    WithEngine::TearDown();
   }
   void begin() {
     mappings_.emplace(*context_);
@@ -59,8 +54,6 @@ class Mappings : public WithGdrCopy {
     return read;
   }
 
-  Driver driver_ = made_up_driver();
-  std::shared_ptr<CudaContext> context_;
   std::optional<GdrMappings> mappings_;
 };
 
