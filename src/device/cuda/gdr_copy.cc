@@ -1,7 +1,11 @@
 #include "device/cuda/gdr_copy.hpp"
 
 #include <dlfcn.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
+#include <atomic>
 #include <cstring>
 
 #include "base/text.hpp"
@@ -10,6 +14,18 @@ namespace hfr {
 namespace {
 
 constexpr int kUsesPersistentMapping = 1;  // of get_attribute
+
+// What is mapped is write-combining: without this a load may be older than the word that said that
+// the GPU has written, and a store younger than the word that lets the GPU read.
+void fence() {
+#if defined(__x86_64__)
+  _mm_mfence();
+#elif defined(__aarch64__)
+  asm volatile("dsb sy" ::: "memory");
+#else
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}
 
 }  // namespace
 
@@ -85,11 +101,14 @@ void GdrCopy::unmap(const Mapping& mapping) {
 }
 
 bool GdrCopy::Mapping::read(void* to, CUdeviceptr from, size_t bytes) const {
+  fence();
   return owner_.functions_.copy_from_mapping(handle_, to, at(from), bytes) == 0;
 }
 
 bool GdrCopy::Mapping::write(CUdeviceptr to, const void* from, size_t bytes) const {
-  return owner_.functions_.copy_to_mapping(handle_, at(to), from, bytes) == 0;
+  const bool taken = owner_.functions_.copy_to_mapping(handle_, at(to), from, bytes) == 0;
+  fence();
+  return taken;
 }
 
 const Result<GdrCopy*>& gdr_copy() {

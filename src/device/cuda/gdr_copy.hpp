@@ -49,7 +49,7 @@ class GdrCopy {
     ~Mapping() { owner_.unmap(*this); }
     Mapping(const Mapping&) = delete;
     Mapping& operator=(const Mapping&) = delete;
-    // Inside what was mapped. False: it was refused.
+    // Inside what was mapped, in order with the thread's other loads and stores. False: refused.
     bool read(void* to, CUdeviceptr from, size_t bytes) const;
     bool write(CUdeviceptr to, const void* from, size_t bytes) const;
 
