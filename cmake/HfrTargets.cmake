@@ -1,6 +1,7 @@
 # hfr_module(NAME SOURCES ... [DEPS ...]): one folder of src/ as a static library, PIC and hidden.
 # hfr_test(NAME SOURCES ... [DEPS ...] [LABELS ...] [ENVIRONMENT ...]): a GoogleTest program, one CTest entry a case.
 # hfr_test_cases(NAME PREFIX P [FILTER F] [ENVIRONMENT ...]): its cases, or some, once more in another environment, as P.CASE.
+# Both take LIBRARY_PATH, a folder whose libraries are loaded before others.
 
 add_library(hfr_build_flags INTERFACE)
 target_compile_features(hfr_build_flags INTERFACE cxx_std_20)
@@ -31,7 +32,7 @@ function(hfr_module name)
 endfunction()
 
 function(hfr_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS;ENVIRONMENT" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT;LIBRARY_PATH" "SOURCES;DEPS;LABELS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
@@ -46,11 +47,11 @@ function(hfr_test name)
     list(APPEND properties LABELS ${ARG_LABELS})
   endif()
   set_target_properties(${name} PROPERTIES HFR_TEST_PROPERTIES "${properties}")
-  hfr_test_cases(${name} ENVIRONMENT ${ARG_ENVIRONMENT})
+  hfr_test_cases(${name} LIBRARY_PATH "${ARG_LIBRARY_PATH}" ENVIRONMENT ${ARG_ENVIRONMENT})
 endfunction()
 
 function(hfr_test_cases name)
-  cmake_parse_arguments(ARG "" "PREFIX;FILTER" "ENVIRONMENT" ${ARGN})
+  cmake_parse_arguments(ARG "" "PREFIX;FILTER;LIBRARY_PATH" "ENVIRONMENT" ${ARGN})
   get_target_property(properties ${name} HFR_TEST_PROPERTIES)
   set(list ${name}_${ARG_PREFIX}_cases)
   if(ARG_PREFIX)
@@ -61,7 +62,11 @@ function(hfr_test_cases name)
   # It would keep the first one of several variables. Tests fail communicators by the hundred: their records stay out of
   # the user's folders.
   set(environment HFREDUCE_RECORDER_DIR=${PROJECT_BINARY_DIR}/records ${ARG_ENVIRONMENT})
+  set(properties "ENVIRONMENT \"${environment}\"")
+  if(ARG_LIBRARY_PATH)
+    string(APPEND properties " ENVIRONMENT_MODIFICATION \"LD_LIBRARY_PATH=path_list_prepend:${ARG_LIBRARY_PATH}\"")
+  endif()
   file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${list}.cmake
-       CONTENT "if(${list})\n  set_tests_properties(\${${list}} PROPERTIES ENVIRONMENT \"${environment}\")\nendif()\n")
+       CONTENT "if(${list})\n  set_tests_properties(\${${list}} PROPERTIES ${properties})\nendif()\n")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${CMAKE_CURRENT_BINARY_DIR}/${list}.cmake)
 endfunction()
