@@ -334,6 +334,7 @@ class SetUp {
     options.staging_bytes = parts_.memory->staging().size();
     options.bounce_bytes = parts_.staging.flat_bytes;
     options.gdr_copy_bytes = parts_.config.gdr_copy_bytes;
+    if (parts_.config.check != "off") options.gdr_copy_bytes = 0;  // there are no small messages
     options.once_per_mapping = [this](const NodeMemory::Maker& make) {
       return parts_.memory->once(make);
     };

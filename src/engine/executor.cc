@@ -79,6 +79,7 @@ void Executor::set_ready(uint64_t number) {
 }
 
 bool Executor::all_ready() {
+  if (failed()) return true;  // nothing is asked for any more: buffers may be gone
   for (uint64_t n = completed_.load(std::memory_order_relaxed);
        n < submitted_.load(std::memory_order_relaxed); ++n) {
     if (!input_ready(op(n))) return false;

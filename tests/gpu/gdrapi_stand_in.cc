@@ -13,6 +13,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 struct gdr_mh_t {
   unsigned long h;
@@ -37,6 +39,7 @@ GdrStandIn& state() {
   X(cuStreamCreate)                    \
   X(cuStreamDestroy)                   \
   X(cuStreamSynchronize)               \
+  X(cuPointerGetAttribute)             \
   X(cuMemcpyDtoHAsync)                 \
   X(cuMemcpyHtoDAsync)
 
@@ -61,12 +64,38 @@ struct Cuda {
   }
 };
 
+[[noreturn]] void misused(const char* what) {
+  std::fprintf(stderr, "the stand-in for GDRCopy: %s\n", what);
+  std::abort();
+}
+
+// What is mapped is pages, which a driver may give to another allocation once this one is freed.
+// The copies here would follow it, so the ids are compared.
+class Allocations {
+ public:
+  void expect_same(CUdeviceptr address) {
+    unsigned long long id = 0;
+    if (Cuda::get().cuPointerGetAttribute(&id, CU_POINTER_ATTRIBUTE_BUFFER_ID, address) !=
+        CUDA_SUCCESS) {
+      misused("a copy of memory that was freed");
+    }
+    std::lock_guard lock(mutex_);
+    if (ids_.emplace(address, id).first->second != id)
+      misused("a copy of memory that was freed and given out again");
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<CUdeviceptr, unsigned long long> ids_;
+};
+
 struct Pin {
   CUdeviceptr address = 0;
   size_t bytes = 0;
   char* mapped = nullptr;
   CUcontext context = nullptr;
   CUstream stream = nullptr;
+  Allocations allocations;
 };
 
 // In the pin's context, whatever the thread's own one is and whoever captures.
@@ -82,24 +111,21 @@ void in_context(const Pin& pin, const Body& body) {
   cuda.cuThreadExchangeStreamCaptureMode(&mode);
 }
 
-[[noreturn]] void misused(const char* what) {
-  std::fprintf(stderr, "the stand-in for GDRCopy: %s\n", what);
-  std::abort();
-}
-
-const Pin& pin_of(gdr_mh_t handle) { return *reinterpret_cast<Pin*>(handle.h); }
+Pin& pin_of(gdr_mh_t handle) { return *reinterpret_cast<Pin*>(handle.h); }
 
 // Where on the GPU it is; 0: refused.
 CUdeviceptr begin_copy(gdr_mh_t handle, const void* mapped, size_t bytes, std::atomic<int>& count) {
   if (state().refuses_copies) return 0;
-  const Pin& pin = pin_of(handle);
+  Pin& pin = pin_of(handle);
   const char* at = static_cast<const char*>(mapped);
   if (pin.mapped == nullptr || at < pin.mapped || at + bytes > pin.mapped + pin.bytes)
     misused("a copy outside of what is mapped");
   const int slow_from = state().slow_from;
   if (slow_from > 0 && bytes >= static_cast<size_t>(slow_from)) usleep(10'000);
   ++count;
-  return pin.address + static_cast<CUdeviceptr>(at - pin.mapped);
+  const CUdeviceptr address = pin.address + static_cast<CUdeviceptr>(at - pin.mapped);
+  if (!state().host_memory) pin.allocations.expect_same(address);
+  return address;
 }
 
 int copy_host(void* to, const void* from, size_t bytes) {
@@ -202,7 +228,7 @@ HFR_EXPORT int gdr_copy_from_mapping(gdr_mh_t handle, void* to, const void* mapp
 }
 
 HFR_EXPORT int gdr_get_attribute(void*, int which, int* value) {
-  if (which != 1) return EINVAL;
+  if (which != 1 || state().cannot_tell) return EINVAL;
   *value = state().persistent ? 1 : 0;
   return 0;
 }

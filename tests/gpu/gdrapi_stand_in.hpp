@@ -12,6 +12,7 @@ struct GdrStandIn {
   std::atomic<bool> host_memory{false};  // the "GPU memory" is the process' own
   std::atomic<bool> no_module{false};
   std::atomic<bool> persistent{false};
+  std::atomic<bool> cannot_tell{false};  // whether it is
   std::atomic<bool> refuses_pins{false};
   std::atomic<bool> refuses_maps{false};
   std::atomic<bool> refuses_copies{false};

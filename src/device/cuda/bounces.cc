@@ -1,5 +1,6 @@
 #include "device/cuda/bounces.hpp"
 
+#include <algorithm>
 #include <new>
 
 #include "base/shared_memory.hpp"
@@ -12,7 +13,7 @@ Bounces::Bounces(const CudaContext& context, bool memory_operations, GdrMappings
       mappings_(mappings),
       cpu_first_(context.sees_cpu_writes() || context.can_flush_cpu_writes()),
       wait_flags_(CU_STREAM_WAIT_VALUE_GEQ |
-                  (context.sees_cpu_writes() ? 0U : unsigned{CU_STREAM_WAIT_VALUE_FLUSH})),
+                  (context.can_flush_cpu_writes() ? unsigned{CU_STREAM_WAIT_VALUE_FLUSH} : 0U)),
       places_(kNum + 1) {}
 
 Status Bounces::open(size_t bytes) {
@@ -158,8 +159,18 @@ bool Bounces::came(Bounce& bounce) {
 
 void Bounces::let_go(Bounce& bounce) {
   Place& p = place(bounce);
-  if (writes_ahead(p)) write(p);
-  bounce.out->open();
+  if (writes_ahead(p)) {
+    write(p);
+    if (!p.writer->settle(reinterpret_cast<CUdeviceptr>(p.to))) refused_ = true;
+  }
+  // What failed is let go when everybody knows: open_all().
+  if (!refused_) bounce.out->open();
+}
+
+bool Bounces::reads_as_dead(const Bounce& bounce) const {
+  const auto& p = static_cast<const Place&>(bounce);
+  return p.reader != nullptr &&
+         std::all_of(p.data, p.data + p.bytes, [](std::byte b) { return b == std::byte{0xff}; });
 }
 
 void Bounces::write(Place& place) {

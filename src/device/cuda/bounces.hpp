@@ -48,11 +48,13 @@ class Bounces {
   CUresult copy_in(CUstream stream, Bounce& bounce);
   CUresult copy_out(CUstream stream, Bounce& bounce, bool gated);
   bool came(Bounce& bounce);
-  // Lets a gated copy go.
+  // Lets a gated copy go, unless it was refused.
   void let_go(Bounce& bounce);
   bool left(Bounce& bounce);
-  // The CPU was refused a copy.
+  // The CPU was refused a copy. Any thread.
   bool refused() const { return refused_; }
+  // What came was read by the CPU, and is what a device reads as that is gone from its bus.
+  bool reads_as_dead(const Bounce& bounce) const;
 
   // A copy waits for its gate. Any thread.
   bool any_gated() const { return num_gated_.load(std::memory_order_relaxed) > 0; }
@@ -98,7 +100,7 @@ class Bounces {
   const bool cpu_first_;       // the CPU's writes come before what it tells a stream
   const unsigned wait_flags_;  // of a wait for that word
   size_t bytes_ = 0;
-  bool refused_ = false;
+  std::atomic<bool> refused_{false};
   std::byte* memory_ = nullptr;  // the gates, then the places
   CUdeviceptr on_device_ = 0;
   CUstream own_ = nullptr;

@@ -147,6 +147,7 @@ class CudaDevice : public Device, private UserSide, public CudaGroupSide {
   Result<bool> bounce_came(Bounce& bounce) override {
     const bool came = bounces_.came(bounce);
     HFR_RETURN_IF_ERROR(refusal());
+    if (came && bounces_.reads_as_dead(bounce)) HFR_RETURN_IF_ERROR(health(false));
     return came;
   }
   bool bounce_left(Bounce& bounce) override { return bounces_.left(bounce); }

@@ -59,11 +59,10 @@ Result<std::unique_ptr<GdrCopy>> GdrCopy::load(const char* library) {
                   "GDRCopy's library is there, but its kernel module is not, or too old, or "
                   "/dev/gdrdrv may not be opened by this user");
   }
-  int persistent = 0;
-  if (functions.get_attribute != nullptr &&
-      functions.get_attribute(made->session_, kUsesPersistentMapping, &persistent) == 0) {
-    made->keeps_freed_memory_ = persistent != 0;
-  }
+  int persistent = 1;  // where nobody can tell
+  if (functions.get_attribute != nullptr)
+    functions.get_attribute(made->session_, kUsesPersistentMapping, &persistent);
+  made->keeps_freed_memory_ = persistent != 0;
   return made;
 }
 
@@ -109,6 +108,11 @@ bool GdrCopy::Mapping::write(CUdeviceptr to, const void* from, size_t bytes) con
   const bool taken = owner_.functions_.copy_to_mapping(handle_, at(to), from, bytes) == 0;
   fence();
   return taken;
+}
+
+bool GdrCopy::Mapping::settle(CUdeviceptr written) const {
+  std::byte ignored{};
+  return read(&ignored, written, sizeof(ignored));
 }
 
 const Result<GdrCopy*>& gdr_copy() {

@@ -52,6 +52,8 @@ class GdrCopy {
     // Inside what was mapped, in order with the thread's other loads and stores. False: refused.
     bool read(void* to, CUdeviceptr from, size_t bytes) const;
     bool write(CUdeviceptr to, const void* from, size_t bytes) const;
+    // Returns when what was written there has come to the GPU: a read of it waits for that.
+    bool settle(CUdeviceptr written) const;
 
    private:
     friend class GdrCopy;

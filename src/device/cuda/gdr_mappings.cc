@@ -62,6 +62,7 @@ GdrMappings::Entry GdrMappings::make_entry(CUdeviceptr buffer, size_t bytes, uin
 void GdrMappings::add(Entry entry) {
   // Pieces of one large allocation: the new one takes their place.
   std::erase_if(entries_, [&](const Entry& e) { return entry.covers(e.begin, e.end); });
+  if (entries_.size() == kMost && num_seen_ - last_sweep_ >= kMost) drop_freed();
   if (entries_.size() == kMost) {
     auto rank = [](const Entry& e) { return std::pair(e.mapping != nullptr, e.last_use); };
     auto least =
@@ -81,6 +82,7 @@ void GdrMappings::map(Entry& entry) {
 }
 
 void GdrMappings::drop_freed() {
+  last_sweep_ = num_seen_;
   std::erase_if(entries_, [&](const Entry& e) {
     if (e.mapping == nullptr) return false;
     CUpointer_attribute name = CU_POINTER_ATTRIBUTE_BUFFER_ID;

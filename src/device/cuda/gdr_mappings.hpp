@@ -79,6 +79,7 @@ class GdrMappings {
   std::mutex mutex_;
   std::vector<Entry> entries_;
   uint64_t num_seen_ = 0;
+  uint64_t last_sweep_ = 0;  // for what was freed
 };
 
 }  // namespace hfr

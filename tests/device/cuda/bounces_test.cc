@@ -127,11 +127,13 @@ TEST_F(BouncesOf, TheResultMayBeThereBeforeTheWaitIsHandedOver) {
   ASSERT_EQ(bounces_->copy_out(stream_, bounce, true), CUDA_SUCCESS);
   EXPECT_EQ(calls_since(), "word wait word ");
   EXPECT_TRUE(result_there());
+  EXPECT_EQ(stand_in_->reads, 2);  // the input, and that the result has come to the GPU
   EXPECT_TRUE(bounces_->left(bounce));
   bounces_->give_back(&bounce);
 }
 
-// Where streams do not see what the CPU wrote, a wait flushes it, or the copy engine copies.
+// A wait flushes what the CPU wrote; where it cannot, and streams do not see it, the copy engine
+// copies.
 TEST_F(BouncesOf, StreamsSeeWhatTheCpuWrote) {
   MadeUpEngine::get().ordering = CU_GPU_DIRECT_RDMA_WRITES_ORDERING_NONE;
   for (bool flushes : {true, false}) {
@@ -209,6 +211,34 @@ TEST_F(BouncesOf, WhatIsRefusedIsTold) {
   EXPECT_FALSE(bounces_->refused());
   EXPECT_TRUE(bounces_->came(bounce));
   EXPECT_TRUE(bounces_->refused());
+}
+
+// A stream is let go when everybody knows of the failure, and not before.
+TEST_F(BouncesOf, ARefusedResultDoesNotLetTheStreamGo) {
+  open({kBytes, kBytes});
+  Bounce& bounce = take();
+  ASSERT_EQ(bounces_->copy_in(stream_, bounce), CUDA_SUCCESS);
+  ASSERT_EQ(bounces_->copy_out(stream_, bounce, true), CUDA_SUCCESS);
+  ASSERT_TRUE(bounces_->came(bounce));
+  stand_in_->refuses_copies = true;
+  bounces_->let_go(bounce);
+  EXPECT_TRUE(bounces_->refused());
+  EXPECT_EQ(bounce.out->go, 0);
+  bounces_->open_all();
+  EXPECT_EQ(bounce.out->go, 1);
+}
+
+TEST_F(BouncesOf, OnesAreWhatADeadDeviceReadsAs) {
+  open({kBytes, kBytes});
+  for (size_t ones : {kBytes, kBytes - 1}) {
+    std::fill_n(send_.data(), kBytes, std::byte{0});
+    std::fill_n(send_.data(), ones, std::byte{0xff});
+    Bounce& bounce = take();
+    ASSERT_EQ(bounces_->copy_in(nullptr, bounce), CUDA_SUCCESS);
+    ASSERT_TRUE(bounces_->came(bounce));
+    EXPECT_EQ(bounces_->reads_as_dead(bounce), ones == kBytes);
+    bounces_->give_back(&bounce);
+  }
 }
 
 TEST_F(BouncesOf, AreTakenInTurnAndTheSpareOneNever) {

@@ -39,6 +39,10 @@ TEST_F(Gdr, SaysWhetherFreedMemoryIsKept) {
   stand_in_->persistent = true;
   load_again();
   EXPECT_TRUE(gdr_->keeps_freed_memory());
+  stand_in_->persistent = false;
+  stand_in_->cannot_tell = true;
+  load_again();
+  EXPECT_TRUE(gdr_->keeps_freed_memory());
 }
 
 // Anywhere in the pages, and nothing beside it is touched; unpinned at the end.

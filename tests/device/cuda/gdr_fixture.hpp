@@ -78,9 +78,9 @@ class WithGdrCopy : public testing::Test {
     EXPECT_EQ(stand_in_->mapped, 0);
     EXPECT_EQ(stand_in_->pinned, 0);
     EXPECT_EQ(stand_in_->sessions, 0);
-    for (auto* flag :
-         {&stand_in_->persistent, &stand_in_->no_module, &stand_in_->refuses_pins,
-          &stand_in_->refuses_maps, &stand_in_->refuses_copies, &stand_in_->breaks_bytes})
+    for (auto* flag : {&stand_in_->persistent, &stand_in_->cannot_tell, &stand_in_->no_module,
+                       &stand_in_->refuses_pins, &stand_in_->refuses_maps,
+                       &stand_in_->refuses_copies, &stand_in_->breaks_bytes})
       *flag = false;
     stand_in_->slow_from = 0;
     stand_in_->pins = stand_in_->reads = stand_in_->writes = 0;

@@ -211,6 +211,21 @@ TEST_F(Mappings, WhatIsInUseStays) {
   EXPECT_EQ(stand_in_->mapped, static_cast<int>(GdrMappings::kMost));
 }
 
+// All places are in use by what was freed: that makes room, though none of it has been unused for
+// long.
+TEST_F(Mappings, WhatWasFreedMakesRoom) {
+  for (unsigned long long id = 1; id <= GdrMappings::kMost; ++id) {
+    allocate(kAt + id * kLarge, kLarge, id);
+    see_often(kAt + id * kLarge, 8);
+  }
+  EXPECT_EQ(stand_in_->mapped, static_cast<int>(GdrMappings::kMost));
+  for (unsigned long long id = 1; id <= GdrMappings::kMost; ++id) free(id);
+  allocate(kAt, kLarge, 1000);
+  see(kAt, 8, 2 * GdrMappings::kMost);
+  EXPECT_TRUE(is_mapped(kAt, 8));
+  EXPECT_EQ(stand_in_->mapped, 1);
+}
+
 TEST_F(Mappings, WhatIsRefusedIsNotAskedForAgain) {
   allocate(kAt, kLarge, 1);
   stand_in_->refuses_pins = true;

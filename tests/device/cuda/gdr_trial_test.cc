@@ -29,6 +29,10 @@ TEST_F(GdrTrialOf, ALimitThatIsGivenIsKept) {
   ASSERT_TRUE(limits.ok()) << limits.status().message();
   EXPECT_EQ(limits->read, 12'345);
   EXPECT_EQ(limits->write, 12'345);
+  const auto small = run(12'345, 4096);
+  ASSERT_TRUE(small.ok()) << small.status().message();
+  EXPECT_EQ(small->read, 4096);
+  EXPECT_EQ(small->write, 4096);
   EXPECT_GT(stand_in_->reads, 10);
   EXPECT_GT(stand_in_->writes, 10);
 }
