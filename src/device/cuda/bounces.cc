@@ -159,10 +159,7 @@ bool Bounces::came(Bounce& bounce) {
 
 void Bounces::let_go(Bounce& bounce) {
   Place& p = place(bounce);
-  if (writes_ahead(p)) {
-    write(p);
-    if (!p.writer->settle(reinterpret_cast<CUdeviceptr>(p.to))) refused_ = true;
-  }
+  if (writes_ahead(p)) write(p);
   // What failed is let go when everybody knows: open_all().
   if (!refused_) bounce.out->open();
 }

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <type_traits>
 
 #include "base/text.hpp"
 
@@ -105,14 +106,9 @@ bool GdrCopy::Mapping::read(void* to, CUdeviceptr from, size_t bytes) const {
 }
 
 bool GdrCopy::Mapping::write(CUdeviceptr to, const void* from, size_t bytes) const {
-  const bool taken = owner_.functions_.copy_to_mapping(handle_, at(to), from, bytes) == 0;
-  fence();
-  return taken;
-}
-
-bool GdrCopy::Mapping::settle(CUdeviceptr written) const {
   std::byte ignored{};
-  return read(&ignored, written, sizeof(ignored));
+  return owner_.functions_.copy_to_mapping(handle_, at(to), from, bytes) == 0 &&
+         read(&ignored, to, sizeof(ignored));
 }
 
 const Result<GdrCopy*>& gdr_copy() {

@@ -49,11 +49,11 @@ class GdrCopy {
     ~Mapping() { owner_.unmap(*this); }
     Mapping(const Mapping&) = delete;
     Mapping& operator=(const Mapping&) = delete;
-    // Inside what was mapped, in order with the thread's other loads and stores. False: refused.
+    // Inside what was mapped, in order with the thread's other loads and stores; `bytes` is not 0.
+    // False: refused.
     bool read(void* to, CUdeviceptr from, size_t bytes) const;
+    // Returns when it has come to the GPU: a byte is read back, which waits for that.
     bool write(CUdeviceptr to, const void* from, size_t bytes) const;
-    // Returns when what was written there has come to the GPU: a read of it waits for that.
-    bool settle(CUdeviceptr written) const;
 
    private:
     friend class GdrCopy;

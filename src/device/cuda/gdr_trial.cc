@@ -95,10 +95,9 @@ Result<size_t> GdrTrial::measure(bool reads) {
   const size_t most = std::min(kBytes, bounces_.bytes());
   size_t limit = 0;
   for (size_t bytes = std::min(kLeastTimed, most);; bytes = std::min(4 * bytes, most)) {
-    // The engine's copy out has come to the GPU when it says that it has finished.
     auto by_cpu = [&] {
       return taken(reads ? mapping_->read(bounce, memory_, bytes)
-                         : mapping_->write(memory_, bounce, bytes) && mapping_->settle(memory_));
+                         : mapping_->write(memory_, bounce, bytes));
     };
     auto by_engine = [&] { return reads ? engine_in(bytes) : engine_out(bytes); };
     HFR_ASSIGN_OR_RETURN(const uint64_t cpu_ns, shortest_ns(by_cpu));
