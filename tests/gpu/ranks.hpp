@@ -46,6 +46,13 @@ inline std::string read_line(int fd, std::chrono::steady_clock::time_point deadl
   }
 }
 
+// Waits until an operation that began with `status` has failed: "<status> <sentence>", for
+// Ranks::expect_named_when_killed().
+inline std::string await_failure(hfr_comm_t comm, hfr_status_t status) {
+  while (status == HFR_SUCCESS) hfr_comm_get_async_error(comm, &status);
+  return std::to_string(status) + " " + hfr_get_last_error(comm);
+}
+
 class Ranks {
  public:
   using Say = std::function<void(const std::string&)>;

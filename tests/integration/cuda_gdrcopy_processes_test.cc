@@ -122,31 +122,30 @@ INSTANTIATE_TEST_SUITE_P(Cuda, GdrCopyRanks, testing::Values(2, 4),
 TEST(CudaGdrCopyFailure, FreedBuffersAreNotReadAfterwards) {
   constexpr int kRanks = 3;
   constexpr int kVictim = 1;
-  Ranks ranks({.num_ranks = kRanks, .timeout_ms = 2'000},
-              [](int rank, const Ranks::Comms& comms, const Ranks::Say& say) -> std::string {
-                constexpr size_t kCount = 100;
-                hfr_comm_t comm = comms[0];
-                GpuStream stream;
-                Gate gate;
-                DeviceBuffer data(kCount * 4);
-                for (int i = 0; i < kTimes; ++i) {
-                  const std::string wrong =
-                      sum_once(rank, kRanks, comm, nullptr, data, data, kCount);
-                  if (!wrong.empty()) return wrong;
-                }
-                say("ready");
-                if (rank == kVictim) {
-                  while (true) pause();
-                }
-                gate.hold(stream);
-                hfr_status_t status = hfr_all_reduce(data.data(), data.data(), kCount, HFR_FLOAT32,
-                                                     HFR_SUM, comm, stream.get(), nullptr);
-                while (status == HFR_SUCCESS) hfr_comm_get_async_error(comm, &status);
-                const std::string error = hfr_get_last_error(comm);
-                gate.open();
-                stream.synchronize();
-                return std::to_string(status) + " " + error;
-              });
+  Ranks ranks(
+      {.num_ranks = kRanks, .timeout_ms = 2'000},
+      [](int rank, const Ranks::Comms& comms, const Ranks::Say& say) -> std::string {
+        constexpr size_t kCount = 100;
+        hfr_comm_t comm = comms[0];
+        GpuStream stream;
+        Gate gate;
+        DeviceBuffer data(kCount * 4);
+        for (int i = 0; i < kTimes; ++i) {
+          const std::string wrong = sum_once(rank, kRanks, comm, nullptr, data, data, kCount);
+          if (!wrong.empty()) return wrong;
+        }
+        say("ready");
+        if (rank == kVictim) {
+          while (true) pause();
+        }
+        gate.hold(stream);
+        const hfr_status_t started = hfr_all_reduce(data.data(), data.data(), kCount, HFR_FLOAT32,
+                                                    HFR_SUM, comm, stream.get(), nullptr);
+        const std::string end = await_failure(comm, started);
+        gate.open();
+        stream.synchronize();
+        return end;
+      });
   if (const std::string why = ranks.expect_all_say("ready"); !why.empty()) GTEST_SKIP() << why;
   ranks.expect_named_when_killed(kVictim);
 }

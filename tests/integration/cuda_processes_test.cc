@@ -64,12 +64,10 @@ TEST(CudaProcesses, AKilledPeerReleasesStreams) {
                 const hfr_status_t started =
                     hfr_all_reduce(data.data(), data.data(), size_t{1} << 20, HFR_FLOAT32, HFR_SUM,
                                    comm, stream.get(), nullptr);
-                hfr_status_t status = started;
-                while (status == HFR_SUCCESS) hfr_comm_get_async_error(comm, &status);
-                const std::string error = hfr_get_last_error(comm);
+                const std::string end = await_failure(comm, started);
                 gate.open();
                 stream.synchronize();
-                return std::to_string(status) + " " + error;
+                return end;
               });
   if (const std::string why = ranks.expect_all_say("ready"); !why.empty()) GTEST_SKIP() << why;
   ranks.expect_named_when_killed(kVictim);
