@@ -23,12 +23,14 @@ class CopyWatch {
     Watched& watched = watched_[static_cast<size_t>(direction)];
     if (watched.queued - watched.ended == watched.copies.size()) return;
     watched.at(watched.queued++).copy = copy;
+    ++num_open_;
   }
 
   // Once a turn: which copies may go by now, and ended(direction, copy, begin_ns, end_ns) for each
   // that has.
   template <typename Ended>
   void look(const Clock& clock, Ended&& ended) {
+    if (num_open_ == 0) return;
     for (CopyDirection direction : kAllDirections) {
       Watched& watched = watched_[static_cast<size_t>(direction)];
       if (watched.ended == watched.queued) continue;
@@ -42,6 +44,7 @@ class CopyWatch {
         if (first.copy.signal->load() < first.copy.signal_value) break;
         const uint64_t begin_ns = std::max(first.may_go_ns, watched.last_end_ns);
         watched.last_end_ns = clock.now_ns();
+        --num_open_;
         ended(direction, first.copy, begin_ns, watched.last_end_ns);
       }
     }
@@ -64,6 +67,7 @@ class CopyWatch {
   };
 
   std::array<Watched, kNumDirections> watched_;
+  size_t num_open_ = 0;  // queued and not ended
 };
 
 }  // namespace hfr

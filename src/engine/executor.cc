@@ -74,6 +74,25 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
   return number;
 }
 
+std::optional<uint64_t> Executor::submit_and_finish(const OpDescriptor& desc, uint32_t num_looks) {
+  const uint64_t number = submitted_.load(std::memory_order_relaxed);
+  const bool alone = completed_.load(std::memory_order_relaxed) == number;
+  if (!alone || desc.count == 0 || failed()) return submit(desc);
+  const size_t bytes = desc.count * dtype_size(desc.dtype);
+  if (finishes_flat(desc, bytes)) {
+    if (finish_flat(desc, number, num_looks)) return number;
+    submit(desc);
+    announced(op(number));
+  } else {
+    submit(desc);
+    if (takes_exchange(bytes)) {
+      begin_exchange(op(number));
+      run_exchange(op(number), num_looks);
+    }
+  }
+  return number;
+}
+
 void Executor::set_ready(uint64_t number) {
   op(number).ready.store(true, std::memory_order_release);
 }

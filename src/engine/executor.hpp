@@ -4,7 +4,7 @@
 //   submit -> queued -> posted -> running on its path -> done      (operation.hpp)
 //                       start.cc   flat    flat_path.cc
 //                                  direct  direct_path.cc
-//                                  lanes   lane.cc, copies.cc, group_copies.cc
+//                                  lanes   lane.cc, copies.cc, group_copies.cc, exchange_path.cc
 //
 // The turn itself is in executor.cc; who waits for whom, and for how long, in waits.cc.
 //
@@ -44,9 +44,10 @@ class Executor {
   // The descriptor is checked by the caller.
   std::optional<uint64_t> submit(const OpDescriptor& desc);
 
-  // For a blocking caller: submits the operation, and finishes it where it travels the flat path
-  // with nothing before it and the other ranks' posts come within `num_looks` looks. Its number;
-  // what is not done() goes on by progress(), as if nothing had been tried.
+  // For a blocking caller: submits the operation, and finishes it where it is small, alone, and
+  // takes the flat path or goes between nodes of one rank, and what the others send comes within
+  // `num_looks` looks. Its number; what is not done() goes on by progress(), as if nothing had been
+  // tried.
   std::optional<uint64_t> submit_and_finish(const OpDescriptor& desc, uint32_t num_looks);
   // Of an operation that was submitted undecided. `early`: its copies are handed over early.
   void decide(uint64_t op, bool early);
@@ -151,7 +152,11 @@ class Executor {
   void announced(Operation& op);
   // What a post offers beside the signature; returns its flags.
   uint32_t offer_flat(const OpDescriptor& desc, size_t bytes, Post& post) const;
+  bool finishes_flat(const OpDescriptor& desc, size_t bytes) const;
   bool finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t num_looks);
+  bool takes_exchange(size_t bytes) const;
+  void begin_exchange(Operation& op);
+  void run_exchange(Operation& op, uint32_t num_looks);
   uint32_t offer_buffers(const Operation& op, Post& post) const;
   bool gather_posts(Operation& op);
   bool choose_path(Operation& op);

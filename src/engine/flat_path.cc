@@ -43,18 +43,9 @@ uint32_t Executor::offer_flat(const OpDescriptor& desc, size_t bytes, Post& p) c
   return Post::kPublished;
 }
 
-std::optional<uint64_t> Executor::submit_and_finish(const OpDescriptor& desc, uint32_t num_looks) {
-  const uint64_t number = submitted_.load(std::memory_order_relaxed);
-  const bool alone = completed_.load(std::memory_order_relaxed) == number;
-  if (alone && desc.count > 0 && desc.op != Op::kPremulSum &&
-      num_local_ <= ReduceDescriptor::kMaxSources && context_.device.host_accessible() &&
-      takes_flat(desc.count * dtype_size(desc.dtype)) && !failed()) {
-    if (finish_flat(desc, number, num_looks)) return number;
-    submit(desc);
-    announced(op(number));
-    return number;
-  }
-  return submit(desc);
+bool Executor::finishes_flat(const OpDescriptor& desc, size_t bytes) const {
+  return takes_flat(bytes) && desc.op != Op::kPremulSum &&
+         num_local_ <= ReduceDescriptor::kMaxSources && context_.device.host_accessible();
 }
 
 // Without an Operation, which would cost as much as the adding does. False: the operation is

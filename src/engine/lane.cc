@@ -33,6 +33,8 @@ Lane::Lane(EngineContext& context, Arrivals& arrivals, EngineMeters& meters, int
       arrivals_(&arrivals),
       meters_(&meters),
       idx_(idx),
+      first_landing_(
+          static_cast<uint32_t>(idx * landings_per_lane(context.staging.shape().num_rounds))),
       chunk_(static_cast<uint64_t>(idx)),
       stages_(context, meters) {
   if (context.transport == nullptr) return;
@@ -40,16 +42,16 @@ Lane::Lane(EngineContext& context, Arrivals& arrivals, EngineMeters& meters, int
   Transport& transport = *context.transport;
   const Staging& staging = context.staging;
   const StagingShape& shape = staging.shape();
-  auto first = static_cast<uint32_t>(idx * landings_per_lane(shape.num_rounds));
-  transport.set_landing(first + kResultLanding, staging.result(idx), shape.slot_bytes);
+  transport.set_landing(first_landing_ + kResultLanding, staging.result(idx), shape.slot_bytes);
   for (int i = 0; i < kMaxChildren; ++i) {
-    transport.set_landing(first + kFirstChildLanding + static_cast<uint32_t>(i),
+    transport.set_landing(first_landing_ + kFirstChildLanding + static_cast<uint32_t>(i),
                           staging.child(idx, i), shape.slot_bytes);
   }
   for (int r = 0; r < shape.num_rounds; ++r) {
     for (int copy = 0; copy < 2; ++copy) {
-      transport.set_landing(first + kFirstRoundLanding + static_cast<uint32_t>(2 * r + copy),
-                            staging.round(idx, r, copy), shape.round_bytes);
+      transport.set_landing(
+          first_landing_ + kFirstRoundLanding + static_cast<uint32_t>(2 * r + copy),
+          staging.round(idx, r, copy), shape.round_bytes);
     }
   }
 }
@@ -324,9 +326,9 @@ bool Lane::has_arrived(SlotRef slot) const {
 }
 
 bool Lane::check_arrivals(const Operation& op, Executor& executor) {
-  const int num_landings = landings_per_lane(context_->staging.shape().num_rounds);
-  for (int i = idx_ * num_landings; i < (idx_ + 1) * num_landings; ++i) {
-    auto at = static_cast<size_t>(i);
+  const size_t end =
+      first_landing_ + static_cast<size_t>(landings_per_lane(context_->staging.shape().num_rounds));
+  for (size_t at = first_landing_; at < end; ++at) {
     if (arrivals_->chunk_plus_one[at] != chunk_ + 1 || arrivals_->signature[at] == op.signature)
       continue;
     const Shape& shape = context_->shape;
@@ -368,19 +370,17 @@ int Lane::not_drained(uint64_t end) const {
 }
 
 uint32_t Lane::landing(SlotRef slot) const {
-  const StagingShape& shape = context_->staging.shape();
-  auto first = static_cast<uint32_t>(idx_ * landings_per_lane(shape.num_rounds));
   const auto copy = static_cast<uint32_t>(num_carried_ % 2);
   switch (slot.kind) {
     case SlotKind::kChild:
-      return first + kFirstChildLanding + slot.idx;
+      return first_landing_ + kFirstChildLanding + slot.idx;
     case SlotKind::kRound:
-      return first + kFirstRoundLanding + 2u * slot.idx + copy;
+      return first_landing_ + kFirstRoundLanding + 2u * slot.idx + copy;
     case SlotKind::kLocal:
     case SlotKind::kResult:
       break;
   }
-  return first + kResultLanding;
+  return first_landing_ + kResultLanding;
 }
 
 const std::byte* Lane::source(SlotRef slot) const {

@@ -108,6 +108,7 @@ class Lane {
   Arrivals* arrivals_;
   EngineMeters* meters_;
   int idx_;
+  uint32_t first_landing_;
   uint64_t chunk_;
   uint64_t op_cursor_ = 0;    // where find_chunk goes on
   uint64_t num_carried_ = 0;  // chunks that are finished, without the empty ones
