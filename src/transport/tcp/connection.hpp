@@ -19,7 +19,7 @@ class Connection {
   static constexpr uint32_t kSendDepth = 64;  // puts between submission and the report of kPutDone
   static constexpr size_t kInlineBytes = 256;
   static constexpr size_t kMaxSendBytes = size_t{1} << 20;    // of one system call
-  static constexpr size_t kReceiveBuffer = size_t{16} << 10;  // small frames per system call
+  static constexpr size_t kReceiveBuffer = size_t{64} << 10;  // small frames per system call
 
   // `landings` outlives the connection.
   Connection(UniqueFd fd, const LandingTable& landings);
