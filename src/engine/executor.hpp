@@ -182,6 +182,8 @@ class Executor {
   uint64_t copies_together(const Operation& op) const;
   StepGate step_gate(const Operation& op, uint64_t idx, uint64_t chunk) const;
   bool more_in_step(const Operation& op, uint64_t idx) const;
+  // Tells the transport who is waited for where that is one peer at most.
+  void expect_peer();
   bool poll_transport();
   bool poll_pool();
   Lane* own_lane(int idx);

@@ -142,8 +142,9 @@ bool Lane::run(const Step& step, Operation& op, Executor& executor) {
     case StepKind::kPut:
       return run_put(step, op);
     case StepKind::kReceive:
+      waited_for_ = context_->shape.owner(step.dst.from, idx_);
       if (!has_arrived(step.dst)) return await(Awaited::kFinalValue);
-      stages_.end_wait(record::SpanStage::kFinalValue, context_->shape.owner(step.dst.from, idx_));
+      stages_.end_wait(record::SpanStage::kFinalValue, waited_for_);
       if (!check_arrival(step.dst, result_, op, executor)) return false;
       value_ = result_;
       free_inputs();  // the answer proves that what was put from there has been read

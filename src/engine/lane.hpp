@@ -45,6 +45,12 @@ class Lane {
   // The chunk that is next, or under way.
   uint64_t chunk() const { return chunk_; }
   int idx() const { return idx_; }
+  // Whose put the present step was found to wait for; Transport::kNobody: it waits for none.
+  int awaited_peer() const {
+    const Awaited what = stages_.awaited();
+    const bool afar = what == Awaited::kPartialSum || what == Awaited::kFinalValue;
+    return afar ? waited_for_ : Transport::kNobody;
+  }
   // What it waits for; rank -1 when it waits for nothing outside this rank.
   Wait waits_for(const Operation& op) const;
 

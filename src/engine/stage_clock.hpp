@@ -34,6 +34,7 @@ class StageClock {
   }
 
   void await(Awaited what) { awaited_ = what; }
+  Awaited awaited() const { return awaited_; }
   // What the step needs is here, `stage` is over; `rank` was waited for last.
   void end_wait(record::SpanStage stage, int rank) {
     const Awaited what = std::exchange(awaited_, Awaited::kNothing);

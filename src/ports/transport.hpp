@@ -84,6 +84,11 @@ class Transport {
   // then comes kPeerLost.
   virtual bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) = 0;
 
+  // A hint for the next poll(): all that is open waits for what `peer` puts, or, with kNobody, for
+  // nothing that comes from afar. Where reading costs much, others may be read some polls later.
+  static constexpr int kNobody = -1;
+  virtual void expect(int /*peer*/) {}
+
   // Moves everything on and fills `events`; returns how many. Never blocks.
   virtual size_t poll(std::span<TransportEvent> events) = 0;
 

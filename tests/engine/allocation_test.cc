@@ -36,7 +36,11 @@ TEST(Allocation, NoneFromSubmissionToCompletion) {
         const uint64_t before = g_allocations.load();
         for (uint64_t op = 0; op < 3; ++op) {
           for (int rank = 0; rank < cluster.num_ranks(); ++rank) {
-            cluster[rank].submit(buffers.descriptor(rank));
+            if (op == 1) {
+              cluster[rank].submit_and_finish(buffers.descriptor(rank), 4);
+            } else {
+              cluster[rank].submit(buffers.descriptor(rank));
+            }
           }
           while (!cluster.all_done(op)) cluster.turn();
         }

@@ -400,8 +400,9 @@ class Buffers {
   std::vector<int64_t> expected_;
 };
 
-// Ranks submit a train of operations, some in place, at their own pace and take turns in random
-// order, some of them many turns in a row: every interleaving must give the same sums.
+// Ranks submit a train of operations, some in place, at their own pace, some as blocking callers
+// do, and take turns in random order, some of them many turns in a row: every interleaving must
+// give the same sums.
 inline void run_in_random_turns(EngineCluster& cluster, const std::vector<size_t>& counts,
                                 unsigned seed) {
   std::mt19937 random(seed);
@@ -415,8 +416,10 @@ inline void run_in_random_turns(EngineCluster& cluster, const std::vector<size_t
     const int rank = static_cast<int>(random() % static_cast<unsigned>(cluster.num_ranks()));
     size_t& next = submitted[static_cast<size_t>(rank)];
     if (next < train.size() && random() % 4 == 0) {
-      ASSERT_TRUE(cluster[rank].submit(train[next].descriptor(rank)));
-      ++next;
+      const hfr::OpDescriptor desc = train[next++].descriptor(rank);
+      const bool blocks = random() % 2 == 0;
+      ASSERT_TRUE(blocks ? cluster[rank].submit_and_finish(desc, random() % 4)
+                         : cluster[rank].submit(desc));
     }
     for (unsigned i = 0; i < 1 + random() % 20; ++i) cluster[rank].progress();
   }

@@ -77,6 +77,52 @@ void submit_all(EngineCluster& cluster, Buffers& buffers) {
   }
 }
 
+// Between nodes of one rank, where callers wait. Puts over loopback end with the receiver's poll,
+// so that nobody finishes in the call itself.
+TEST(Executor, SmallOnesOfLoneRanksGoOnWhereTheCallLeftThem) {
+  for (size_t nodes : {2u, 3u, 4u, 7u, 8u}) {
+    EngineCluster cluster({.ranks_per_node = std::vector<int>(nodes, 1)});
+    for (uint64_t number = 0; number < 40; ++number) {
+      Buffers buffers(cluster.num_ranks(), 1 + number * 13, number % 2 == 1);
+      auto call = [&](int rank, uint32_t num_looks) {
+        EXPECT_EQ(cluster[rank].submit_and_finish(buffers.descriptor(rank), num_looks), number);
+      };
+      const int last = static_cast<int>(number) % cluster.num_ranks();
+      for (int rank = 0; rank < cluster.num_ranks(); ++rank) {
+        if (rank == last) continue;
+        call(rank, number % 3);
+        EXPECT_FALSE(cluster[rank].done(number)) << "rank " << rank << " has finished alone";
+      }
+      call(last, 8);
+      if (nodes == 2) {
+        EXPECT_FALSE(cluster[last].done(number));
+        for (int rank : {1 - last, last}) {
+          cluster[rank].progress();
+          EXPECT_TRUE(cluster[rank].done(number)) << "rank " << rank;
+        }
+      }
+      for (int turns = 0; turns < 100 && !cluster.all_done(number); ++turns) cluster.turn();
+      ASSERT_TRUE(cluster.all_done(number));
+      buffers.check();
+    }
+  }
+}
+
+// As one that has no looks to spend, whatever came before it.
+TEST(Executor, ASmallOneIsNotFinishedBeforeOthers) {
+  EngineCluster cluster({.ranks_per_node = {1, 1}});
+  Buffers large(2, 400'000, false), small(2, 10, false);
+  for (int rank : {0, 1}) ASSERT_TRUE(cluster[rank].submit(large.descriptor(rank)));
+  for (int rank : {0, 1}) {
+    EXPECT_EQ(cluster[rank].submit_and_finish(small.descriptor(rank), 100), 1u);
+    EXPECT_FALSE(cluster[rank].done(0));
+    EXPECT_FALSE(cluster[rank].done(1));
+  }
+  for (int turns = 0; turns < 10'000 && !cluster.all_done(1); ++turns) cluster.turn();
+  large.check();
+  small.check();
+}
+
 // Ranks that share a GPU keep step with each other: the sums are right in every order of turns.
 TEST(Executor, KeepingStepInEveryOrder) {
   unsigned seed = 0;
@@ -330,18 +376,20 @@ TEST(Executor, MismatchInANodeNamesBoth) {
 
 TEST(Executor, MismatchBetweenNodesNamesBoth) {
   for (size_t count : {20u, 9000u}) {
-    EngineCluster cluster({.ranks_per_node = {1, 1}});
-    Buffers common(2, count, false), odd(2, count, false);
-    hfr::OpDescriptor other = odd.descriptor(1);
-    other.op = hfr::Op::kMax;
-    ASSERT_TRUE(cluster[0].submit(common.descriptor(0)));
-    ASSERT_TRUE(cluster[1].submit(other));
-    for (int i = 0; i < 200; ++i) cluster.turn();
-    ASSERT_TRUE(cluster[0].failed() || cluster[1].failed());
-    int finder = cluster[0].failed() ? 0 : 1;
-    EXPECT_THAT(cluster[finder].failure().status.message(),
-                testing::AllOf(HasSubstr("max"), HasSubstr("sum"), HasSubstr("rank 0"),
-                               HasSubstr("rank 1")));
+    for (bool blocking : {false, true}) {
+      EngineCluster cluster({.ranks_per_node = {1, 1}});
+      Buffers common(2, count, false), odd(2, count, false);
+      hfr::OpDescriptor other = odd.descriptor(1);
+      other.op = hfr::Op::kMax;
+      ASSERT_TRUE(cluster[0].submit(common.descriptor(0)));
+      ASSERT_TRUE(blocking ? cluster[1].submit_and_finish(other, 5) : cluster[1].submit(other));
+      for (int i = 0; i < 200; ++i) cluster.turn();
+      ASSERT_TRUE(cluster[0].failed() || cluster[1].failed());
+      int finder = cluster[0].failed() ? 0 : 1;
+      EXPECT_THAT(cluster[finder].failure().status.message(),
+                  testing::AllOf(HasSubstr("max"), HasSubstr("sum"), HasSubstr("rank 0"),
+                                 HasSubstr("rank 1")));
+    }
   }
 }
 

@@ -262,6 +262,38 @@ TEST_P(TransportContract, FourRanksTalkAtOnce) {
   }
 }
 
+// What is said of the next poll keeps nothing back for good: neither bytes nor a loss.
+TEST_P(TransportContract, PeersThatAreNotExpectedAreHeardToo) {
+  for (int expected : {1, 2, 7, hfr::Transport::kNobody}) {
+    Ranks ranks(GetParam(), 3);
+    ranks.connect();
+    std::array<std::byte, 64> data{}, landings[2];
+    for (int rank : {1, 2}) {
+      const auto landing = static_cast<uint32_t>(rank - 1);
+      ranks[0].set_landing(landing, &landings[landing], sizeof(data));
+      ASSERT_TRUE(ranks[rank].put(0, data.data(), data.size(), {landing, 5, 6}, 1));
+    }
+    std::vector<int> heard;
+    bool lost = false;
+    const uint64_t until = hfr::monotonic_ns() + kPatienceNs;
+    while ((heard.size() < 2 || !lost) && hfr::monotonic_ns() < until) {
+      std::array<TransportEvent, 4> events;
+      ranks[0].expect(expected);
+      for (size_t i = 0, n = ranks[0].poll(events); i < n; ++i) {
+        if (events[i].kind == Kind::kArrival) heard.push_back(events[i].peer);
+        lost |= events[i].kind == Kind::kPeerLost && events[i].peer == 2;
+      }
+      if (heard.size() < 2) {
+        for (int rank : {1, 2}) ranks[rank].poll(events);
+      } else {
+        ranks.destroy(2);
+      }
+    }
+    EXPECT_THAT(heard, testing::UnorderedElementsAre(1, 2)) << "expecting " << expected;
+    EXPECT_TRUE(lost) << "expecting " << expected;
+  }
+}
+
 TEST_P(TransportContract, WhatWasReportedArrivesBeforeTheLoss) {
   Ranks ranks(GetParam(), 2);
   ranks.connect();

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <ctime>
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "base/text.hpp"
 #include "transport/tcp/endpoint.hpp"
@@ -23,6 +25,8 @@ using tcp::Endpoint;
 // Up to here a read of every socket is cheaper than asking which are readable, and no socket is
 // watched: that would cost each packet a microsecond.
 constexpr size_t kReadAllConnections = 3;
+// Of polls that need one peer's bytes alone: then the others are read as well, who may be gone.
+constexpr uint32_t kPollsPerFullRead = 8;
 
 class TcpTransport : public Transport {
  public:
@@ -66,14 +70,17 @@ class TcpTransport : public Transport {
            endpoints_[found->second].put(src, bytes, tag, token);
   }
 
+  void expect(int peer) override { expected_ = peer; }
+
   size_t poll(std::span<TransportEvent> events) override {
     if (stopped_) return 0;
-    if (reads_all()) {
-      for (Connection* connection : connections_) {
-        if (!connection->ended()) connection->mark_readable();
-      }
-    } else {
+    const std::optional<int> expected = std::exchange(expected_, std::nullopt);
+    if (!reads_all()) {
       mark_readable(0);
+    } else if (!expected || ++num_partial_ % kPollsPerFullRead == 0) {
+      for (Connection* connection : connections_) mark(*connection);
+    } else if (auto found = by_rank_.find(*expected); found != by_rank_.end()) {
+      for (Connection& connection : endpoints_[found->second].connections()) mark(connection);
     }
     size_t count = 0;
     // Another endpoint first each time, so that a busy one does not keep the events to itself.
@@ -116,6 +123,10 @@ class TcpTransport : public Transport {
  private:
   static constexpr uint64_t kUnsentSleepNs = 50'000;
 
+  static void mark(Connection& connection) {
+    if (!connection.ended()) connection.mark_readable();
+  }
+
   bool reads_all() const { return connections_.size() <= kReadAllConnections; }
 
   Status watch_connections() {
@@ -136,8 +147,7 @@ class TcpTransport : public Transport {
     std::array<epoll_event, 64> ready;
     int count = epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), timeout_ms);
     for (int i = 0; i < count; ++i) {
-      Connection* connection = connections_[ready[static_cast<size_t>(i)].data.u64];
-      if (!connection->ended()) connection->mark_readable();
+      mark(*connections_[ready[static_cast<size_t>(i)].data.u64]);
     }
   }
 
@@ -148,6 +158,8 @@ class TcpTransport : public Transport {
   std::vector<Endpoint> endpoints_;
   std::vector<Connection*> connections_;
   std::map<int, size_t> by_rank_;
+  std::optional<int> expected_;  // of the next poll; nothing: anybody
+  uint32_t num_partial_ = 0;
   size_t first_ = 0;
   bool stopped_ = false;
 };
