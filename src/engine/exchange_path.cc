@@ -44,6 +44,7 @@ void Executor::run_exchange(Operation& o, uint32_t num_looks) {
   Lane& lane = lanes_[o.first_chunk % lanes_.size()];
   lane.advance(*this);
   for (uint32_t looks = std::min(num_looks, kMostLooks); looks > 0 && o.retired == 0; --looks) {
+    context_.transport->expect(lane.awaited_peer());
     poll_transport();
     lane.advance(*this);
     if (failed()) return;

@@ -126,6 +126,7 @@ bool Executor::progress() {
   bool moved = start_operations();
   // What has just been started sends first: asking for what the others sent costs a system call.
   if (open_lane_ops_ > 0 && !moved) {
+    expect_peer();
     moved |= poll_transport();
     moved |= poll_pool();
     moved |= context_.device.poll();
@@ -168,9 +169,19 @@ void Executor::look_at_copies() {
   if (context_.recorder != nullptr) context_.recorder->look();
 }
 
+void Executor::expect_peer() {
+  const uint64_t oldest = completed_.load(std::memory_order_relaxed);
+  if (context_.transport == nullptr || running_ != oldest + 1) return;
+  const Operation& o = op(oldest);
+  if (o.path != OpPath::kLanes || o.num_chunks != 1) return;
+  const auto idx =
+      static_cast<int>(o.first_chunk % static_cast<uint64_t>(context_.staging.shape().window));
+  const bool mine = idx % num_local_ == me_;
+  context_.transport->expect(mine ? own_lane(idx)->awaited_peer() : Transport::kNobody);
+}
+
 bool Executor::poll_transport() {
   if (context_.transport == nullptr) return false;
-  expect_peer();
   size_t count = context_.transport->poll(events_);
   for (size_t i = 0; i < count; ++i) {
     const TransportEvent& event = events_[i];
@@ -192,17 +203,6 @@ bool Executor::poll_transport() {
     }
   }
   return count > 0;
-}
-
-void Executor::expect_peer() {
-  const uint64_t oldest = completed_.load(std::memory_order_relaxed);
-  if (running_ != oldest + 1) return;
-  const Operation& o = op(oldest);
-  if (o.path != OpPath::kLanes || o.num_chunks != 1) return;
-  const auto idx =
-      static_cast<int>(o.first_chunk % static_cast<uint64_t>(context_.staging.shape().window));
-  const bool mine = idx % num_local_ == me_;
-  context_.transport->expect(mine ? own_lane(idx)->awaited_peer() : Transport::kNobody);
 }
 
 bool Executor::poll_pool() {

@@ -75,12 +75,14 @@ class TcpTransport : public Transport {
   size_t poll(std::span<TransportEvent> events) override {
     if (stopped_) return 0;
     const std::optional<int> expected = std::exchange(expected_, std::nullopt);
-    if (!reads_all()) {
+    if (reads_all()) {
+      const bool all = !expected || ++num_partial_ % kPollsPerFullRead == 0;
+      for (Endpoint& endpoint : endpoints_) {
+        if (!all && endpoint.peer() != *expected) continue;
+        for (Connection& connection : endpoint.connections()) mark(connection);
+      }
+    } else {
       mark_readable(0);
-    } else if (!expected || ++num_partial_ % kPollsPerFullRead == 0) {
-      for (Connection* connection : connections_) mark(*connection);
-    } else if (auto found = by_rank_.find(*expected); found != by_rank_.end()) {
-      for (Connection& connection : endpoints_[found->second].connections()) mark(connection);
     }
     size_t count = 0;
     // Another endpoint first each time, so that a busy one does not keep the events to itself.
