@@ -14,8 +14,9 @@ namespace hfr {
 namespace {
 
 constexpr uint64_t kAttendNs = 1'000'000;
-// A few microseconds of looking for posts, where a waiter may spin at all.
-constexpr uint32_t kFlatLooks = 256;
+// For what others post or send, before a wait begins, where a waiter may spin at all: some
+// microseconds.
+constexpr uint32_t kLooks = 256;
 
 int64_t realtime_ns() {
   timespec now{};
@@ -83,7 +84,7 @@ Communicator::Communicator(Parts parts, std::unique_ptr<ReducePool> pool)
                .checksum = parts_.config.check == "off" ? nullptr : crc32c},
       executor_(context_),
       cpu_sharing_(context_.staging, parts_.shape.local_rank),
-      flat_looks_(parts_.wait.spin_ns > 0 ? kFlatLooks : 0),
+      looks_(parts_.wait.spin_ns > 0 ? kLooks : 0),
       first_ranks_(parts_.line.members) {
   context_.heap.bytes = parts_.memory->heap_bytes();
   if (parts_.mates != nullptr) parts_.mates->enter(parts_.mate_idx, user_side_);
@@ -213,7 +214,7 @@ Status Communicator::all_reduce(const OpDescriptor& desc, void* stream, uint64_t
 Status Communicator::all_reduce_now(const OpDescriptor& desc) {
   engine_.lock(*this);
   std::optional<uint64_t> number;
-  if (takes_operations()) number = executor_.submit_and_finish(desc, flat_looks());
+  if (takes_operations()) number = executor_.submit_and_finish(desc, looks());
   if (number && executor_.completed(*number)) {
     engine_.unlock();
     return Status();

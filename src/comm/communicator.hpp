@@ -94,7 +94,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   Communicator(Parts parts, std::unique_ptr<ReducePool> pool);
 
-  // Who holds the engine. Spins: it is held for a turn, or by a driver that looks out for others.
+  // Who holds the engine. Spins: it is held for a turn, some looks, or by a driver that looks out
+  // for others.
   class EngineLock {
    public:
     void lock(Communicator& owner) {
@@ -120,9 +121,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
     return !executor_.failed() && !finalized_.load(std::memory_order_relaxed);
   }
   Result<uint64_t> submit(const OpDescriptor& desc);
-  // How often to look for the others' posts before a wait begins. Holding the engine.
-  uint32_t flat_looks() {
-    if (calls_that_yield_ == 0) return flat_looks_;
+  // How often to look for what others post or send before a wait begins. Holding the engine.
+  uint32_t looks() {
+    if (calls_that_yield_ == 0) return looks_;
     --calls_that_yield_;
     return 0;
   }
@@ -220,7 +221,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::unique_ptr<GraphOps> graph_ops_;  // null where there are no graphs
   // Something was captured: from then on calls with a stream may come after a graph.
   std::atomic<bool> captured_{false};
-  const uint32_t flat_looks_;
+  const uint32_t looks_;
   uint32_t calls_that_yield_ = 0;  // so many more, as another rank was found on this CPU
   EngineLock engine_;
   // Threads that drive while they wait: the progress thread leaves the work to them. A blocking

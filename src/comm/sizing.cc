@@ -34,8 +34,8 @@ constexpr size_t kDeviceFlatBytesTimesRanks = size_t{512} << 10;
 constexpr size_t kMinFlatBytes = size_t{4} << 10;
 constexpr size_t kMaxFlatBytes = size_t{64} << 10;
 constexpr size_t kPublishBytes = 1024;
-// Where buffers can be reached, reading each input once and writing each result once is soon
-// better.
+// Where buffers can be touched directly, reading each input once and writing each result once is
+// soon better.
 constexpr size_t kFlatWhereReached = 4;  // divides the flat path's limit
 // Below, one system call was cheaper than meeting over staging on every processor tried.
 constexpr size_t kLearnFromBytes = size_t{128} << 10;
@@ -192,11 +192,12 @@ size_t peer_block_bytes(const Shape& shape) {
 EngineLimits size_limits(const Shape& shape, const StagingShape& staging, const Config& config,
                          const Found& found) {
   EngineLimits limits;
-  limits.flat_bytes = staging.flat_bytes;
+  limits.flat_bytes = limits.flat_private_bytes = staging.flat_bytes;
   if (found.reached && config.flat_bytes == 0 && !shape.crowded && !shape.any_on_device) {
     limits.flat_bytes = std::max(staging.flat_bytes / kFlatWhereReached, kMinFlatBytes);
   }
-  if (config.check != "off") limits.flat_bytes = 0;  // only what goes through staging is checked
+  // Only what goes through staging is checked.
+  if (config.check != "off") limits.flat_bytes = limits.flat_private_bytes = 0;
   limits.publish_bytes = kPublishBytes;
   limits.butterfly_bytes = staging.round_bytes;
   limits.min_chunk_bytes = std::min(kMinChunkBytes, staging.slot_bytes);

@@ -26,7 +26,9 @@ namespace hfr {
 
 // Sizes at which paths change; the same on all ranks.
 struct EngineLimits {
-  size_t flat_bytes = 0;       // up to here every rank adds by itself (single node)
+  size_t flat_bytes = 0;  // up to here every rank adds by itself (single node)
+  // As far as this, too, where each rank has a buffer that others reach through the kernel only.
+  size_t flat_private_bytes = 0;
   size_t publish_bytes = 0;    // flat path: past this a reachable input is read where it is
   size_t butterfly_bytes = 0;  // up to here nodes exchange instead of climbing a tree
   size_t min_chunk_bytes = 4096;

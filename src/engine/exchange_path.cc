@@ -9,7 +9,8 @@
 namespace hfr {
 namespace {
 
-// A partner that is due comes within these; what takes longer waits as others do.
+// Over TCP each is a system call, and a partner that is due comes within these; what takes longer
+// waits as others do.
 constexpr uint32_t kMostLooks = 64;
 
 }  // namespace
@@ -20,6 +21,7 @@ bool Executor::takes_exchange(size_t bytes) const {
 }
 
 void Executor::begin_exchange(Operation& o) {
+  if (o.bytes >= kTimedOperationBytes) o.posted_ns = context_.clock.now_ns();
   o.state = OpState::kRunning;
   posted_ = running_ = o.number + 1;
   o.path = OpPath::kLanes;
@@ -41,15 +43,18 @@ void Executor::begin_exchange(Operation& o) {
 }
 
 void Executor::run_exchange(Operation& o, uint32_t num_looks) {
-  Lane& lane = lanes_[o.first_chunk % lanes_.size()];
+  Lane& lane = *own_lane(lane_of(o.first_chunk));
+  auto goes_on = [&] {
+    return o.retired == 0 && !failed() &&
+           context_.staging.failure().state.load(std::memory_order_relaxed) == 0;
+  };
   lane.advance(*this);
-  for (uint32_t looks = std::min(num_looks, kMostLooks); looks > 0 && o.retired == 0; --looks) {
+  for (uint32_t looks = std::min(num_looks, kMostLooks); looks > 0 && goes_on(); --looks) {
     context_.transport->expect(lane.awaited_peer());
     poll_transport();
     lane.advance(*this);
-    if (failed()) return;
   }
-  if (o.retired != 0) complete_operations();
+  if (o.retired != 0 && !failed()) complete_operations();
 }
 
 }  // namespace hfr

@@ -77,20 +77,20 @@ std::optional<uint64_t> Executor::submit(const OpDescriptor& desc) {
 std::optional<uint64_t> Executor::submit_and_finish(const OpDescriptor& desc, uint32_t num_looks) {
   const uint64_t number = submitted_.load(std::memory_order_relaxed);
   const bool alone = completed_.load(std::memory_order_relaxed) == number;
-  if (!alone || desc.count == 0 || failed()) return submit(desc);
+  if (!alone || !desc.ready || desc.count == 0 || failed()) return submit(desc);
   const size_t bytes = desc.count * dtype_size(desc.dtype);
   if (finishes_flat(desc, bytes)) {
     if (finish_flat(desc, number, num_looks)) return number;
     submit(desc);
     announced(op(number));
-  } else {
-    submit(desc);
-    if (takes_exchange(bytes)) {
-      begin_exchange(op(number));
-      run_exchange(op(number), num_looks);
-    }
+    return number;
   }
-  return number;
+  const std::optional<uint64_t> submitted = submit(desc);
+  if (submitted && takes_exchange(bytes)) {
+    begin_exchange(op(number));
+    run_exchange(op(number), num_looks);
+  }
+  return submitted;
 }
 
 void Executor::set_ready(uint64_t number) {
@@ -174,8 +174,7 @@ void Executor::expect_peer() {
   if (context_.transport == nullptr || running_ != oldest + 1) return;
   const Operation& o = op(oldest);
   if (o.path != OpPath::kLanes || o.num_chunks != 1) return;
-  const auto idx =
-      static_cast<int>(o.first_chunk % static_cast<uint64_t>(context_.staging.shape().window));
+  const int idx = lane_of(o.first_chunk);
   const bool mine = idx % num_local_ == me_;
   context_.transport->expect(mine ? own_lane(idx)->awaited_peer() : Transport::kNobody);
 }

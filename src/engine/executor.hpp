@@ -44,17 +44,18 @@ class Executor {
   // The descriptor is checked by the caller.
   std::optional<uint64_t> submit(const OpDescriptor& desc);
 
-  // For a blocking caller: submits the operation, and finishes it where it is small, alone, and
-  // takes the flat path or goes between nodes of one rank, and what the others send comes within
-  // `num_looks` looks. Its number; what is not done() goes on by progress(), as if nothing had been
-  // tried.
+  // For a blocking caller, of host memory: submits the operation, and finishes it where it is small
+  // and alone, and takes the flat path or, from a node of this rank alone, one chunk to others; and
+  // what the others send comes within `num_looks` looks. Its number, as from submit(); what is not
+  // done() goes on by progress(), as if nothing had been tried.
   std::optional<uint64_t> submit_and_finish(const OpDescriptor& desc, uint32_t num_looks);
   // Of an operation that was submitted undecided. `early`: its copies are handed over early.
   void decide(uint64_t op, bool early);
   // Submits all copies of `op`, just submitted, at once (UserSide::submit_early). Needs all_fed()
   // and UserSide::can_enqueue() before.
   void submit_early(uint64_t op);
-  // Whether an operation of so many bytes takes the flat path. The same on all ranks.
+  // Whether an operation of so many bytes takes the flat path, whatever its buffers. The same on
+  // all ranks.
   bool takes_flat(size_t bytes) const {
     return context_.shape.num_nodes() == 1 && bytes <= context_.limits.flat_bytes;
   }
@@ -150,14 +151,19 @@ class Executor {
   void look_at_copies();
   void post(Operation& op);
   void announced(Operation& op);
+  // It takes the flat path where all publish their inputs.
+  bool may_publish(size_t bytes) const {
+    return context_.shape.num_nodes() == 1 && bytes <= context_.limits.flat_private_bytes;
+  }
   // What a post offers beside the signature; returns its flags.
+  uint32_t offer(const OpDescriptor& desc, size_t bytes, Post& post) const;
   uint32_t offer_flat(const OpDescriptor& desc, size_t bytes, Post& post) const;
   bool finishes_flat(const OpDescriptor& desc, size_t bytes) const;
   bool finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t num_looks);
   bool takes_exchange(size_t bytes) const;
   void begin_exchange(Operation& op);
   void run_exchange(Operation& op, uint32_t num_looks);
-  uint32_t offer_buffers(const Operation& op, Post& post) const;
+  uint32_t offer_buffers(const OpDescriptor& desc, size_t bytes, Post& post) const;
   bool gather_posts(Operation& op);
   bool choose_path(Operation& op);
   bool fail_mapping(const Operation& op);
@@ -182,10 +188,13 @@ class Executor {
   uint64_t copies_together(const Operation& op) const;
   StepGate step_gate(const Operation& op, uint64_t idx, uint64_t chunk) const;
   bool more_in_step(const Operation& op, uint64_t idx) const;
-  // Tells the transport who is waited for where that is one peer at most.
+  // Tells the transport whose put is needed next, where only one chunk is under way.
   void expect_peer();
   bool poll_transport();
   bool poll_pool();
+  int lane_of(uint64_t chunk) const {
+    return static_cast<int>(chunk % static_cast<uint64_t>(context_.staging.shape().window));
+  }
   Lane* own_lane(int idx);
   bool move_operations();
   bool step_flat(Operation& op);
@@ -214,8 +223,9 @@ class Executor {
   const int num_local_;
   std::vector<std::unique_ptr<Operation>> ops_;
   std::atomic<uint64_t> submitted_{0};  // written by the engine's holder only
-  uint64_t posted_ = 0;                 // operations [0, posted_) have been announced
-  uint64_t running_ = 0;                // [0, running_) have been put on their paths
+  // Operations [0, posted_) have been announced, where there is anybody on the node to tell.
+  uint64_t posted_ = 0;
+  uint64_t running_ = 0;  // [0, running_) have been put on their paths
   std::atomic<uint64_t> completed_{0};
   uint64_t next_chunk_ = 0;
   uint64_t open_lane_ops_ = 0;

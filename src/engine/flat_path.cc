@@ -44,7 +44,7 @@ uint32_t Executor::offer_flat(const OpDescriptor& desc, size_t bytes, Post& p) c
 }
 
 bool Executor::finishes_flat(const OpDescriptor& desc, size_t bytes) const {
-  return takes_flat(bytes) && desc.op != Op::kPremulSum &&
+  return (takes_flat(bytes) || may_publish(bytes)) && desc.op != Op::kPremulSum &&
          num_local_ <= ReduceDescriptor::kMaxSources && context_.device.host_accessible();
 }
 
@@ -54,13 +54,14 @@ bool Executor::finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t n
   const uint64_t signature = make_signature(desc.count, desc.dtype, desc.op);
   const size_t bytes = desc.count * dtype_size(desc.dtype);
   Post& mine = context_.staging.post(me_, number);
-  mine.flags = offer_flat(desc, bytes, mine);
+  mine.flags = offer(desc, bytes, mine);
   mine.scale = desc.scale;
   mine.signature = signature;
   mine.seq.store(number + 1, std::memory_order_release);
   // While the others' posts travel.
   Recorder* const recorder = context_.recorder;
   if (recorder != nullptr) recorder->called(number, signature);
+  if ((mine.flags & Post::kPublished) == 0) return false;
   ReduceDescriptor work;
   work.dsts[work.num_dsts++] = desc.recv;
   work.count = desc.count;

@@ -2,6 +2,7 @@
 // it each chooses the same path from what they said, and cuts it into chunks where it travels the
 // lanes.
 #include <algorithm>
+#include <cstring>
 
 #include "base/signature.hpp"
 #include "base/text.hpp"
@@ -15,13 +16,7 @@ void Executor::post(Operation& o) {
   if (context_.ranges != nullptr)
     o.range = context_.ranges->begin(Ranges::Kind::kOperation, o.bytes);
   if (o.bytes >= kTimedOperationBytes) o.posted_ns = context_.clock.now_ns();
-  if (is_staged(o)) {
-    p.flags = Post::kStaged;
-  } else if (takes_flat(o.bytes)) {
-    p.flags = offer_flat(o.desc, o.bytes, p);
-  } else {
-    p.flags = o.bytes == 0 ? Post::kPublished : offer_buffers(o, p);  // nothing to fetch
-  }
+  p.flags = is_staged(o) ? Post::kStaged : offer(o.desc, o.bytes, p);
   p.scale = o.desc.scale;
   p.signature = o.signature;
   p.seq.store(o.number + 1, std::memory_order_release);
@@ -34,20 +29,28 @@ void Executor::announced(Operation& o) {
   ++posted_;
 }
 
-uint32_t Executor::offer_buffers(const Operation& o, Post& p) const {
+uint32_t Executor::offer(const OpDescriptor& desc, size_t bytes, Post& p) const {
+  if (takes_flat(bytes)) return offer_flat(desc, bytes, p);
+  return bytes == 0 ? Post::kPublished : offer_buffers(desc, bytes, p);  // 0: nothing to fetch
+}
+
+uint32_t Executor::offer_buffers(const OpDescriptor& desc, size_t bytes, Post& p) const {
   const bool in_heap = context_.direct && !context_.one_process;
   const bool send =
-      context_.direct && (context_.one_process || context_.heap.contains(o.desc.send, o.bytes));
+      context_.direct && (context_.one_process || context_.heap.contains(desc.send, bytes));
   const bool recv =
-      context_.direct && (context_.one_process || context_.heap.contains(o.desc.recv, o.bytes));
+      context_.direct && (context_.one_process || context_.heap.contains(desc.recv, bytes));
   // Heap offsets, unless all ranks of the node see the same addresses anyway.
-  p.send = context_.heap.where(o.desc.send, send && in_heap);
-  p.recv = context_.heap.where(o.desc.recv, recv && in_heap);
+  p.send = context_.heap.where(desc.send, send && in_heap);
+  p.recv = context_.heap.where(desc.recv, recv && in_heap);
   uint32_t flags = 0;
   if (send) flags |= Post::kSendDirect;
   if (recv) flags |= Post::kRecvDirect;
-  if (context_.peer_memory.available() && tuner_.offers_kernel(o.bytes)) {
-    flags |= Post::kPeerMemory;
+  if (context_.peer_memory.available() && tuner_.offers_kernel(bytes)) flags |= Post::kPeerMemory;
+  if (may_publish(bytes) && !(send && recv)) {
+    // A copy takes less than the kernel's way to the input, and maybe others have one, too.
+    std::memcpy(p.payload, desc.send, bytes);
+    flags = (flags & ~uint32_t{Post::kSendDirect}) | Post::kPublished;
   }
   return flags;
 }
@@ -75,6 +78,7 @@ bool Executor::choose_path(Operation& o) {
   o.reads_in_place = false;
   bool all_reached = true;
   bool any_staged = false;
+  bool all_published = true;
   for (int r = 0; r < num_local_; ++r) {
     const Post& p = context_.staging.post(r, o.number);
     const bool by_heap =
@@ -94,12 +98,13 @@ bool Executor::choose_path(Operation& o) {
     if ((p.flags & Post::kPublished) != 0) o.sends[idx] = p.payload;
     if ((p.flags & Post::kSendDirect) != 0) o.reads_in_place = true;
     if ((p.flags & Post::kStaged) != 0) any_staged = true;
+    if ((p.flags & Post::kPublished) == 0) all_published = false;
     all_reached &= by_kernel || (o.sends[idx] != nullptr && o.recvs[idx] != nullptr);
   }
   // A flat result that is added in several passes would overwrite an input in place that is still
   // to be read: there the published copy serves.
   const bool one_node = context_.shape.num_nodes() == 1;
-  const bool flat = takes_flat(o.bytes) && !any_staged;
+  const bool flat = (takes_flat(o.bytes) && !any_staged) || (may_publish(o.bytes) && all_published);
   const bool keep_copy = o.bytes == 0 || (flat && num_local_ > ReduceDescriptor::kMaxSources);
   if (in_host(o) && !keep_copy) {
     o.sends[static_cast<size_t>(me_)] = static_cast<const std::byte*>(o.desc.send);

@@ -84,8 +84,9 @@ class Transport {
   // then comes kPeerLost.
   virtual bool put(int peer, const void* src, size_t bytes, const PutTag& tag, Token token) = 0;
 
-  // A hint for the next poll(): all that is open waits for what `peer` puts, or, with kNobody, for
-  // nothing that comes from afar. Where reading costs much, others may be read some polls later.
+  // A hint for the next poll() alone: nothing goes on before a put of `peer` is here, or, with
+  // kNobody, for any put. Where reading costs much, other arrivals and losses may be reported some
+  // polls later; kPutDone is as ever.
   static constexpr int kNobody = -1;
   virtual void expect(int /*peer*/) {}
 

@@ -34,6 +34,19 @@ TEST(FlatBytes, FewerWhereBuffersAreReached) {
   EXPECT_EQ(flat_bytes(one_node(2, false), true), 16 * kKiB);
 }
 
+// What only the kernel reaches is worth a copy for longer.
+TEST(FlatBytes, AsManyOfPrivateBuffers) {
+  auto limits = [](bool reached, const char* check) {
+    Config config;
+    config.check = check;
+    const Shape shape = one_node(2, false);
+    return size_limits(shape, size_staging(shape, config), config, {.reached = reached});
+  };
+  EXPECT_EQ(limits(true, "off").flat_private_bytes, 64 * kKiB);
+  EXPECT_EQ(limits(false, "off").flat_private_bytes, limits(false, "off").flat_bytes);
+  EXPECT_EQ(limits(true, "crc").flat_private_bytes, 0U);
+}
+
 TEST(FlatBytes, MoreWhereRanksShareCpus) {
   EXPECT_EQ(flat_bytes(one_node(4, true), false), 64 * kKiB);
   EXPECT_EQ(flat_bytes(one_node(4, true), true), 64 * kKiB);
@@ -206,7 +219,10 @@ TEST(FlatBytes, ThePostsHoldThem) {
   for (int ranks : {2, 4, 8, 64}) {
     for (bool crowded : {false, true}) {
       const Shape shape = one_node(ranks, crowded);
-      EXPECT_LE(flat_bytes(shape, true), size_staging(shape, Config()).flat_bytes);
+      const StagingShape staging = size_staging(shape, Config());
+      EXPECT_LE(flat_bytes(shape, true), staging.flat_bytes);
+      EXPECT_LE(size_limits(shape, staging, Config(), {.reached = true}).flat_private_bytes,
+                staging.flat_bytes);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -36,6 +37,8 @@ struct EngineOptions {
   size_t chunk_bytes = 0;
   std::string forest = "auto";
   bool direct = true;  // ranks reach each other's buffers
+  // As processes do: those in the node's heap() alone, others through the kernel.
+  bool processes = false;
   // The CPU does not reach the buffers, as on a GPU: all goes through staging.
   bool staged = false;
   // Nodes are joined by a CopyingTransport that knows staging.
@@ -68,11 +71,38 @@ class StagedDevice : public hfr::HostDevice {
   bool host_accessible() const override { return false; }
 };
 
+class ForwardingTransport : public hfr::Transport {
+ public:
+  explicit ForwardingTransport(std::unique_ptr<hfr::Transport> inner) : inner_(std::move(inner)) {}
+
+  hfr::TransportCapabilities capabilities() const override { return inner_->capabilities(); }
+  hfr::Result<std::vector<std::byte>> listen() override { return inner_->listen(); }
+  hfr::Status connect(std::span<const int> peers, std::span<const std::vector<std::byte>> addresses,
+                      uint64_t deadline_ns) override {
+    return inner_->connect(peers, addresses, deadline_ns);
+  }
+  void set_landing(uint32_t number, void* memory, size_t bytes) override {
+    inner_->set_landing(number, memory, bytes);
+  }
+  bool put(int peer, const void* src, size_t bytes, const hfr::PutTag& tag,
+           hfr::Token token) override {
+    return inner_->put(peer, src, bytes, tag, token);
+  }
+  void expect(int peer) override { inner_->expect(peer); }
+  size_t poll(std::span<hfr::TransportEvent> events) override { return inner_->poll(events); }
+  void sleep(uint64_t timeout_ns) override { inner_->sleep(timeout_ns); }
+  void stop() override { inner_->stop(); }
+  std::string peer_error(int peer) const override { return inner_->peer_error(peer); }
+
+ private:
+  const std::unique_ptr<hfr::Transport> inner_;
+};
+
 // As a device does that reads registered memory only: says what it would have to copy.
-class CopyingTransport : public hfr::Transport {
+class CopyingTransport : public ForwardingTransport {
  public:
   CopyingTransport(std::unique_ptr<hfr::Transport> inner, std::vector<const void*>& copied)
-      : inner_(std::move(inner)), copied_(copied) {}
+      : ForwardingTransport(std::move(inner)), copied_(copied) {}
 
   hfr::Status register_memory(void* memory, size_t bytes) override {
     begin_ = static_cast<std::byte*>(memory);
@@ -84,27 +114,12 @@ class CopyingTransport : public hfr::Transport {
   }
   bool put(int peer, const void* src, size_t bytes, const hfr::PutTag& tag,
            hfr::Token token) override {
-    if (!inner_->put(peer, src, bytes, tag, token)) return false;
+    if (!ForwardingTransport::put(peer, src, bytes, tag, token)) return false;
     if (!sends_in_place(src, bytes)) copied_.push_back(src);
     return true;
   }
 
-  hfr::TransportCapabilities capabilities() const override { return inner_->capabilities(); }
-  hfr::Result<std::vector<std::byte>> listen() override { return inner_->listen(); }
-  hfr::Status connect(std::span<const int> peers, std::span<const std::vector<std::byte>> addresses,
-                      uint64_t deadline_ns) override {
-    return inner_->connect(peers, addresses, deadline_ns);
-  }
-  void set_landing(uint32_t number, void* memory, size_t bytes) override {
-    inner_->set_landing(number, memory, bytes);
-  }
-  size_t poll(std::span<hfr::TransportEvent> events) override { return inner_->poll(events); }
-  void sleep(uint64_t timeout_ns) override { inner_->sleep(timeout_ns); }
-  void stop() override { inner_->stop(); }
-  std::string peer_error(int peer) const override { return inner_->peer_error(peer); }
-
  private:
-  const std::unique_ptr<hfr::Transport> inner_;
   std::vector<const void*>& copied_;
   const std::byte* begin_ = nullptr;
   const std::byte* end_ = nullptr;
@@ -130,6 +145,7 @@ class EngineCluster {
       shapes_.back().any_on_device = options.staged;
     }
     allocate_staging();
+    if (options.processes) heap_.resize(size_t{16} << 20);
     if (shapes_[0].num_nodes() > 1) connect(options);
     if (options.group_size > 0) allocate_boxes(options.group_size);
     for (hfr::Shape& shape : shapes_) ranks_.push_back(make_rank(shape, options));
@@ -138,6 +154,8 @@ class EngineCluster {
   int num_ranks() const { return static_cast<int>(ranks_.size()); }
   hfr::Executor& operator[](int rank) { return *ranks_[static_cast<size_t>(rank)]->executor; }
   ManualClock& clock() { return clock_; }
+  // With `processes`, of a single node.
+  std::span<std::byte> heap() { return heap_; }
   // With groups.
   GroupDevice& group_device(int rank) {
     return static_cast<GroupDevice&>(*ranks_[static_cast<size_t>(rank)]->device);
@@ -203,6 +221,11 @@ class EngineCluster {
       memory_.emplace_back(static_cast<std::byte*>(std::aligned_alloc(4096, bytes)));
       std::memset(memory_.back().get(), 0, bytes);
     }
+  }
+
+  static hfr::PeerMemory reach_processes(const hfr::Shape& shape) {
+    return {std::vector(static_cast<size_t>(shape.num_local()), hfr::PeerMemory::this_process()),
+            size_t{64} << 10};
   }
 
   void connect(const EngineOptions& options) {
@@ -304,10 +327,10 @@ class EngineCluster {
         .staging = staging,
         .limits = hfr::size_limits(shape, sizes, config_, {.reached = config_.direct}),
         .schedules = hfr::make_schedules(shape, config_),
-        .one_process = true,
+        .one_process = !options.processes,
         .direct = config_.direct,
-        .peer_memory = {},
-        .heap = {},
+        .peer_memory = options.processes ? reach_processes(shape) : hfr::PeerMemory(),
+        .heap = {.base = heap_.data(), .bytes = heap_.size()},
         .map_heap = [] { return nullptr; },
         .clock = clock_,
         .device = *rank->device,
@@ -341,8 +364,9 @@ class EngineCluster {
   ManualClock clock_;
   std::vector<hfr::Shape> shapes_;
   std::vector<std::unique_ptr<std::byte, Free>> memory_;  // per node
-  std::vector<std::vector<std::byte>> boxes_;             // per rank
-  std::vector<std::vector<const void*>> copied_;          // per rank
+  std::vector<std::byte> heap_;
+  std::vector<std::vector<std::byte>> boxes_;     // per rank
+  std::vector<std::vector<const void*>> copied_;  // per rank
   std::vector<std::unique_ptr<hfr::Transport>> transports_;
   std::vector<std::unique_ptr<Rank>> ranks_;
 };

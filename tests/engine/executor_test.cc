@@ -108,7 +108,78 @@ TEST(Executor, SmallOnesOfLoneRanksGoOnWhereTheCallLeftThem) {
   }
 }
 
-// As one that has no looks to spend, whatever came before it.
+// Gives others turns before each poll, as if they ran meanwhile.
+class DrivingTransport : public ForwardingTransport {
+ public:
+  DrivingTransport(std::unique_ptr<hfr::Transport> inner, std::function<void()>& drive)
+      : ForwardingTransport(std::move(inner)), drive_(drive) {}
+  size_t poll(std::span<hfr::TransportEvent> events) override {
+    if (drive_) drive_();
+    return ForwardingTransport::poll(events);
+  }
+
+ private:
+  std::function<void()>& drive_;
+};
+
+// Of two, five and eight nodes; the first rank's call sees the others come.
+TEST(Executor, ASmallOneIsFinishedInTheCall) {
+  for (size_t nodes : {2u, 5u, 8u}) {
+    std::function<void()> drive;
+    EngineCluster cluster(
+        {.ranks_per_node = std::vector<int>(nodes, 1),
+         .recorded = true,
+         .wrap_transport = [&](int rank, const hfr::Clock&, std::unique_ptr<hfr::Transport> inner)
+             -> std::unique_ptr<hfr::Transport> {
+           if (rank != 0) return inner;
+           return std::make_unique<DrivingTransport>(std::move(inner), drive);
+         }});
+    for (uint64_t number = 0; number < 20; ++number) {
+      Buffers buffers(cluster.num_ranks(), 1 + number * 97, number % 2 == 1);
+      for (int rank = 1; rank < cluster.num_ranks(); ++rank) {
+        ASSERT_TRUE(cluster[rank].submit(buffers.descriptor(rank)));
+      }
+      drive = [&] {
+        for (int rank = 1; rank < cluster.num_ranks(); ++rank) cluster[rank].progress();
+      };
+      EXPECT_EQ(cluster[0].submit_and_finish(buffers.descriptor(0), 20), number);
+      drive = nullptr;
+      EXPECT_TRUE(cluster[0].completed(number));
+      EXPECT_TRUE(cluster[0].idle());
+      EXPECT_EQ(cluster.record(0).completed, number + 1);
+      for (int turns = 0; turns < 100 && !cluster.all_done(number); ++turns) cluster.turn();
+      buffers.check();
+    }
+  }
+}
+
+TEST(Executor, WhatIsLongIsTimedInTheCallToo) {
+  EngineCluster cluster({.ranks_per_node = {1, 1}});
+  Buffers buffers(2, 40'000, false);  // 320 KB: one chunk between two nodes
+  for (int rank : {0, 1}) ASSERT_TRUE(cluster[rank].submit_and_finish(buffers.descriptor(rank), 2));
+  for (int turns = 0; turns < 100 && !cluster.all_done(0); ++turns) cluster.turn();
+  ASSERT_TRUE(cluster.all_done(0));
+  for (int rank : {0, 1}) {
+    EXPECT_EQ(cluster[rank].meters().of(hfr::Stage::kOperation).totals().timed, 1u);
+  }
+}
+
+// A failure that another thread announces is not overlooked.
+TEST(Executor, ASmallOneEndsWithAFailure) {
+  EngineCluster cluster({.ranks_per_node = {1, 1}});
+  Buffers buffers(2, 10, false);
+  ASSERT_TRUE(cluster[0].submit(buffers.descriptor(0)));
+  cluster[0].progress();
+  hfr::publish_failure(cluster.context(1).staging.failure(),
+                       {hfr::Status(hfr::Code::kAborted, "given up"), 1});
+  ASSERT_TRUE(cluster[1].submit_and_finish(buffers.descriptor(1), 9));
+  EXPECT_FALSE(cluster[1].completed(0));
+  cluster[1].progress();
+  EXPECT_TRUE(cluster[1].failed());
+  EXPECT_FALSE(cluster[1].completed(0));
+}
+
+// What is not alone is only submitted.
 TEST(Executor, ASmallOneIsNotFinishedBeforeOthers) {
   EngineCluster cluster({.ranks_per_node = {1, 1}});
   Buffers large(2, 400'000, false), small(2, 10, false);
@@ -121,6 +192,92 @@ TEST(Executor, ASmallOneIsNotFinishedBeforeOthers) {
   for (int turns = 0; turns < 10'000 && !cluster.all_done(1); ++turns) cluster.turn();
   large.check();
   small.check();
+}
+
+// Ranks as processes, whose buffers are private or in the heap, in every mixture: each size takes
+// the path that all of them can see.
+TEST(Executor, PrivateAndSharedBuffersOfProcesses) {
+  constexpr size_t kRoom = size_t{512} << 10;  // of a buffer in the heap
+  for (int num_ranks : {2, 3, 5}) {
+    EngineCluster cluster({.ranks_per_node = {num_ranks}, .processes = true});
+    if (!cluster.context(0).peer_memory.alive(0)) {
+      GTEST_SKIP() << "this system forbids reading another process' memory";
+    }
+    auto n = static_cast<size_t>(num_ranks);
+    auto in_heap = [&](size_t buffer) {
+      return reinterpret_cast<int64_t*>(cluster.heap().data() + buffer * kRoom);
+    };
+    std::mt19937 random(static_cast<unsigned>(num_ranks));
+    uint64_t number = 0;
+    for (size_t count : {1, 500, 1000, 2048, 2049, 3000, 5000, 8192, 8193, 20'000, 60'000}) {
+      for (int round = 0; round < 24; ++round, ++number) {
+        std::vector<std::vector<int64_t>> mine(2 * n, std::vector<int64_t>(count));
+        std::vector<int64_t*> recvs(n);
+        auto one_place = [&](size_t buffer) {
+          // Rounds of private buffers alone, of shared ones alone, and of both.
+          const bool shared = round < 4 ? false : round < 8 ? true : random() % 2 == 0;
+          return shared ? in_heap(buffer) : mine[buffer].data();
+        };
+        std::vector<int64_t> expected(count);
+        std::vector<size_t> order(n);
+        std::vector<hfr::OpDescriptor> descs(n);
+        for (size_t rank = 0; rank < n; ++rank) {
+          order[rank] = rank;
+          int64_t* send = one_place(2 * rank);
+          recvs[rank] = random() % 2 == 0 ? send : one_place(2 * rank + 1);
+          for (size_t i = 0; i < count; ++i) {
+            send[i] = static_cast<int64_t>(random());
+            expected[i] += send[i];
+          }
+          descs[rank] = {.send = send,
+                         .recv = recvs[rank],
+                         .count = count,
+                         .dtype = hfr::DType::kInt64,
+                         .op = hfr::Op::kSum};
+        }
+        std::shuffle(order.begin(), order.end(), random);
+        for (size_t rank : order) {
+          hfr::Executor& executor = cluster[static_cast<int>(rank)];
+          ASSERT_TRUE(random() % 2 == 0 ? executor.submit_and_finish(descs[rank], random() % 8)
+                                        : executor.submit(descs[rank]));
+        }
+        for (int turns = 0; turns < 100'000 && !cluster.all_done(number); ++turns) {
+          cluster[static_cast<int>(random() % n)].progress();
+        }
+        ASSERT_TRUE(cluster.all_done(number)) << count << " elements, round " << round;
+        for (size_t rank = 0; rank < n; ++rank) {
+          ASSERT_FALSE(cluster[static_cast<int>(rank)].failed());
+          ASSERT_TRUE(std::equal(expected.begin(), expected.end(), recvs[rank]))
+              << count << " elements, round " << round << ", rank " << rank;
+        }
+      }
+    }
+    // Both ways: what is flat is what was published.
+    EXPECT_GT(cluster[0].meters().by_path[static_cast<size_t>(hfr::OpPath::kFlat)].load(), 0u);
+    EXPECT_GT(cluster[0].meters().by_path[static_cast<size_t>(hfr::OpPath::kDirect)].load(), 0u);
+  }
+}
+
+// The last size of private buffers that are copied, and the first that are not.
+TEST(Executor, PrivateBuffersAreFlatForLongerThanSharedOnes) {
+  for (bool shared : {false, true}) {
+    for (size_t bytes : {size_t{16} << 10, size_t{20} << 10, size_t{64} << 10, size_t{68} << 10}) {
+      EngineCluster cluster({.ranks_per_node = {2}, .processes = true});
+      Buffers buffers(2, bytes / sizeof(int64_t), true);
+      for (int rank : {0, 1}) {
+        hfr::OpDescriptor desc = buffers.descriptor(rank);
+        if (shared) desc.recv = cluster.heap().data() + static_cast<size_t>(rank) * (1 << 20);
+        if (shared) std::memcpy(desc.recv, desc.send, bytes);
+        if (shared) desc.send = desc.recv;
+        ASSERT_TRUE(cluster[rank].submit(desc));
+      }
+      cluster.turn();
+      cluster.turn();
+      const auto flat = cluster[0].meters().by_path[static_cast<size_t>(hfr::OpPath::kFlat)].load();
+      EXPECT_EQ(flat, bytes <= (shared ? size_t{16} << 10 : size_t{64} << 10) ? 1u : 0u)
+          << bytes << (shared ? " shared" : " private") << " bytes";
+    }
+  }
 }
 
 // Ranks that share a GPU keep step with each other: the sums are right in every order of turns.
@@ -382,7 +539,11 @@ TEST(Executor, MismatchBetweenNodesNamesBoth) {
       hfr::OpDescriptor other = odd.descriptor(1);
       other.op = hfr::Op::kMax;
       ASSERT_TRUE(cluster[0].submit(common.descriptor(0)));
+      cluster[0].progress();
       ASSERT_TRUE(blocking ? cluster[1].submit_and_finish(other, 5) : cluster[1].submit(other));
+      if (blocking) {
+        EXPECT_TRUE(cluster[1].failed());
+      }
       for (int i = 0; i < 200; ++i) cluster.turn();
       ASSERT_TRUE(cluster[0].failed() || cluster[1].failed());
       int finder = cluster[0].failed() ? 0 : 1;

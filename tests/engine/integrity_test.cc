@@ -66,28 +66,18 @@ class FlippingDevice : public hfr::HostDevice {
 };
 
 // Flips a bit of the idx-th arrival.
-class FlippingTransport : public hfr::Transport {
+class FlippingTransport : public ForwardingTransport {
  public:
   FlippingTransport(std::unique_ptr<hfr::Transport> inner, size_t idx, Flipped& flipped)
-      : inner_(std::move(inner)), idx_(idx), flipped_(flipped) {}
+      : ForwardingTransport(std::move(inner)), idx_(idx), flipped_(flipped) {}
 
-  hfr::TransportCapabilities capabilities() const override { return inner_->capabilities(); }
-  hfr::Result<std::vector<std::byte>> listen() override { return inner_->listen(); }
-  hfr::Status connect(std::span<const int> peers, std::span<const std::vector<std::byte>> addresses,
-                      uint64_t deadline_ns) override {
-    return inner_->connect(peers, addresses, deadline_ns);
-  }
   void set_landing(uint32_t number, void* memory, size_t bytes) override {
     if (landings_.size() <= number) landings_.resize(number + 1);
     landings_[number] = {static_cast<std::byte*>(memory), bytes};
-    inner_->set_landing(number, memory, bytes);
-  }
-  bool put(int peer, const void* src, size_t bytes, const hfr::PutTag& tag,
-           hfr::Token token) override {
-    return inner_->put(peer, src, bytes, tag, token);
+    ForwardingTransport::set_landing(number, memory, bytes);
   }
   size_t poll(std::span<hfr::TransportEvent> events) override {
-    const size_t count = inner_->poll(events);
+    const size_t count = ForwardingTransport::poll(events);
     for (size_t i = 0; i < count; ++i) {
       const hfr::TransportEvent& event = events[i];
       if (event.kind != hfr::TransportEvent::Kind::kArrival || num_seen_++ != idx_) continue;
@@ -96,9 +86,6 @@ class FlippingTransport : public hfr::Transport {
     }
     return count;
   }
-  void sleep(uint64_t timeout_ns) override { inner_->sleep(timeout_ns); }
-  void stop() override { inner_->stop(); }
-  std::string peer_error(int peer) const override { return inner_->peer_error(peer); }
 
  private:
   std::unique_ptr<hfr::Transport> inner_;

@@ -37,7 +37,8 @@ TEST_P(TransportContract, EverySizeArrivesWhereItBelongs) {
   const size_t largest = size_t{3} << 20;
   std::vector<std::byte> landing(largest + 64);
   for (size_t bytes : {size_t{0}, size_t{1}, size_t{255}, size_t{256}, size_t{257}, size_t{16383},
-                       size_t{16384}, size_t{16385}, size_t{1} << 20, largest}) {
+                       size_t{16384}, size_t{16385}, size_t{65'503}, size_t{65'504}, size_t{65'505},
+                       size_t{65'536}, size_t{1} << 20, largest}) {
     std::fill(landing.begin(), landing.end(), std::byte{0xee});
     ranks[1].set_landing(3, landing.data(), largest);
     std::vector<std::byte> data = pattern(bytes, static_cast<unsigned>(bytes));
@@ -291,6 +292,59 @@ TEST_P(TransportContract, PeersThatAreNotExpectedAreHeardToo) {
     }
     EXPECT_THAT(heard, testing::UnorderedElementsAre(1, 2)) << "expecting " << expected;
     EXPECT_TRUE(lost) << "expecting " << expected;
+  }
+}
+
+// What is expected of a poll says nothing of the next one, and a sleeper hears everybody.
+TEST_P(TransportContract, AHintIsForOnePoll) {
+  Ranks ranks(GetParam(), 3);
+  ranks.connect();
+  std::array<std::byte, 64> data{}, landing{};
+  ranks[0].set_landing(0, &landing, sizeof(landing));
+  auto send = [&] {
+    ASSERT_TRUE(ranks[1].put(0, data.data(), data.size(), {0, 5, 6}, 1));
+    ranks[0].sleep(kPatienceNs);  // it is here
+  };
+  auto poll = [&] {
+    std::array<TransportEvent, 4> events;
+    const size_t count = ranks[0].poll(events);
+    std::array<TransportEvent, 4> done;
+    ranks[1].poll(done);
+    return count;
+  };
+  for (int round = 0; round < 20; ++round) {
+    send();
+    ranks[0].expect(2);
+    EXPECT_EQ(poll(), 1u) << "after sleeping, round " << round;
+    send();
+    std::array<TransportEvent, 4> events;
+    ranks[0].expect(2);
+    EXPECT_EQ(ranks[0].poll({}), 0u);
+    EXPECT_EQ(poll(), 1u) << "without a hint, round " << round;
+  }
+}
+
+// A large frame right after a small one, both there before the receiver looks.
+TEST_P(TransportContract, LargeOnesAfterSmallOnesArriveWhole) {
+  Ranks ranks(GetParam(), 2);
+  ranks.connect();
+  for (size_t bytes :
+       {size_t{16'300}, size_t{65'400}, size_t{65'440}, size_t{65'536}, size_t{200'000}}) {
+    std::vector<std::byte> small = pattern(40, 1), large = pattern(bytes, 2);
+    std::vector<std::byte> small_landing(40), large_landing(bytes);
+    ranks[1].set_landing(0, small_landing.data(), small_landing.size());
+    ranks[1].set_landing(1, large_landing.data(), large_landing.size());
+    ASSERT_TRUE(ranks[0].put(1, small.data(), small.size(), {0, 1, 1}, 1));
+    ASSERT_TRUE(ranks[0].put(1, large.data(), large.size(), {1, 2, 2}, 2));
+    size_t arrived = 0, sent = 0;
+    const uint64_t until = hfr::monotonic_ns() + kPatienceNs;
+    for (std::array<TransportEvent, 4> events; arrived + sent < 4;) {
+      ASSERT_LT(hfr::monotonic_ns(), until);
+      sent += ranks[0].poll(events);
+      arrived += ranks[1].poll(events);
+    }
+    EXPECT_EQ(small_landing, small);
+    EXPECT_EQ(large_landing, large) << bytes;
   }
 }
 

@@ -22,10 +22,10 @@ namespace {
 using tcp::Connection;
 using tcp::Endpoint;
 
-// Up to here a read of every socket is cheaper than asking which are readable, and no socket is
+// Up to here reading sockets is cheaper than asking which are readable, and no socket is
 // watched: that would cost each packet a microsecond.
-constexpr size_t kReadAllConnections = 3;
-// Of polls that need one peer's bytes alone: then the others are read as well, who may be gone.
+constexpr size_t kMostUnasked = 3;
+// Of polls with a hint: then the others are read as well, who may be gone.
 constexpr uint32_t kPollsPerFullRead = 8;
 
 class TcpTransport : public Transport {
@@ -57,7 +57,7 @@ class TcpTransport : public Transport {
     for (Endpoint& endpoint : endpoints_) {
       for (Connection& connection : endpoint.connections()) connections_.push_back(&connection);
     }
-    return reads_all() ? Status() : watch_connections();
+    return reads_unasked() ? Status() : watch_connections();
   }
 
   void set_landing(uint32_t number, void* memory, size_t bytes) override {
@@ -75,8 +75,8 @@ class TcpTransport : public Transport {
   size_t poll(std::span<TransportEvent> events) override {
     if (stopped_) return 0;
     const std::optional<int> expected = std::exchange(expected_, std::nullopt);
-    if (reads_all()) {
-      const bool all = !expected || ++num_partial_ % kPollsPerFullRead == 0;
+    if (reads_unasked()) {
+      const bool all = !expected || ++num_hinted_ % kPollsPerFullRead == 0;
       for (Endpoint& endpoint : endpoints_) {
         if (!all && endpoint.peer() != *expected) continue;
         for (Connection& connection : endpoint.connections()) mark(connection);
@@ -94,6 +94,7 @@ class TcpTransport : public Transport {
   }
 
   void sleep(uint64_t timeout_ns) override {
+    num_hinted_ = kPollsPerFullRead - 1;  // whoever ends it is read
     for (Endpoint& endpoint : endpoints_) {
       if (endpoint.has_work()) return;
     }
@@ -102,9 +103,9 @@ class TcpTransport : public Transport {
     if (unsent) timeout_ns = std::min<uint64_t>(timeout_ns, kUnsentSleepNs);
     timespec timeout{static_cast<time_t>(timeout_ns / 1'000'000'000),
                      static_cast<long>(timeout_ns % 1'000'000'000)};
-    std::array<pollfd, kReadAllConnections> entries;
+    std::array<pollfd, kMostUnasked> entries;
     nfds_t num_entries = 0;
-    if (reads_all()) {
+    if (reads_unasked()) {
       for (const Connection* connection : connections_) {
         if (!connection->ended()) entries[num_entries++] = {connection->fd(), POLLIN, 0};
       }
@@ -129,7 +130,7 @@ class TcpTransport : public Transport {
     if (!connection.ended()) connection.mark_readable();
   }
 
-  bool reads_all() const { return connections_.size() <= kReadAllConnections; }
+  bool reads_unasked() const { return connections_.size() <= kMostUnasked; }
 
   Status watch_connections() {
     epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
@@ -161,7 +162,7 @@ class TcpTransport : public Transport {
   std::vector<Connection*> connections_;
   std::map<int, size_t> by_rank_;
   std::optional<int> expected_;  // of the next poll; nothing: anybody
-  uint32_t num_partial_ = 0;
+  uint32_t num_hinted_ = 0;
   size_t first_ = 0;
   bool stopped_ = false;
 };
