@@ -156,14 +156,14 @@ class Executor {
     return context_.shape.num_nodes() == 1 && bytes <= context_.limits.flat_private_bytes;
   }
   // What a post offers beside the signature; returns its flags.
-  uint32_t offer(const OpDescriptor& desc, size_t bytes, Post& post) const;
+  uint32_t offer(const OpDescriptor& desc, size_t bytes, Post& post);
   uint32_t offer_flat(const OpDescriptor& desc, size_t bytes, Post& post) const;
   bool finishes_flat(const OpDescriptor& desc, size_t bytes) const;
   bool finish_flat(const OpDescriptor& desc, uint64_t number, uint32_t num_looks);
   bool takes_exchange(size_t bytes) const;
   void begin_exchange(Operation& op);
   void run_exchange(Operation& op, uint32_t num_looks);
-  uint32_t offer_buffers(const OpDescriptor& desc, size_t bytes, Post& post) const;
+  uint32_t offer_buffers(const OpDescriptor& desc, size_t bytes, Post& post);
   bool gather_posts(Operation& op);
   bool choose_path(Operation& op);
   bool fail_mapping(const Operation& op);

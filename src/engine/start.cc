@@ -29,12 +29,12 @@ void Executor::announced(Operation& o) {
   ++posted_;
 }
 
-uint32_t Executor::offer(const OpDescriptor& desc, size_t bytes, Post& p) const {
+uint32_t Executor::offer(const OpDescriptor& desc, size_t bytes, Post& p) {
   if (takes_flat(bytes)) return offer_flat(desc, bytes, p);
   return bytes == 0 ? Post::kPublished : offer_buffers(desc, bytes, p);  // 0: nothing to fetch
 }
 
-uint32_t Executor::offer_buffers(const OpDescriptor& desc, size_t bytes, Post& p) const {
+uint32_t Executor::offer_buffers(const OpDescriptor& desc, size_t bytes, Post& p) {
   const bool in_heap = context_.direct && !context_.one_process;
   const bool send =
       context_.direct && (context_.one_process || context_.heap.contains(desc.send, bytes));
