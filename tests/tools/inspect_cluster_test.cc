@@ -82,27 +82,14 @@ class LateDevice : public StagedDevice {
 };
 
 // Says that a put is done some time after it was handed over.
-class LateTransport : public hfr::Transport {
+class LateTransport : public ForwardingTransport {
  public:
   LateTransport(const Clock& clock, uint64_t delay_ns, std::unique_ptr<hfr::Transport> inner)
-      : clock_(clock), delay_ns_(delay_ns), inner_(std::move(inner)) {}
-  hfr::TransportCapabilities capabilities() const override { return inner_->capabilities(); }
-  hfr::Result<std::vector<std::byte>> listen() override { return inner_->listen(); }
-  hfr::Status connect(std::span<const int> peers, std::span<const std::vector<std::byte>> addresses,
-                      uint64_t deadline_ns) override {
-    return inner_->connect(peers, addresses, deadline_ns);
-  }
-  void set_landing(uint32_t number, void* memory, size_t bytes) override {
-    inner_->set_landing(number, memory, bytes);
-  }
-  bool put(int peer, const void* src, size_t bytes, const hfr::PutTag& tag,
-           hfr::Token token) override {
-    return inner_->put(peer, src, bytes, tag, token);
-  }
+      : ForwardingTransport(std::move(inner)), clock_(clock), delay_ns_(delay_ns) {}
   size_t poll(std::span<hfr::TransportEvent> events) override {
     size_t count = 0;
     std::array<hfr::TransportEvent, 16> fresh;
-    const size_t num_fresh = inner_->poll(std::span(fresh).first(events.size() / 2));
+    const size_t num_fresh = ForwardingTransport::poll(std::span(fresh).first(events.size() / 2));
     for (size_t i = 0; i < num_fresh; ++i) {
       if (fresh[i].kind == hfr::TransportEvent::Kind::kPutDone) {
         late_.push_back({fresh[i], clock_.now_ns() + delay_ns_});
@@ -116,9 +103,6 @@ class LateTransport : public hfr::Transport {
     }
     return count;
   }
-  void sleep(uint64_t timeout_ns) override { inner_->sleep(timeout_ns); }
-  void stop() override { inner_->stop(); }
-  std::string peer_error(int peer) const override { return inner_->peer_error(peer); }
 
  private:
   struct Late {
