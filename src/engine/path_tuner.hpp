@@ -3,9 +3,8 @@
 // dirty cache line between cores costs, and what a system call does; and on what else the machine
 // is doing, so it is asked again now and then.
 //
-//   operations of a size class   0 ... 9 | ... | 256 ... 265 | ... | 512 ... | 1024 ... | ... |
-//   8192
-//                                lesson  |     |  lesson     |
+//   operations of a size class:  0 ... 9 | ... | 256 ... 265 | ... | 512 ... | ... | 1024 ... |
+//                                lesson  |     |   lesson    |     | lesson  |     |  lesson  |
 //
 // In a lesson both ways are tried in turn; afterwards the faster one stays until the next. Ranks
 // count the same operations, so they try the same way at the same time. What each learns is its
