@@ -23,11 +23,12 @@ namespace hfr_tests {
 
 constexpr int kNoGpu = 77;
 constexpr int kMostComms = 3;
+// Also of set-up, which takes seconds where many tests share a GPU or a checker watches.
+constexpr uint32_t kTimeoutMs = 30'000;
 
 struct ProcessShape {
   int num_ranks = 1;
   int num_nodes = 1;
-  uint32_t timeout_ms = 30'000;
   int num_comms = 1;  // at most kMostComms
 };
 
@@ -145,7 +146,7 @@ class Ranks {
     const std::string host_id = "node" + std::to_string(rank * shape.num_nodes / shape.num_ranks);
     hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
     options.device = HFR_DEVICE_CUDA;
-    options.timeout_ms = shape.timeout_ms;
+    options.timeout_ms = kTimeoutMs;
     options.host_id = host_id.c_str();
     Comms comms{};
     for (int c = 0; c < shape.num_comms; ++c) {

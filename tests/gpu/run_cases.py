@@ -10,14 +10,16 @@ stand_in/ the library that some load; other libraries come by LD_LIBRARY_PATH. -
 ranks of every case on the first N GPUs (HFREDUCE_TEST_GPUS) instead. Run it without MPS.
 
 A case that was cut, by --seconds or because its group took too long, is MISSING or HUNG: the GPU's
-time was shared. Run what is not OK again with --only and --jobs 1. Exit status: 1 unless all are OK
-or skip.
+time was shared. Cases whose program failed although each of them was well are UNSOUND: it died at its
+end, or the checker that it runs under (--under) found something. Run what is not OK again with --only
+and --jobs 1. Exit status: 1 unless all are OK or skip.
 """
 
 import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -79,7 +81,7 @@ class Runner:
     def __init__(self, options):
         self.options = options
         self.end = time.monotonic() + options.seconds
-        self.results = {}  # by name: OK, SKIPPED, FAILED, HUNG or CRASHED
+        self.results = {}  # by name: OK, SKIPPED, FAILED, HUNG, CRASHED or UNSOUND
         self.lock = threading.Lock()
 
     def run_phase(self, groups, jobs_per_gpu):
@@ -103,11 +105,13 @@ class Runner:
     def run_group(self, group, gpu):
         left = list(group.cases)
         while left and time.monotonic() < self.end:
-            seen, started, text = self.run_program(group, left, gpu)
+            seen, started, status, text = self.run_program(group, left, gpu)
             cut = time.monotonic() >= self.end
             for case in started:
                 if case not in seen and not cut:
                     seen[case] = "HUNG" if "\n[HUNG]" in text else "CRASHED"
+            if status != 0 and not cut and set(seen.values()) <= {"OK", "SKIPPED"}:
+                seen = dict.fromkeys(seen, "UNSOUND")
             with self.lock:
                 for case, result in seen.items():
                     self.results[group.name(case)] = result
@@ -118,7 +122,7 @@ class Runner:
             left = [case for case in left if case not in seen]
 
     def run_program(self, group, cases, gpu):
-        """({case: result}, the cases that were started, the output)"""
+        """({case: result}, the cases that were started, the exit status, the output)"""
         environment = dict(os.environ, **dict(e.split("=", 1) for e in group.environment))
         if group.library_path:
             path = environment.get("LD_LIBRARY_PATH")
@@ -128,7 +132,7 @@ class Runner:
         else:
             environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
         process = subprocess.Popen(
-            [group.program, "--gtest_filter=" + ":".join(cases), "--gtest_color=no"],
+            [*self.options.under, group.program, "--gtest_filter=" + ":".join(cases), "--gtest_color=no"],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
             text=True, errors="replace")  # fmt: skip
         hung = []
@@ -144,7 +148,7 @@ class Runner:
         lines = text.splitlines()
         seen = {m.group(2): m.group(1) for m in map(RESULT.match, lines) if m}
         started = [m.group(1) for m in map(STARTED.match, lines) if m]
-        return seen, started, text + ("\n[HUNG]\n" if hung else "")
+        return seen, started, process.returncode, text + ("\n[HUNG]\n" if hung else "")
 
 
 def main():
@@ -155,6 +159,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=3600, help="then what is left is given up (3600)")
     parser.add_argument("--spread", type=int, default=0, metavar="N", help="HFREDUCE_TEST_GPUS=N for every case")
     parser.add_argument("--programs", default="", metavar="DIR", help="where the test programs are")
+    parser.add_argument("--under", type=shlex.split, default=[], metavar="COMMAND",
+                        help="run the programs by it, as 'compute-sanitizer --error-exitcode 1'")  # fmt: skip
     parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="REGEX",
                         help="in 'program case VARIABLE=value ... library folder'")  # fmt: skip
     options = parser.parse_args()

@@ -20,6 +20,7 @@ for case in sys.argv[1].split("=", 1)[1].split(":"):
     end = ", where GetParam() = 1" if bad else ""
     print("[" + word[-9:].rjust(9) + " ] " + case + end + " (3 ms)", flush=True)
 print("gpu " + os.environ.get("CUDA_VISIBLE_DEVICES", "any") + " of " + os.environ.get("HFREDUCE_TEST_GPUS", "1"))
+sys.exit(3 if "DiesAtItsEnd" in sys.argv[1] else 1 if "Fails" in sys.argv[1] else 0)
 """
 
 
@@ -62,6 +63,17 @@ class RunCases(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn("CRASHED scripted_test A.Crashes", text)
         self.assertIn("'OK': 2", text)
+
+    def test_a_program_that_dies_at_its_end_is_told(self):
+        status, text = self.run_cases(["A.Passes", "A.DiesAtItsEnd"])
+        self.assertEqual(status, 1)
+        self.assertIn("UNSOUND scripted_test A.Passes", text)
+        self.assertIn("UNSOUND scripted_test A.DiesAtItsEnd", text)
+
+    def test_what_a_checker_finds_is_told(self):
+        for found, status in ("4", 1), ("0", 0):
+            checker = f"sh -c '\"$@\"; exit {found}' sh"
+            self.assertEqual(self.run_cases(["A.Passes"], "--under", checker)[0], status)
 
     def test_what_is_cut_is_missing(self):
         status, text = self.run_cases(["A.Passes", "A.Hangs", "A.Later"], "--seconds", "2", "--jobs", "1")

@@ -123,7 +123,7 @@ TEST(CudaGdrCopyFailure, FreedBuffersAreNotReadAfterwards) {
   constexpr int kRanks = 3;
   constexpr int kVictim = 1;
   Ranks ranks(
-      {.num_ranks = kRanks, .timeout_ms = 2'000},
+      {.num_ranks = kRanks},
       [](int rank, const Ranks::Comms& comms, const Ranks::Say& say) -> std::string {
         constexpr size_t kCount = 100;
         hfr_comm_t comm = comms[0];

@@ -52,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(Cuda, Graphs, testing::ValuesIn(all_cases()), case_name
 TEST(CudaGraphFailure, AKilledPeerReleasesReplays) {
   constexpr int kRanks = 3;
   constexpr int kVictim = 1;
-  Ranks ranks({.num_ranks = kRanks, .timeout_ms = 2'000},
+  Ranks ranks({.num_ranks = kRanks},
               [](int rank, const Ranks::Comms& comms, const Ranks::Say& say) -> std::string {
                 hfr_comm_t comm = comms[0];
                 GpuStream stream;

@@ -39,7 +39,7 @@ TEST_P(KilledMember, ReleasesStreams) {
   constexpr int kRanks = 4;
   constexpr int kVictim = 1;
   const bool busy = GetParam();
-  Ranks ranks({.num_ranks = kRanks, .timeout_ms = 3'000},
+  Ranks ranks({.num_ranks = kRanks},
               [busy](int rank, const Ranks::Comms& comms, const Ranks::Say& say) -> std::string {
                 hfr_comm_t comm = comms[0];
                 GpuStream stream;

@@ -49,7 +49,7 @@ INSTANTIATE_TEST_SUITE_P(Cuda, Processes,
 TEST(CudaProcesses, AKilledPeerReleasesStreams) {
   constexpr int kRanks = 3;
   constexpr int kVictim = 1;
-  Ranks ranks({.num_ranks = kRanks, .timeout_ms = 2'000},
+  Ranks ranks({.num_ranks = kRanks},
               [](int rank, const Ranks::Comms& comms, const Ranks::Say& say) -> std::string {
                 hfr_comm_t comm = comms[0];
                 GpuStream stream;
