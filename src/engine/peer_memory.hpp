@@ -2,7 +2,7 @@
 // (process_vm_readv, process_vm_writev).
 //
 // One copy where staging takes two, and both ends of it stay in the caches of whoever adds
-// (docs/benchmarks.md). Needs the right to trace (same user, no ptrace restriction); set-up tries
+// (docs/experiments.md). Needs the right to trace (same user, no ptrace restriction); set-up tries
 // it and all ranks of the node agree.
 #pragma once
 
