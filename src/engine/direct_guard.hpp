@@ -1,6 +1,5 @@
-// DirectGuard: raised while a thread works on other ranks' private buffers, so that a rank which
-// fails can wait until nobody does before it gives its buffers back to the caller
-// (Executor::leave_buffers).
+// DirectGuard: raised while a thread works on other ranks' buffers, so that a rank which fails can
+// wait until nobody does before it gives its buffers back to the caller (Executor::leave_buffers).
 #pragma once
 
 #include "engine/context.hpp"
@@ -10,7 +9,7 @@ namespace hfr {
 class DirectGuard {
  public:
   DirectGuard(const EngineContext& context, bool needed)
-      : busy_(needed && (context.one_process || context.peer_memory.available())
+      : busy_(needed && context.shape.num_local() > 1
                   ? &context.staging.busy(context.shape.local_rank)
                   : nullptr) {
     if (busy_ == nullptr) return;
@@ -25,7 +24,6 @@ class DirectGuard {
 
   // False once the node has failed: leave the buffers alone.
   bool allowed() const { return allowed_; }
-  bool raised() const { return busy_ != nullptr; }
 
  private:
   Counter* busy_;

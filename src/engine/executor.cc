@@ -330,14 +330,14 @@ void Executor::leave_buffers() {
   // Others may be adding from or into this rank's buffers. They look at the failure cell after
   // raising their flag, so once every flag is down nobody starts again. A dead process lowers
   // nothing any more, and a stopped one is not waited for.
-  if (!context_.one_process && !context_.peer_memory.available()) return;
   context_.staging.busy(me_).value.store(0, std::memory_order_seq_cst);
   const uint64_t until = context_.clock.now_ns() + kStoppedPeerNs;
   for (int r = 0; r < num_local_; ++r) {
     Waiter waiter(WaitPolicy{.spin_ns = 1000, .sleep_after_ns = UINT64_MAX});
     while (context_.staging.busy(r).value.load(std::memory_order_seq_cst) != 0) {
       if (!context_.one_process &&
-          (context_.clock.now_ns() > until || !context_.peer_memory.alive(r))) {
+          (context_.clock.now_ns() > until ||
+           (context_.peer_memory.available() && !context_.peer_memory.alive(r)))) {
         break;
       }
       waiter.pause();

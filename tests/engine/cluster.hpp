@@ -37,8 +37,9 @@ struct EngineOptions {
   size_t chunk_bytes = 0;
   std::string forest = "auto";
   bool direct = true;  // ranks reach each other's buffers
-  // As processes do: those in the node's heap() alone, others through the kernel.
+  // As processes do: those in heap(), and others through the kernel, where that is allowed.
   bool processes = false;
+  bool kernel = true;
   // The CPU does not reach the buffers, as on a GPU: all goes through staging.
   bool staged = false;
   // Nodes are joined by a CopyingTransport that knows staging.
@@ -154,7 +155,7 @@ class EngineCluster {
   int num_ranks() const { return static_cast<int>(ranks_.size()); }
   hfr::Executor& operator[](int rank) { return *ranks_[static_cast<size_t>(rank)]->executor; }
   ManualClock& clock() { return clock_; }
-  // With `processes`, of a single node.
+  // With `processes`.
   std::span<std::byte> heap() { return heap_; }
   // With groups.
   GroupDevice& group_device(int rank) {
@@ -329,7 +330,8 @@ class EngineCluster {
         .schedules = hfr::make_schedules(shape, config_),
         .one_process = !options.processes,
         .direct = config_.direct,
-        .peer_memory = options.processes ? reach_processes(shape) : hfr::PeerMemory(),
+        .peer_memory =
+            options.processes && options.kernel ? reach_processes(shape) : hfr::PeerMemory(),
         .heap = {.base = heap_.data(), .bytes = heap_.size()},
         .map_heap = [] { return nullptr; },
         .clock = clock_,

@@ -6,11 +6,7 @@
 // them after a random time, waits for the others, and reads what they say.
 #include <dirent.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -19,12 +15,13 @@
 #include <thread>
 #include <vector>
 
+#include "forked_ranks.hpp"
 #include "hfreduce/hfreduce.h"
 
 namespace hfr_tests {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = ForkedRanks::Clock;
 
 // A killed rank's death is told at once, so this deadline ends only what it kills before it has
 // joined. A stopped rank is found by it.
@@ -51,20 +48,9 @@ int open_descriptors() {
   return count;
 }
 
-struct Outcome {
-  int status = -1;
-  int leaked = 0;
-  std::string error;
-};
-
-void write_line(int fd, const std::string& line) {
-  [[maybe_unused]] ssize_t written = write(fd, line.data(), line.size());
-}
-
 // What a rank does until somebody is struck: a mixture of sizes, so that every path is hit, and now
 // and then a new communicator, so that set-up and tear-down are too.
 void run_rank(const Trial& trial, const hfr_unique_id_t& id, int rank, int out) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::string host_id = "node" + std::to_string(rank / trial.ranks_per_node);
   hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
   options.host_id = host_id.c_str();
@@ -76,7 +62,7 @@ void run_rank(const Trial& trial, const hfr_unique_id_t& id, int rank, int out) 
     setenv("HFREDUCE_CHECK", "crc", 1);
   }
   int before = open_descriptors();
-  write_line(out, "start\n");
+  say(out, "start");
   hfr_status_t status = hfr_comm_init_rank(&comm, trial.num_ranks(), &id, rank, &options);
   std::string error = status == HFR_SUCCESS ? "" : hfr_get_last_error(nullptr);
   std::mt19937 random(99);
@@ -94,33 +80,7 @@ void run_rank(const Trial& trial, const hfr_unique_id_t& id, int rank, int out) 
   int leaked = open_descriptors() - before;
   // The rendezvous of rank 0 was opened before.
   if (rank == 0) ++leaked;
-  write_line(out,
-             "end " + std::to_string(status) + " " + std::to_string(leaked) + " " + error + "\n");
-  _exit(0);
-}
-
-// Reads lines of `fd` until one begins with `word`; false at the deadline or when the writer is
-// gone.
-bool read_until(int fd, const std::string& word, Clock::time_point deadline, std::string& line) {
-  std::string text;
-  while (true) {
-    auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    if (left <= 0) return false;
-    pollfd entry{fd, POLLIN, 0};
-    if (poll(&entry, 1, static_cast<int>(left)) <= 0) return false;
-    char c = 0;
-    if (read(fd, &c, 1) != 1) return false;
-    if (c != '\n') {
-      text += c;
-      continue;
-    }
-    if (text.compare(0, word.size(), word) == 0) {
-      line = text;
-      return true;
-    }
-    text.clear();
-  }
+  say(out, "end " + std::to_string(status) + " " + std::to_string(leaked) + " " + error);
 }
 
 void run_trial(const Trial& trial, int number) {
@@ -128,49 +88,17 @@ void run_trial(const Trial& trial, int number) {
                std::to_string(trial.ranks_per_node) + ", rank " + std::to_string(trial.victim) +
                " gets signal " + std::to_string(trial.signal) + " after " +
                std::to_string(trial.after_ms) + " ms" + (trial.watched ? ", watched" : ""));
-  struct Rank {
-    pid_t pid;
-    int out;
-  };
-  std::vector<Rank> ranks;
-  // The id is made in rank 0's process, whose rendezvous it is, and travels through a pipe.
-  int id_pipe[2];
-  ASSERT_EQ(pipe(id_pipe), 0);
-  for (int rank = 0; rank < trial.num_ranks(); ++rank) {
-    int pipes[2];
-    ASSERT_EQ(pipe(pipes), 0);
-    pid_t pid = fork();
-    ASSERT_GE(pid, 0);
-    if (pid == 0) {
-      close(pipes[0]);
-      for (const Rank& other : ranks) close(other.out);
-      hfr_unique_id_t id{};
-      if (rank == 0) {
-        if (hfr_get_unique_id(&id) != HFR_SUCCESS) _exit(3);
-        for (int i = 1; i < trial.num_ranks(); ++i) {
-          if (write(id_pipe[1], &id, sizeof(id)) != sizeof(id)) _exit(3);
-        }
-      } else if (read(id_pipe[0], &id, sizeof(id)) != sizeof(id)) {
-        _exit(3);
-      }
-      close(id_pipe[0]);
-      close(id_pipe[1]);
-      run_rank(trial, id, rank, pipes[1]);
-    }
-    close(pipes[1]);
-    ranks.push_back({pid, pipes[0]});
-  }
-  close(id_pipe[0]);
-  close(id_pipe[1]);
-
+  const ForkedRanks ranks(trial.num_ranks(), [&](int rank, const hfr_unique_id_t& id, int out) {
+    run_rank(trial, id, rank, out);
+  });
   std::string line;
-  for (const Rank& rank : ranks) {
-    ASSERT_TRUE(read_until(rank.out, "start", Clock::now() + std::chrono::seconds(60), line));
+  for (int rank = 0; rank < trial.num_ranks(); ++rank) {
+    ASSERT_TRUE(ranks.read_until(rank, "start", Clock::now() + std::chrono::seconds(60), line));
   }
   auto strike =
       Clock::now() + std::chrono::microseconds(static_cast<int64_t>(trial.after_ms * 1000));
   while (Clock::now() < strike) std::this_thread::yield();
-  kill(ranks[static_cast<size_t>(trial.victim)].pid, trial.signal);
+  kill(ranks.pid(trial.victim), trial.signal);
   auto struck = Clock::now();
   // The machine may be busy with other tests: the promise is deadline + 1 s, the bound here leaves
   // room for being scheduled late, and a hang still shows.
@@ -178,8 +106,7 @@ void run_trial(const Trial& trial, int number) {
   std::string victim_name = "rank " + std::to_string(trial.victim);
   for (int rank = 0; rank < trial.num_ranks(); ++rank) {
     if (rank == trial.victim) continue;
-    ASSERT_TRUE(read_until(ranks[static_cast<size_t>(rank)].out, "end", latest, line))
-        << "rank " << rank << " hangs";
+    ASSERT_TRUE(ranks.read_until(rank, "end", latest, line)) << "rank " << rank << " hangs";
     int status = 0, leaked = 0, used = 0;
     ASSERT_EQ(sscanf(line.c_str(), "end %d %d %n", &status, &leaked, &used), 2) << line;
     std::string error = line.substr(static_cast<size_t>(used));
@@ -188,12 +115,6 @@ void run_trial(const Trial& trial, int number) {
         << "rank " << rank << ": " << line;
     EXPECT_NE(error.find(victim_name), std::string::npos) << "rank " << rank << " says: " << error;
     EXPECT_LE(leaked, 0) << "rank " << rank << " left descriptors open";
-  }
-  for (const Rank& rank : ranks) {
-    kill(rank.pid, SIGKILL);
-    int status = 0;
-    waitpid(rank.pid, &status, 0);
-    close(rank.out);
   }
 }
 
