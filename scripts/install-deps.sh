@@ -5,7 +5,7 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config python3 libhwloc-dev libsodium-dev libibverbs-dev libhwy-dev libgtest-dev libgmock-dev
-  libbenchmark-dev libcli11-dev libfmt-dev nlohmann-json3-dev)
+  libbenchmark-dev libcli11-dev nlohmann-json3-dev)
 if [ "${1:-}" = --ci ]; then
   packages+=(git clang clang-format g++-aarch64-linux-gnu qemu-user googletest spin
     qemu-system-x86 busybox-static cpio kmod iproute2 xz-utils ibverbs-providers strace)

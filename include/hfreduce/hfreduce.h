@@ -200,8 +200,10 @@ HFR_API hfr_status_t hfr_comm_init_all(hfr_comm_t* comms, int num_ranks,
 HFR_API hfr_status_t hfr_comm_finalize(hfr_comm_t comm);
 
 /* Frees the communicator; NULL is allowed. Local: waits only for this rank's own started
- * operations, at most until their deadline. HFR_INVALID_USAGE, and the communicator stays, while a
- * CUDA graph has operations of it. */
+ * operations, at most until their deadline. On CUDA also for streams that have not come to them (a
+ * deadline), for graphs that are being destroyed (1 s), and in a group of GPUs until the others
+ * have taken what this rank carried. HFR_INVALID_USAGE, and the communicator stays, while a CUDA
+ * graph has operations of it. */
 HFR_API hfr_status_t hfr_comm_destroy(hfr_comm_t comm);
 
 /* Fails every operation of the communicator on all ranks with HFR_ABORTED, now. The communicator
@@ -224,14 +226,14 @@ HFR_API hfr_status_t hfr_comm_split(hfr_comm_t comm, int color, int key, hfr_com
  * they have not; `comm` must still be destroyed. All who return HFR_SUCCESS have the same members,
  * in the order of their ranks in `comm`, and the options of `comm`. No two children of one
  * communicator exist beside each other: when ranks are silent, neither dead for certain nor in this
- * call, the others go on only if they are more than half of `comm` (or half, with its rank 0), and
- * after half of the deadline. `options` may be NULL. Blocks until its deadline and 2 s at most. No
- * other call on `comm` may run beside it but queries and hfr_comm_abort, which ends it with
- * HFR_ABORTED; ranks that are threads call from a thread each. A rank that calls when all others
- * have ended gets a child of itself alone: ask hfr_comm_count. Errors: HFR_INVALID_ARGUMENT,
- * HFR_INVALID_USAGE (finalized, shrunk before, or this rank was excluded by another), HFR_TIMEOUT
- * (too few came) and HFR_REMOTE_ERROR (another rank died, or the others went on without this one):
- * the call may be repeated. docs/recovery.md says more. */
+ * call, the others go on only if they are more than half of those not excluded (or half, with the
+ * lowest of them), and after half of the deadline. `options` may be NULL. Blocks until its deadline
+ * and 2 s at most. No other call on `comm` may run beside it but queries and hfr_comm_abort, which
+ * ends it with HFR_ABORTED; ranks that are threads call from a thread each. A rank that calls when
+ * all others have ended gets a child of itself alone: ask hfr_comm_count. Errors:
+ * HFR_INVALID_ARGUMENT, HFR_INVALID_USAGE (finalized, shrunk before, or this rank was excluded by
+ * another), HFR_TIMEOUT (too few came) and HFR_REMOTE_ERROR (another rank died, or the others went
+ * on without this one): the call may be repeated. docs/recovery.md says more. */
 HFR_API hfr_status_t hfr_comm_shrink(hfr_comm_t comm, const hfr_shrink_options_t* options,
                                      hfr_comm_t* child);
 
@@ -261,9 +263,11 @@ HFR_API hfr_status_t hfr_comm_grow(hfr_comm_t comm, int num_ranks, hfr_comm_t* c
  * first, so no stream may wait for something that comes after the call. Until hfr_comm_resume only
  * that, shrink, destroy, abort, queries, metrics and pre-multiplied sums are allowed, and waiting
  * for earlier requests, which are complete; all else is HFR_INVALID_USAGE.
- * Blocks for two deadlines of `comm` at most: one to complete, one to meet. Errors:
- * HFR_INVALID_USAGE on all ranks, and nothing has changed, while a rank has memory of hfr_mem_alloc
- * or CUDA graphs with operations of `comm`; those of an operation, after which `comm` has failed.
+ * Blocks for two deadlines of `comm` at most, one to complete, one to meet; where something was
+ * captured for three, and 1 s. Errors: HFR_INVALID_USAGE on all ranks, and nothing has changed,
+ * while a rank has memory of hfr_mem_alloc, CUDA graphs with operations of `comm`, or, once
+ * something was captured, operations in a stream that does not come to them within a deadline;
+ * those of an operation, after which `comm` has failed.
  * docs/suspend.md says more. */
 HFR_API hfr_status_t hfr_comm_suspend(hfr_comm_t comm);
 
@@ -282,7 +286,7 @@ HFR_API hfr_status_t hfr_comm_resume(hfr_comm_t comm);
  * wait, except when an operation is failing: it may then take 2 s to ask the other ranks why. */
 HFR_API hfr_status_t hfr_comm_get_async_error(hfr_comm_t comm, hfr_status_t* status);
 
-/* Copies the record of what this rank did last to a new file at `path`, for `hfreduce inspect`;
+/* Copies the record of what this rank did last to the file `path`, anew, for `hfreduce inspect`;
  * "%r" in it stands for the rank. Any thread, never blocks on the communicator. Errors:
  * HFR_INVALID_ARGUMENT, HFR_SYSTEM_ERROR (the file cannot be written), HFR_INVALID_USAGE
  * (HFREDUCE_RECORDER_DIR is off). docs/diagnosis.md says more. */
@@ -376,7 +380,8 @@ HFR_API hfr_status_t hfr_stream_create(hfr_stream_t* stream);
 /* Runs function(argument) when all earlier entries have finished. */
 HFR_API hfr_status_t hfr_stream_enqueue(hfr_stream_t stream, void (*function)(void*),
                                         void* argument);
-/* Waits until every entry has finished; returns the first failure of an operation among them. */
+/* Waits until every entry has finished; returns the first failure of an operation since the last
+ * such call. */
 HFR_API hfr_status_t hfr_stream_synchronize(hfr_stream_t stream);
 /* Waits for the entries, then frees the queue; NULL is allowed. */
 HFR_API hfr_status_t hfr_stream_destroy(hfr_stream_t stream);
@@ -416,11 +421,13 @@ HFR_API hfr_status_t hfr_op_destroy(hfr_op_t op, hfr_comm_t comm);
  *
  * Completion. stream and request both NULL: the call returns when the operation is complete.
  * Otherwise it returns at once; *request (when not NULL) is for hfr_wait and hfr_test. Buffers must
- * stay valid and untouched until completion. Operations without a stream may overlap each other.
+ * stay valid and untouched until completion. Operations without a stream may overlap each other; of
+ * more than 256 that are open a further call first waits for the oldest.
  *
- * Errors: HFR_INVALID_ARGUMENT (nothing was started), HFR_MISMATCH, HFR_TIMEOUT, HFR_REMOTE_ERROR,
- * HFR_ABORTED, HFR_INVALID_USAGE, HFR_CORRUPTED. After any but the first the communicator has
- * failed. */
+ * Errors before anything is started, after which the communicator goes on: HFR_INVALID_ARGUMENT,
+ * HFR_INVALID_USAGE, HFR_UNSUPPORTED (it cannot be captured). Errors of the operation, after which
+ * the communicator has failed: HFR_MISMATCH, HFR_TIMEOUT, HFR_REMOTE_ERROR, HFR_ABORTED,
+ * HFR_CORRUPTED, HFR_OUT_OF_MEMORY, HFR_SYSTEM_ERROR. */
 HFR_API hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count,
                                     hfr_dtype_t dtype, hfr_op_t op, hfr_comm_t comm,
                                     hfr_stream_t stream, hfr_request_t* request);

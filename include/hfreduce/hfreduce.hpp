@@ -38,6 +38,10 @@ inline void check(hfr_status_t status, hfr_comm_t comm = nullptr) {
   if (status != HFR_SUCCESS) throw Error(status, hfr_get_last_error(comm));
 }
 
+inline void check_begun(hfr_status_t status) {
+  if (status != HFR_IN_PROGRESS) check(status);
+}
+
 template <typename T>
 struct DTypeOf;
 template <>
@@ -154,8 +158,9 @@ class Request {
   hfr_request_t request_ = 0;
 };
 
-// `size()` elements from hfr_mem_alloc: zeroed, read in place by the node's ranks. Destroy it
-// before its communicator.
+// `size()` elements from hfr_mem_alloc. In host memory: zeroed, read and written in place by the
+// node's ranks. On CUDA: memory of the rank's GPU, of which the CPU may only pass data() on.
+// Destroy it before its communicator.
 template <typename T>
 class Memory {
  public:
@@ -180,21 +185,21 @@ class Memory {
 };
 
 // One rank's communicator. Move-only. CUDA graphs with its operations go before it does. The
-// destructor destroys without finalizing; finalize() first
-// where all ranks end together.
+// destructor destroys without finalizing; finalize() first where all ranks end together.
 class Communicator {
  public:
-  // Rank `rank` of `num_ranks`; collective.
+  // Rank `rank` of `num_ranks`; collective. With options->non_blocking it is usable once
+  // async_error() is HFR_SUCCESS instead of HFR_IN_PROGRESS.
   Communicator(int num_ranks, const hfr_unique_id_t& id, int rank,
                const hfr_comm_options_t* options = nullptr) {
     hfr_comm_t comm = nullptr;
-    detail::check(hfr_comm_init_rank(&comm, num_ranks, &id, rank, options));
+    detail::check_begun(hfr_comm_init_rank(&comm, num_ranks, &id, rank, options));
     comm_.reset(comm);
   }
-  // By the launcher's environment variables; collective.
+  // By the launcher's environment variables; collective, non-blocking as above.
   static Communicator from_environment(const hfr_comm_options_t* options = nullptr) {
     hfr_comm_t comm = nullptr;
-    detail::check(hfr_comm_init_env(&comm, options));
+    detail::check_begun(hfr_comm_init_env(&comm, options));
     return Communicator(comm);
   }
   // All ranks in this process.

@@ -144,7 +144,8 @@ std::vector<ConfigVariable> make_variables() {
             "The secret that ranks prove to each other with HFREDUCE_RENDEZVOUS."),
       words("HFREDUCE_SOCKET_IFNAME", "the name of a network interface that is up", 15,
             &Config::socket_ifname,
-            "Interface that all sockets bind to. Default: the one that reaches the rendezvous."),
+            "Interface that all sockets bind to. Default: the one that reaches the rendezvous; for "
+            "hfr_get_unique_id the first one up that is not loopback."),
       words("HFREDUCE_HOSTID", "1 to 128 characters", 128, &Config::host_id,
             "Ranks with the same value share a node. Default: the machine's own identity."),
       size("HFREDUCE_CHUNK_BYTES", "chosen", 4096, kGiB, 4096, &Config::chunk_bytes,
@@ -153,10 +154,10 @@ std::vector<ConfigVariable> make_variables() {
              "Lanes: chunks in flight on a node. Rounded up to a multiple of the number of trees. "
              "Agreed by "
              "all ranks."),
-      choice("HFREDUCE_FOREST", "auto", {"auto", "tree", "ring"}, &Config::forest,
-             "How nodes are joined: the double binary tree, the ring, or by the cost model. Agreed "
-             "by all "
-             "ranks."),
+      choice(
+          "HFREDUCE_FOREST", "auto", {"auto", "tree", "ring"}, &Config::forest,
+          "How nodes are joined: the double binary tree, the ring (up to 8 nodes, else the tree), "
+          "or by the cost model. Agreed by all ranks."),
       size("HFREDUCE_FLAT_BYTES", "chosen", 1, 1 << 20, 1, &Config::flat_bytes,
            "Largest message that every rank of a single node adds by itself. Agreed by all ranks."),
       on_off("HFREDUCE_DIRECT", true, &Config::direct,
@@ -165,19 +166,20 @@ std::vector<ConfigVariable> make_variables() {
            &Config::heap_bytes, "Address space for hfr_mem_alloc, per rank. Agreed by all ranks."),
       choice("HFREDUCE_HUGE_PAGES", "auto", {"auto", "off"}, &Config::huge_pages,
              "Ask for huge pages in shared memory."),
-      choice("HFREDUCE_BIND", "auto", {"auto", "none"}, &Config::bind,
-             "Bind the library's own threads and memory to NUMA nodes. Callers' threads are never "
-             "bound."),
+      choice(
+          "HFREDUCE_BIND", "auto", {"auto", "none"}, &Config::bind,
+          "Keep the adding threads of ranks on GPUs on NUMA nodes, and spread staging over all of "
+          "them; none: neither. Callers' threads are never bound."),
       number("HFREDUCE_SPIN_US", "chosen", 0, 10'000'000, &Config::spin_us,
              "How long a waiter spins before it yields, in microseconds; less where another rank "
-             "waits on its CPU."),
+             "waits on its CPU. 0: chosen, 50 or, where ranks outnumber CPUs, none."),
       choice("HFREDUCE_TRANSPORT", "auto", {"auto", "tcp", "verbs", "loopback"}, &Config::transport,
              "What joins nodes: loopback when all ranks are threads of one process, else verbs "
              "when all have a usable device, else TCP. Agreed by all ranks."),
       words("HFREDUCE_TCP_CONGESTION", "a congestion control that the kernel offers", 15,
             &Config::tcp_congestion, "Congestion control of connections between nodes."),
       number("HFREDUCE_TCP_CONNECTIONS", "1", 1, 16, &Config::tcp_connections,
-             "Connections to each peer."),
+             "Connections to each peer. Agreed by peers."),
       words("HFREDUCE_IB_HCA",
             "devices such as mlx5_0,mlx5_1:2 (a port after the colon), or ^mlx5_2 for all others",
             1024, &Config::ib_hca, "Devices that verbs may use. Default: all."),
@@ -191,10 +193,10 @@ std::vector<ConfigVariable> make_variables() {
              "Traffic class. Agreed by peers."),
       number("HFREDUCE_IB_TIMEOUT", "18", 1, 31, &Config::ib_timeout,
              "A packet is sent again when 4.096 us * 2^timeout passed without an acknowledgement."),
-      number(
-          "HFREDUCE_IB_RETRY_CNT", "6", 0, 7, &Config::ib_retry_count,
-          "How often, before its connection counts as broken (7: for ever, on soft-RoCE; then the "
-          "library's own watch counts)."),
+      number("HFREDUCE_IB_RETRY_CNT", "6", 0, 7, &Config::ib_retry_count,
+             "How often a packet is sent again before its connection counts as broken (7: for "
+             "ever, on "
+             "soft-RoCE; then the library's own watch counts)."),
       number("HFREDUCE_IB_QPS", "as many as both sides have rails", 1, 16, &Config::ib_queue_pairs,
              "Queue pairs to each peer. Agreed by peers."),
       choice("HFREDUCE_DEVICE", "host", {"host", "cuda"}, &Config::device,
@@ -222,10 +224,10 @@ std::vector<ConfigVariable> make_variables() {
       log_by_subsystem(),
       words("HFREDUCE_LOG_FILE", kPath, 4096, &Config::log_file,
             "Where the logger writes. Default: standard error."),
-      words(
-          "HFREDUCE_TRACE", kPath, 4096, &Config::trace,
-          "File that gets each chunk's stages with their times, as Chrome's trace events, when the "
-          "communicator is destroyed."),
+      words("HFREDUCE_TRACE", kPath, 4096, &Config::trace,
+            "File that gets the stages of chunks on the lanes path, the last 65536 with their "
+            "times, as "
+            "Chrome's trace events, when the communicator is destroyed or suspended."),
       recorder_dir(),
       choice("HFREDUCE_RECORDER_SIGNAL", "off", {"off", "USR1", "USR2", "HUP", "QUIT"},
              &Config::recorder_signal,

@@ -8,13 +8,12 @@ namespace {
 struct Family {
   const char* rank;
   const char* num_ranks;
-  const char* local_rank;
 };
 constexpr Family kFamilies[] = {
-    {"RANK", "WORLD_SIZE", "LOCAL_RANK"},
-    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"},
-    {"PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"},
-    {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"},
+    {"RANK", "WORLD_SIZE"},
+    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+    {"PMI_RANK", "PMI_SIZE"},
+    {"SLURM_PROCID", "SLURM_NTASKS"},
 };
 constexpr int kMaxRanks = 1 << 20;
 
@@ -48,10 +47,6 @@ Result<LaunchInfo> read_launch_info(const Environment& environment) {
     info.source = cat(family.rank, " and ", family.num_ranks);
     HFR_ASSIGN_OR_RETURN(info.num_ranks, read_number(family.num_ranks, *num_ranks, 1, kMaxRanks));
     HFR_ASSIGN_OR_RETURN(info.rank, read_number(family.rank, *rank, 0, info.num_ranks - 1));
-    if (auto local = get(family.local_rank)) {
-      HFR_ASSIGN_OR_RETURN(info.local_rank,
-                           read_number(family.local_rank, *local, 0, info.num_ranks - 1));
-    }
     return info;
   }
   return Status(Code::kInvalidArgument,

@@ -11,7 +11,6 @@ namespace hfr {
 struct LaunchInfo {
   int rank = 0;
   int num_ranks = 1;
-  int local_rank = -1;  // -1: the launcher does not say
   std::string source;   // "RANK and WORLD_SIZE"
 };
 

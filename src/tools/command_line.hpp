@@ -8,6 +8,9 @@
 
 namespace hfr::tools {
 
+// Exit status of every subcommand when an option is not allowed, or not known.
+constexpr int kBadOptions = 2;
+
 // `arguments` without the options called `names` (each takes a value, as "--name value" or
 // "--name=value").
 std::vector<std::string> without_options(const std::vector<std::string>& arguments,

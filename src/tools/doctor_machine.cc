@@ -167,7 +167,9 @@ AllReduceFacts run_all_reduce(size_t num_ranks) {
   const auto failed = [](hfr_status_t status, hfr_comm_t comm) {
     return Status(static_cast<Code>(status), hfr_get_last_error(comm));
   };
-  hfr_status_t status = hfr_comm_init_all(comms.data(), static_cast<int>(num_ranks), nullptr);
+  hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+  options.device = HFR_DEVICE_HOST;  // whatever HFREDUCE_DEVICE says
+  hfr_status_t status = hfr_comm_init_all(comms.data(), static_cast<int>(num_ranks), &options);
   unsetenv("HFREDUCE_CHECK");
   if (status != HFR_SUCCESS) {
     facts.status = failed(status, nullptr);

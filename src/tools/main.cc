@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/command_line.hpp"
 #include "tools/doctor_machine.hpp"
 #include "tools/doctor_net.hpp"
 #include "tools/inspect.hpp"
@@ -106,7 +107,11 @@ int main(int argc, char** argv) {
   merge->add_option("-o,--output", merge_options.output, "the file to write")->required();
   merge->add_option("files", merge_options.files, "the ranks' files")->required();
 
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& wrong) {
+    return app.exit(wrong) == 0 ? 0 : kBadOptions;  // 0: help was asked for
+  }
   if (app.got_subcommand(run)) return launch(spec);
   if (doctor->got_subcommand(net)) return doctor_net(net_options);
   if (app.got_subcommand(look)) return inspect(inspect_options);

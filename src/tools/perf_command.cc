@@ -30,7 +30,7 @@ struct Arguments {
 
 int fail(const std::string& sentence) {
   std::cerr << "hfreduce perf: " << sentence << "\n";
-  return 2;
+  return kBadOptions;
 }
 
 std::string own_path() {

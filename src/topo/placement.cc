@@ -63,26 +63,6 @@ Bitmap affinity() {
   return cpus;
 }
 
-// On NUMA node `numa`, or on all with -1. A kernel that refuses leaves first-touch placement, which
-// is slower but right.
-void place(void* memory, size_t bytes, hwloc_membind_policy_t policy, int numa) {
-  if (num_numa_nodes() == 1) return;
-  hwloc_topology_t topology = nullptr;
-  if (hwloc_topology_init(&topology) != 0) return;
-  if (hwloc_topology_load(topology) == 0) {
-    hwloc_obj_t node =
-        numa < 0 ? nullptr
-                 : hwloc_get_numanode_obj_by_os_index(topology, static_cast<unsigned>(numa));
-    hwloc_const_nodeset_t nodes = numa < 0 ? hwloc_topology_get_topology_nodeset(topology)
-                                  : node   ? node->nodeset
-                                           : nullptr;
-    if (nodes != nullptr) {
-      hwloc_set_area_membind(topology, memory, bytes, nodes, policy, HWLOC_MEMBIND_BYNODESET);
-    }
-  }
-  hwloc_topology_destroy(topology);
-}
-
 }  // namespace
 
 int parse_cpu_max(const std::string& text) {
@@ -205,12 +185,16 @@ int num_numa_nodes() {
   return std::max(1, count_list(read_file("/sys/devices/system/node/has_memory")));
 }
 
+// A kernel that refuses leaves first-touch placement, which is slower but right.
 void interleave_memory(void* memory, size_t bytes) {
-  place(memory, bytes, HWLOC_MEMBIND_INTERLEAVE, -1);
-}
-
-void bind_memory_near(void* memory, size_t bytes, int numa) {
-  place(memory, bytes, HWLOC_MEMBIND_BIND, numa);
+  if (num_numa_nodes() == 1) return;
+  hwloc_topology_t topology = nullptr;
+  if (hwloc_topology_init(&topology) != 0) return;
+  if (hwloc_topology_load(topology) == 0) {
+    hwloc_set_area_membind(topology, memory, bytes, hwloc_topology_get_topology_nodeset(topology),
+                           HWLOC_MEMBIND_INTERLEAVE, HWLOC_MEMBIND_BYNODESET);
+  }
+  hwloc_topology_destroy(topology);
 }
 
 }  // namespace hfr

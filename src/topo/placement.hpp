@@ -38,10 +38,6 @@ int num_numa_nodes();
 // Best effort; does nothing with one NUMA node.
 void interleave_memory(void* memory, size_t bytes);
 
-// Places the pages of [memory, memory + bytes), not touched yet, on NUMA node `numa` (its number in
-// the system). Best effort; does nothing with one NUMA node.
-void bind_memory_near(void* memory, size_t bytes, int numa);
-
 // How many numbers are in a list such as "0-3,8": 5. 0 when it is no such list.
 int count_list(const std::string& text);
 

@@ -27,7 +27,7 @@ struct Tree {
 
 using Forest = std::vector<Tree>;
 
-// Two binary trees: each spans, depth at most floor(log2 n) + 1, no node is interior in both where
+// Two binary trees: each spans, depth at most floor(log2 n), no node is interior in both where
 // that is possible (Sanders, Speck, Traeff 2009: "Two-tree algorithms for full bandwidth broadcast,
 // reduction and scan").
 Forest double_binary_tree(int num_nodes);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "cluster.hpp"
+#include "hfreduce/hfreduce.hpp"
 
 namespace hfr_tests {
 namespace {
@@ -256,6 +257,20 @@ TEST(NonBlocking, InitReportsProgressThenSuccess) {
     EXPECT_EQ(count, 2);
   }
   for (hfr_comm_t comm : comms) EXPECT_EQ(hfr_comm_destroy(comm), HFR_SUCCESS);
+}
+
+TEST(NonBlocking, InitInCpp) {
+  const hfr_unique_id_t id = hfreduce::make_unique_id();
+  hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
+  options.non_blocking = 1;
+  hfreduce::Communicator first(2, id, 0, &options);
+  EXPECT_EQ(first.async_error(), HFR_IN_PROGRESS);
+  hfreduce::Communicator second(2, id, 1, &options);
+  for (const hfreduce::Communicator* comm : {&first, &second}) {
+    while (comm->async_error() == HFR_IN_PROGRESS) std::this_thread::yield();
+    EXPECT_EQ(comm->async_error(), HFR_SUCCESS);
+    EXPECT_EQ(comm->size(), 2);
+  }
 }
 
 TEST(NonBlocking, InitThatNobodyJoinsCanBeGivenUp) {

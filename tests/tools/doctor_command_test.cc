@@ -30,7 +30,9 @@ bool has_device() {
 }
 
 TEST(DoctorCommand, LooksAtTheMachine) {
-  const Finished run = run_command({"doctor", "--json"});
+  // It is host memory that is looked at, whatever jobs are told.
+  const Finished run =
+      run_command({"doctor", "--json"}, {.environment = {{"HFREDUCE_DEVICE", "cuda"}}});
   EXPECT_EQ(run.error, "");
   const auto json = nlohmann::json::parse(run.output, nullptr, false);
   ASSERT_FALSE(json.is_discarded()) << run.output;

@@ -208,8 +208,18 @@ TEST(Launch, RankZeroReadsStandardInput) {
 }
 
 TEST(Launch, RefusesABadShape) {
-  EXPECT_NE(run_command({"run", "--nodes", "0", "--", "true"}).status, 0);
-  EXPECT_NE(run_command({"run", "--ranks-per-node", "2"}).status, 0);
+  EXPECT_EQ(run_command({"run", "--nodes", "0", "--", "true"}).status, 2);
+  EXPECT_EQ(run_command({"run", "--ranks-per-node", "2"}).status, 2);
+}
+
+TEST(Command, RefusesOptionsThatItDoesNotKnow) {
+  for (const char* name : {"run", "perf", "topo", "sim", "doctor", "inspect", "trace"}) {
+    const Finished run = run_command({name, "--bogus"});
+    EXPECT_EQ(run.status, 2) << name;
+    EXPECT_NE(run.error, "") << name;
+    EXPECT_EQ(run_command({name, "--help"}).status, 0) << name;
+  }
+  EXPECT_EQ(run_command({}).status, 2);
 }
 
 }  // namespace
