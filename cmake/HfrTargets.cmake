@@ -66,7 +66,13 @@ function(hfr_test_cases name)
   if(ARG_LIBRARY_PATH)
     string(APPEND properties " ENVIRONMENT_MODIFICATION \"LD_LIBRARY_PATH=path_list_prepend:${ARG_LIBRARY_PATH}\"")
   endif()
-  file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${list}.cmake
+  set(file ${CMAKE_CURRENT_BINARY_DIR}/${list})
+  get_property(multi_config GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)
+  if(multi_config) # paths in the properties differ by configuration, which ctest is told of by -C
+    file(WRITE ${file}.cmake "include(\"${file}-\${CTEST_CONFIGURATION_TYPE}.cmake\" OPTIONAL)\n")
+    string(APPEND file -$<CONFIG>)
+  endif()
+  file(GENERATE OUTPUT ${file}.cmake
        CONTENT "if(${list})\n  set_tests_properties(\${${list}} PROPERTIES ${properties})\nendif()\n")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${CMAKE_CURRENT_BINARY_DIR}/${list}.cmake)
 endfunction()
