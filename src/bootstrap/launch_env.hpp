@@ -11,7 +11,7 @@ namespace hfr {
 struct LaunchInfo {
   int rank = 0;
   int num_ranks = 1;
-  std::string source;   // "RANK and WORLD_SIZE"
+  std::string source;  // "RANK and WORLD_SIZE"
 };
 
 // The first family that is there counts: RANK and WORLD_SIZE (torchrun, `hfreduce run`), Open
