@@ -1,14 +1,12 @@
 // Many ranks on this one machine: 256 as threads, 64 as processes.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cstdio>
-#include <cstdlib>
+#include <chrono>
 #include <string>
 #include <vector>
 
 #include "cluster.hpp"
+#include "forked_ranks.hpp"
 
 namespace hfr_tests {
 namespace {
@@ -42,45 +40,23 @@ INSTANTIATE_TEST_SUITE_P(Scale, ManyThreads,
 
 TEST(Scale, SixtyFourProcesses) {
   constexpr int kRanks = 64;
-  // The ranks' ids come through a pipe from rank 0, which hosts the rendezvous.
-  int ids[2];
-  ASSERT_EQ(pipe(ids), 0);
-  std::vector<pid_t> children;
-  for (int rank = 0; rank < kRanks; ++rank) {
-    pid_t pid = fork();
-    ASSERT_GE(pid, 0);
-    if (pid > 0) {
-      children.push_back(pid);
-      continue;
-    }
-    hfr_unique_id_t id;
-    bool ok = true;
-    if (rank == 0) {
-      ok = hfr_get_unique_id(&id) == HFR_SUCCESS;
-      for (int other = 1; ok && other < kRanks; ++other) {
-        ok = write(ids[1], &id, sizeof(id)) == sizeof(id);
-      }
-    } else {
-      ok = read(ids[0], &id, sizeof(id)) == sizeof(id);
-    }
+  const ForkedRanks ranks(kRanks, [](int rank, const hfr_unique_id_t& id, int out) {
     const std::string host_id = "node" + std::to_string(rank / 16);
     hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
     options.host_id = host_id.c_str();
     options.timeout_ms = kTimeoutMs;
     hfr_comm_t comm = nullptr;
-    ok = ok && hfr_comm_init_rank(&comm, kRanks, &id, rank, &options) == HFR_SUCCESS &&
-         sums_are_right(comm, kRanks) && hfr_comm_finalize(comm) == HFR_SUCCESS &&
-         hfr_comm_destroy(comm) == HFR_SUCCESS;
-    if (!ok) std::fprintf(stderr, "rank %d: %s\n", rank, hfr_get_last_error(comm));
-    std::_Exit(ok ? 0 : 1);
+    const bool ok = hfr_comm_init_rank(&comm, kRanks, &id, rank, &options) == HFR_SUCCESS &&
+                    sums_are_right(comm, kRanks) && hfr_comm_finalize(comm) == HFR_SUCCESS;
+    say(out, ok ? "end" : std::string("end ") + hfr_get_last_error(comm));
+    if (comm != nullptr) hfr_comm_destroy(comm);
+  });
+  const auto latest = ForkedRanks::Clock::now() + std::chrono::milliseconds(2 * kTimeoutMs);
+  for (int rank = 0; rank < kRanks; ++rank) {
+    std::string line;
+    ASSERT_TRUE(ranks.read_until(rank, "end", latest, line)) << "rank " << rank << " hangs";
+    EXPECT_EQ(line, "end") << "rank " << rank;
   }
-  for (pid_t pid : children) {
-    int status = -1;
-    ASSERT_EQ(waitpid(pid, &status, 0), pid);
-    EXPECT_EQ(status, 0);
-  }
-  close(ids[0]);
-  close(ids[1]);
 }
 
 }  // namespace
