@@ -22,7 +22,8 @@ struct TcpOptions {
   uint64_t handshake_ns = 5'000'000'000;
 };
 
-// More than one does not pay on loopback, where the two copies bound the rate (docs/experiments.md).
+// More than one does not pay on loopback, where the two copies bound the rate
+// (docs/experiments.md).
 constexpr int kDefaultTcpConnections = 1;
 
 std::unique_ptr<Transport> make_tcp_transport(TcpOptions options);
