@@ -69,7 +69,7 @@ function(hfr_test_cases name)
   set(file ${CMAKE_CURRENT_BINARY_DIR}/${list})
   get_property(multi_config GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)
   if(multi_config) # paths in the properties differ by configuration, which ctest is told of by -C
-    file(WRITE ${file}.cmake "include(\"${file}-\${CTEST_CONFIGURATION_TYPE}.cmake\" OPTIONAL)\n")
+    file(WRITE ${file}.cmake "include(\"${file}-\${CTEST_CONFIGURATION_TYPE}.cmake\")\n")
     string(APPEND file -$<CONFIG>)
   endif()
   file(GENERATE OUTPUT ${file}.cmake

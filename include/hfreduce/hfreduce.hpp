@@ -99,7 +99,7 @@ class Stream {
     if (status != HFR_SUCCESS) delete held;
     detail::check(status);
   }
-  // Waits for every entry; throws the first failure of an operation among them.
+  // Waits for every entry; throws the first failure of an operation since the last such call.
   void synchronize() { detail::check(hfr_stream_synchronize(stream_.get())); }
 
  private:

@@ -104,8 +104,8 @@ class Executor {
   const Failure& failure() const { return failure_; }
 
   // The first failure counts; the others are forgotten. Afterwards no buffer of the caller is
-  // touched by any rank of this process, but by early copies (UserSide), which run in the order of
-  // the caller's stream.
+  // touched by any rank of this node, but for one that is stopped, and by early copies (UserSide),
+  // which run in the order of the caller's stream.
   void fail(const Failure& failure);
 
   // For waits that take long; about once a millisecond. Starts deadlines, and returns what the

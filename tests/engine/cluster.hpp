@@ -28,7 +28,7 @@ namespace hfr_tests {
 class ManualClock : public hfr::Clock {
  public:
   uint64_t now_ns() const override { return now; }
-  uint64_t now = 1;
+  std::atomic<uint64_t> now = 1;
 };
 
 struct EngineOptions {

@@ -110,8 +110,9 @@ class Runner:
             for case in started:
                 if case not in seen and not cut:
                     seen[case] = "HUNG" if "\n[HUNG]" in text else "CRASHED"
-            if status != 0 and not cut and set(seen.values()) <= {"OK", "SKIPPED"}:
-                seen = dict.fromkeys(seen, "UNSOUND")
+            told = set(seen.values()) - {"OK", "SKIPPED"}  # that explains the status, of a checker it does not
+            if status != 0 and not cut and (self.options.under or not told):
+                seen = {case: "UNSOUND" if end == "OK" else end for case, end in seen.items()}
             with self.lock:
                 for case, result in seen.items():
                     self.results[group.name(case)] = result

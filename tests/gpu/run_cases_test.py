@@ -70,6 +70,12 @@ class RunCases(unittest.TestCase):
         self.assertIn("UNSOUND scripted_test A.Passes", text)
         self.assertIn("UNSOUND scripted_test A.DiesAtItsEnd", text)
 
+    def test_a_finding_beside_a_failure_is_told(self):
+        status, text = self.run_cases(["A.Passes", "A.Fails"], "--under", "sh -c '\"$@\"; exit 4' sh")
+        self.assertEqual(status, 1)
+        self.assertIn("UNSOUND scripted_test A.Passes", text)
+        self.assertIn("FAILED scripted_test A.Fails", text)
+
     def test_what_a_checker_finds_is_told(self):
         for found, status in ("4", 1), ("0", 0):
             checker = f"sh -c '\"$@\"; exit {found}' sh"

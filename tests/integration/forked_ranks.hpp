@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -27,12 +29,12 @@ class ForkedRanks {
   // The id is made in rank 0's process, whose rendezvous it is, and travels through a pipe.
   ForkedRanks(int num_ranks, const Body& body) {
     int id_pipe[2];
-    EXPECT_EQ(pipe(id_pipe), 0);
+    require(pipe(id_pipe) == 0, "pipe");
     for (int rank = 0; rank < num_ranks; ++rank) {
       int lines[2];
-      EXPECT_EQ(pipe(lines), 0);
+      require(pipe(lines) == 0, "pipe");
       const pid_t pid = fork();
-      EXPECT_GE(pid, 0);
+      require(pid >= 0, "fork");
       if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(lines[0]);
@@ -59,16 +61,24 @@ class ForkedRanks {
   }
   ~ForkedRanks() {
     for (const Rank& rank : ranks_) {
-      kill(rank.pid, SIGKILL);
-      int status = 0;
-      waitpid(rank.pid, &status, 0);
       close(rank.lines);
+      if (rank.pid <= 0) continue;
+      kill(rank.pid, SIGKILL);
+      waitpid(rank.pid, nullptr, 0);
     }
   }
   ForkedRanks(const ForkedRanks&) = delete;
   ForkedRanks& operator=(const ForkedRanks&) = delete;
 
   pid_t pid(int rank) const { return ranks_[static_cast<size_t>(rank)].pid; }
+  // Waits until its process has ended. Status as of waitpid().
+  int await_end(int rank) {
+    int status = -1;
+    Rank& of = ranks_[static_cast<size_t>(rank)];
+    waitpid(of.pid, &status, 0);
+    of.pid = 0;
+    return status;
+  }
 
   // Reads what `rank` says until a line begins with `word`; false at the deadline or when the rank
   // is gone.
@@ -98,9 +108,15 @@ class ForkedRanks {
 
  private:
   struct Rank {
-    pid_t pid;
+    pid_t pid;  // 0: it was waited for
     int lines;
   };
+  // Ends the test program, and with it the ranks that are there.
+  static void require(bool done, const char* what) {
+    if (done) return;
+    perror(what);
+    std::abort();
+  }
   std::vector<Rank> ranks_;
 };
 

@@ -40,7 +40,7 @@ INSTANTIATE_TEST_SUITE_P(Scale, ManyThreads,
 
 TEST(Scale, SixtyFourProcesses) {
   constexpr int kRanks = 64;
-  const ForkedRanks ranks(kRanks, [](int rank, const hfr_unique_id_t& id, int out) {
+  ForkedRanks ranks(kRanks, [](int rank, const hfr_unique_id_t& id, int out) {
     const std::string host_id = "node" + std::to_string(rank / 16);
     hfr_comm_options_t options = HFR_COMM_OPTIONS_INIT;
     options.host_id = host_id.c_str();
@@ -48,14 +48,15 @@ TEST(Scale, SixtyFourProcesses) {
     hfr_comm_t comm = nullptr;
     const bool ok = hfr_comm_init_rank(&comm, kRanks, &id, rank, &options) == HFR_SUCCESS &&
                     sums_are_right(comm, kRanks) && hfr_comm_finalize(comm) == HFR_SUCCESS;
-    say(out, ok ? "end" : std::string("end ") + hfr_get_last_error(comm));
-    if (comm != nullptr) hfr_comm_destroy(comm);
+    const std::string error = ok ? "" : hfr_get_last_error(comm);
+    say(out, hfr_comm_destroy(comm) == HFR_SUCCESS ? "end" + error : "end destroy");
   });
   const auto latest = ForkedRanks::Clock::now() + std::chrono::milliseconds(2 * kTimeoutMs);
   for (int rank = 0; rank < kRanks; ++rank) {
     std::string line;
     ASSERT_TRUE(ranks.read_until(rank, "end", latest, line)) << "rank " << rank << " hangs";
     EXPECT_EQ(line, "end") << "rank " << rank;
+    EXPECT_EQ(ranks.await_end(rank), 0) << "rank " << rank;
   }
 }
 

@@ -59,7 +59,7 @@ TEST_F(EveryNodeCount, BothTreesSpanAndAreShallow) {
     ASSERT_EQ(forest.size(), n == 1 ? 1u : 2u);
     for (const Tree& tree : forest) {
       expect_spans(tree, n);
-      EXPECT_LE(tree.depth(), floor_log2(n) + 1);
+      EXPECT_LE(tree.depth(), floor_log2(n));
     }
   });
 }
