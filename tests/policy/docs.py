@@ -6,8 +6,9 @@ usage: docs.py [ROOT]        exits 1 and names each line that is not so
 """
 import pathlib
 import re
-import sys
 import tempfile
+
+import checker
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)")
@@ -85,12 +86,4 @@ def self_test():
     return 0
 
 
-def main():
-    if sys.argv[1:] == ["--self-test"]:
-        return self_test()
-    found = list(lies(sys.argv[1] if len(sys.argv) > 1 else "."))
-    print("\n".join(found) if found else "documents agree with the tree")
-    return 1 if found else 0
-
-
-sys.exit(main())
+checker.run(lies, self_test, "documents agree with the tree")

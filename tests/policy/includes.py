@@ -6,8 +6,9 @@ usage: includes.py [ROOT]        exits 1 and names each line that breaks a rule
 """
 import pathlib
 import re
-import sys
 import tempfile
+
+import checker
 
 # Folder of src/ -> folders it may include besides itself. "kernels" is kernels/cpu and kernels/cuda, seen as "cpu/" and "cuda/".
 ALLOWED = {
@@ -77,12 +78,4 @@ def self_test():
     return 0
 
 
-def main():
-    if sys.argv[1:] == ["--self-test"]:
-        return self_test()
-    found = list(breaches(sys.argv[1] if len(sys.argv) > 1 else "."))
-    print("\n".join(found) if found else "includes point the right way")
-    return 1 if found else 0
-
-
-sys.exit(main())
+checker.run(breaches, self_test, "includes point the right way")
