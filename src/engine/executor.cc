@@ -335,11 +335,9 @@ void Executor::leave_buffers() {
   for (int r = 0; r < num_local_; ++r) {
     Waiter waiter(WaitPolicy{.spin_ns = 1000, .sleep_after_ns = UINT64_MAX});
     while (context_.staging.busy(r).value.load(std::memory_order_seq_cst) != 0) {
-      if (!context_.one_process &&
-          (context_.clock.now_ns() > until ||
-           (context_.peer_memory.available() && !context_.peer_memory.alive(r)))) {
-        break;
-      }
+      const bool gone = context_.clock.now_ns() > until ||
+                        (context_.peer_memory.available() && !context_.peer_memory.alive(r));
+      if (gone && !context_.one_process) break;
       waiter.pause();
     }
   }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -27,8 +28,12 @@ namespace hfr_tests {
 
 class ManualClock : public hfr::Clock {
  public:
-  uint64_t now_ns() const override { return now; }
+  uint64_t now_ns() const override {
+    ++asked;
+    return now;
+  }
   std::atomic<uint64_t> now = 1;
+  mutable std::atomic<uint64_t> asked = 0;
 };
 
 struct EngineOptions {

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <memory>
 #include <thread>
@@ -37,6 +36,30 @@ struct Reach {
 };
 void PrintTo(const Reach& reach, std::ostream* out) { *out << reach.name; }
 
+// Rank 1's failure, in a thread of its own.
+class Failing {
+ public:
+  explicit Failing(EngineCluster& cluster) : cluster_(cluster), thread_([this] { run(); }) {}
+  // Until it has left its buffers, or looks at the clock again and again, as it does who waits.
+  void await_a_wait() {
+    while (cluster_.context(1).staging.failure().state.load() == 0) std::this_thread::yield();
+    const uint64_t asked = cluster_.clock().asked;
+    while (!has_left && cluster_.clock().asked < asked + 8) std::this_thread::yield();
+  }
+  void join() { thread_.join(); }
+
+  std::atomic<bool> has_left = false;
+
+ private:
+  void run() {
+    cluster_[1].fail({hfr::Status(hfr::Code::kAborted, "aborted"), 1});
+    has_left = true;
+  }
+
+  EngineCluster& cluster_;
+  std::thread thread_;
+};
+
 class LeaveBuffers : public testing::TestWithParam<Reach> {};
 
 TEST_P(LeaveBuffers, AFailingRankWaitsForThoseThatAdd) {
@@ -68,18 +91,12 @@ TEST_P(LeaveBuffers, AFailingRankWaitsForThoseThatAdd) {
     while (!begun) cluster[0].progress();
   });
   while (!begun) cluster[1].progress();
-  std::atomic<bool> left_too_soon = false;
-  std::thread failing([&] {
-    cluster[1].fail({hfr::Status(hfr::Code::kAborted, "aborted"), 1});
-    left_too_soon = !may_end;
-  });
-  // Time for it to leave where it does not wait.
-  while (cluster.context(1).staging.failure().state.load() == 0) std::this_thread::yield();
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  Failing failing(cluster);
+  failing.await_a_wait();
+  EXPECT_FALSE(failing.has_left);
   may_end = true;
   failing.join();
   adding.join();
-  EXPECT_FALSE(left_too_soon);
   EXPECT_TRUE(cluster[1].failed());
 }
 
@@ -87,15 +104,10 @@ TEST_P(LeaveBuffers, AFailingRankWaitsForThoseThatAdd) {
 TEST(LeaveBuffersOfTheDead, AreLeftAfterATime) {
   EngineCluster cluster({.ranks_per_node = {2}, .processes = true, .kernel = false});
   cluster.context(0).staging.busy(0).value.store(1);
-  std::atomic<bool> ended = false;
-  std::thread failing([&] {
-    cluster[1].fail({hfr::Status(hfr::Code::kRemoteError, "rank 0 died"), 0});
-    ended = true;
-  });
-  while (cluster.context(1).staging.failure().state.load() == 0) std::this_thread::yield();
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  EXPECT_FALSE(ended);
-  while (!ended) cluster.clock().now += 1'000'000'000;
+  Failing failing(cluster);
+  failing.await_a_wait();
+  EXPECT_FALSE(failing.has_left);
+  while (!failing.has_left) cluster.clock().now += 1'000'000'000;
   failing.join();
 }
 
