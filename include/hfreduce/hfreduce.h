@@ -426,8 +426,9 @@ HFR_API hfr_status_t hfr_op_destroy(hfr_op_t op, hfr_comm_t comm);
  *
  * Errors before anything is started, after which the communicator goes on: HFR_INVALID_ARGUMENT,
  * HFR_INVALID_USAGE, HFR_UNSUPPORTED (it cannot be captured). Errors of the operation, after which
- * the communicator has failed: HFR_MISMATCH, HFR_TIMEOUT, HFR_REMOTE_ERROR, HFR_ABORTED,
- * HFR_CORRUPTED, HFR_OUT_OF_MEMORY, HFR_SYSTEM_ERROR. */
+ * the communicator has failed, and later calls return the same: HFR_MISMATCH, HFR_TIMEOUT,
+ * HFR_REMOTE_ERROR, HFR_ABORTED, HFR_CORRUPTED. HFR_OUT_OF_MEMORY and HFR_SYSTEM_ERROR are either:
+ * hfr_comm_get_async_error tells. */
 HFR_API hfr_status_t hfr_all_reduce(const void* sendbuf, void* recvbuf, size_t count,
                                     hfr_dtype_t dtype, hfr_op_t op, hfr_comm_t comm,
                                     hfr_stream_t stream, hfr_request_t* request);
