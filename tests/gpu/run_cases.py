@@ -20,6 +20,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,8 +111,9 @@ class Runner:
             for case in started:
                 if case not in seen and not cut:
                     seen[case] = "HUNG" if "\n[HUNG]" in text else "CRASHED"
-            told = set(seen.values()) - {"OK", "SKIPPED"}  # that explains the status, of a checker it does not
-            if status != 0 and not cut and (self.options.under or not told):
+            # A case that failed explains the program's exit status, but not that of a checker around it.
+            explained = not self.options.under and set(seen.values()) - {"OK", "SKIPPED"}
+            if status != 0 and not cut and not explained:
                 seen = {case: "UNSOUND" if end == "OK" else end for case, end in seen.items()}
             with self.lock:
                 for case, result in seen.items():
@@ -167,6 +169,9 @@ def main():
     options = parser.parse_args()
 
     phases = read_groups(options.cases, options.programs, options.only)
+    for program in {group.program for groups in phases for group in groups} | set(options.under[:1]):
+        if shutil.which(program) is None:
+            parser.error(f"{program} is no program: build it, or say by --programs or --under where it is")
     runner = Runner(options)
     began = time.monotonic()
     for groups, jobs in zip(phases, (options.jobs, min(options.jobs, JOBS_OF_MANY_QUEUES), 1)):

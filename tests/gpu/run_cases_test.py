@@ -44,7 +44,7 @@ class RunCases(unittest.TestCase):
             done = subprocess.run(
                 [sys.executable, RUN_CASES, listed, *options], capture_output=True, text=True, timeout=120
             )
-        return done.returncode, done.stdout
+        return done.returncode, done.stdout + done.stderr
 
     def test_all_well(self):
         status, text = self.run_cases([f"A.Passes{i}" for i in range(20)] + ["A.Skips", "A.DeviceMemoryUse"])
@@ -97,6 +97,12 @@ class RunCases(unittest.TestCase):
         self.assertEqual(status, 0, text)
         self.assertIn("1 cases", text)
         self.assertEqual(self.run_cases(["A.Passes"], "--only", "Nothing")[0], 1)
+
+    def test_programs_that_are_not_there(self):
+        for options in ("--programs", "/nowhere"), ("--under", "no-such-checker --tool x"):
+            status, text = self.run_cases(["A.Passes"], *options)
+            self.assertEqual(status, 2)
+            self.assertIn("is no program", text)
 
     def test_gpus(self):
         text = self.run_cases(["A.Fails"], "--gpus", "1")[1]
